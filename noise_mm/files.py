@@ -1,0 +1,73 @@
+"""Whole files or none: writing through a temporary name, and reading JSON with errors that name the file."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from noise_mm.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; what was written there becomes `path` when the block ends well.
+
+    The temporary name keeps the suffix, because many writers choose the format by it. If the block raises, the
+    temporary file is removed and an existing `path` stays as it was.
+
+    Raises:
+        InputError: If the folder can't be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:80]}-', suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise InputError(f'{path}: cannot write here ({error.strerror or error}). Choose another output folder.') from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask; mkstemp makes files private, which shared lab folders don't want."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8 to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8', newline='')
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
+    """Writes `value` as JSON to `path`, whole or not at all."""
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(value, file, indent=indent)
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        InputError: If the file is missing, unreadable or not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'))
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such file. Check the path.') from error
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f'{path}: not valid JSON ({error}). Export it again.') from error

@@ -1,0 +1,34 @@
+"""Checkpoints, the best of which has a fixed name."""
+
+import shutil
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmyolo.registry import HOOKS
+
+from noise_mm.files import replacing
+
+BEST_NAME = 'best.pth'
+
+
+@HOOKS.register_module()
+class BestCheckpointHook(CheckpointHook):
+    """MMEngine's `CheckpointHook`, which also keeps the best checkpoint as `best.pth` in the work folder.
+
+    The parent's name for it contains metric and epoch, so that nothing could refer to it beforehand.
+    """
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Saves, and renews `best.pth` if this was the best epoch so far."""
+        before = self.best_ckpt_path
+        super().after_val_epoch(runner, metrics)
+        best = Path(runner.work_dir) / BEST_NAME
+        if self.best_ckpt_path and (self.best_ckpt_path != before or not best.exists()):
+            self._renew(best)
+
+    @master_only
+    def _renew(self, best: Path) -> None:
+        with replacing(best) as temporary:
+            shutil.copyfile(self.best_ckpt_path, temporary)

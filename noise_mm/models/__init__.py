@@ -1,0 +1,13 @@
+"""The YOLOv8 networks: heads, assignment and masks. Importing this registers them with MMYOLO."""
+
+from noise_mm.models.task_aligned_assigner import YOLOv8TaskAlignedAssigner
+from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule
+from noise_mm.models.yolov8_ins_head import YOLOv8InsHead, YOLOv8InsHeadModule
+
+__all__ = [
+    'YOLOv8DetHead',
+    'YOLOv8DetHeadModule',
+    'YOLOv8InsHead',
+    'YOLOv8InsHeadModule',
+    'YOLOv8TaskAlignedAssigner',
+]

@@ -1,0 +1,226 @@
+"""Instance masks from prototypes and coefficients (YOLACT, arXiv:1904.02689, section 3), within bounded memory.
+
+Only the prototype grid is ever held for many instances at a time, as logits. At image resolution an instance exists
+alone, only within its box, and only as booleans. Boxes are x1, y1, x2, y2.
+
+A pixel with integer index c is inside a box if x1 <= c < x2 (the index is compared, not the pixel's centre; the same
+for rows). This is YOLOv8's crop rule, in the loss as well as in prediction.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+# Instances whose logits on the prototype grid are held at a time: 44 MB at 104 x 104.
+INSTANCES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class MaskFrame:
+    """The image that masks are drawn on, and where it lies on the prototype grid.
+
+    Attributes:
+        height_px: Rows of the image.
+        width_px: Columns of the image.
+        window: top, left, height, width of the image in cells of the prototype grid; need not be whole numbers.
+    """
+
+    height_px: int
+    width_px: int
+    window: tuple[float, float, float, float]
+
+    def row_weights(self, rows: int) -> Tensor:
+        """(height_px, rows): bilinear weights of the prototype rows for each image row."""
+        return _bilinear_weights(self.height_px, rows, self.window[0], self.window[2])
+
+    def column_weights(self, columns: int) -> Tensor:
+        """(width_px, columns): bilinear weights of the prototype columns for each image column."""
+        return _bilinear_weights(self.width_px, columns, self.window[1], self.window[3])
+
+
+@dataclass(frozen=True)
+class MaskRegion:
+    """A mask that is zero outside a rectangle.
+
+    Attributes:
+        top: First row of `pixels` in the image.
+        left: First column of `pixels` in the image.
+        pixels: (h, w) bool.
+    """
+
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    def to_rle(self, height_px: int, width_px: int) -> dict:
+        """COCO's compressed run-length encoding of the whole image, without drawing it.
+
+        The format counts zeros and ones in turn, column by column (pycocotools, `mask.py`).
+        """
+        counts = _column_major_runs(self.pixels, self.top, self.left, height_px, width_px)
+        return coco_mask.frPyObjects({'counts': counts, 'size': [height_px, width_px]}, height_px, width_px)
+
+    def to_bitmap(self, height_px: int, width_px: int) -> np.ndarray:
+        """(height_px, width_px) bool."""
+        bitmap = np.zeros((height_px, width_px), dtype=bool)
+        height, width = self.pixels.shape
+        bitmap[self.top : self.top + height, self.left : self.left + width] = self.pixels
+        return bitmap
+
+
+def crop_weights(boxes: Tensor, height: int, width: int) -> Tensor:
+    """1 inside each box and 0 outside, by the crop rule above.
+
+    Args:
+        boxes: (n, 4) in cells of the grid.
+        height: Rows of the grid.
+        width: Columns of the grid.
+
+    Returns:
+        (n, height, width) bool.
+    """
+    columns = torch.arange(width, device=boxes.device)
+    rows = torch.arange(height, device=boxes.device)
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(dim=1)  # each (n, 1)
+    across = (columns >= x1) & (columns < x2)  # (n, width)
+    down = (rows >= y1) & (rows < y2)  # (n, height)
+    return down[:, :, None] & across[:, None, :]
+
+
+def draw_masks(
+    coefs: Tensor, protos: Tensor, boxes: Tensor, frame: MaskFrame, proto_boxes: Tensor | None = None
+) -> Iterator[MaskRegion]:
+    """The masks of one image: logits = coefficients times prototypes, enlarged bilinearly, positive where above 0.
+
+    Args:
+        coefs: (n, num_protos).
+        protos: (num_protos, rows, columns).
+        boxes: (n, 4) in pixels of `frame`; a mask is zero outside its box. Not looked at with `proto_boxes`.
+        frame: The image to draw on.
+        proto_boxes: (n, 4) in cells of the prototype grid. If given, logits are set to 0 outside these BEFORE they are
+            enlarged, and not cropped afterwards, so that the borders of the crop are blurred by the interpolation.
+
+    Yields:
+        For each instance its region; empty (0 x 0) where the box holds no pixel.
+    """
+    rows, columns = protos.shape[-2:]
+    down, across = (weights.to(protos.device) for weights in (frame.row_weights(rows), frame.column_weights(columns)))
+    if proto_boxes is None:
+        areas = _whole_pixels(boxes, frame.height_px, frame.width_px)
+    else:
+        areas = _reached_pixels(proto_boxes, frame, rows, columns)
+    flat = protos.float().flatten(1)
+    for first in range(0, len(coefs), INSTANCES_AT_ONCE):
+        with torch.autocast(protos.device.type, enabled=False):
+            logits = (coefs[first : first + INSTANCES_AT_ONCE].float() @ flat).unflatten(1, (rows, columns))
+            if proto_boxes is not None:
+                logits = logits * crop_weights(proto_boxes[first : first + INSTANCES_AT_ONCE], rows, columns)
+            for instance, (left, top, right, bottom) in zip(logits, areas[first:], strict=False):
+                enlarged = down[top:bottom] @ instance @ across[left:right].T
+                yield MaskRegion(top, left, (enlarged > 0).cpu().numpy())
+
+
+def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> Iterator[MaskRegion]:
+    """The masks of one image on the prototype grid itself, as YOLOv8's own validation compares them.
+
+    Args:
+        coefs: (n, num_protos).
+        protos: (num_protos, rows, columns).
+        proto_boxes: (n, 4) in cells of the prototype grid.
+    """
+    rows, columns = protos.shape[-2:]
+    frame = MaskFrame(rows, columns, (0, 0, rows, columns))
+    return draw_masks(coefs, protos, proto_boxes, frame)
+
+
+def letterbox_window(
+    proto_shape: tuple[int, int], image_shape: tuple[int, int], whole_cells: bool
+) -> tuple[float, float, float, float]:
+    """Where an image lies on the prototype grid when it was scaled to fit and centred in the network's input.
+
+    Args:
+        proto_shape: Rows and columns of the prototype grid.
+        image_shape: Height and width of the original image.
+        whole_cells: Round the borders to whole cells as Ultralytics does, which shifts masks against their boxes by
+            up to half a cell where the padding is not a whole number of cells.
+
+    Returns:
+        top, left, height, width in cells.
+    """
+    gain = min(proto_shape[0] / image_shape[0], proto_shape[1] / image_shape[1])
+    borders = []
+    for cells, pixels in zip(proto_shape, image_shape, strict=True):
+        padding = (cells - pixels * gain) / 2
+        if whole_cells:
+            first, last = round(padding - 0.1), cells - round(padding + 0.1)
+        else:
+            first, last = padding, cells - padding
+        borders.append((first, last - first))
+    (top, height), (left, width) = borders
+    return top, left, height, width
+
+
+def _bilinear_weights(length_px: int, cells: int, first: float, extent: float) -> Tensor:
+    """(length_px, cells) weights that enlarge `extent` cells from cell `first` on to `length_px` pixels.
+
+    The same as `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)` of the cells that were cut out
+    where `first` and `extent` are whole numbers: samples beyond the outermost cell centres repeat these. Otherwise
+    the cells that the window touches take part.
+    """
+    lowest, highest = math.floor(first), min(math.ceil(first + extent), cells) - 1
+    at = (torch.arange(length_px, dtype=torch.float64) + 0.5) * (extent / length_px) + first - 0.5
+    at = at.clamp(lowest, highest)
+    below = at.floor().long().clamp(max=max(highest - 1, lowest))
+    above = (below + 1).clamp(max=highest)
+    share = at - below
+    weights = torch.zeros((length_px, cells), dtype=torch.float64)
+    rows = torch.arange(length_px)
+    weights.index_put_((rows, below), 1 - share, accumulate=True)
+    weights.index_put_((rows, above), share, accumulate=True)
+    return weights.float()
+
+
+def _whole_pixels(boxes: Tensor, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """left, top, right, bottom of the pixels inside each box by the crop rule; an empty box gives right == left."""
+    limits = boxes.new_tensor([width, height, width, height])
+    corners = torch.minimum(boxes.ceil().clamp(min=0), limits).long().tolist()
+    return [(x1, y1, max(x1, x2), max(y1, y2)) for x1, y1, x2, y2 in corners]
+
+
+def _reached_pixels(proto_boxes: Tensor, frame: MaskFrame, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
+    """left, top, right, bottom of the pixels that interpolation fills from the cells inside each box."""
+    top, left, height, width = frame.window
+    x_scale, y_scale = frame.width_px / width, frame.height_px / height
+    areas = []
+    for x1, y1, x2, y2 in _whole_pixels(proto_boxes, rows, columns):
+        # A cell reaches to the centres of its neighbours: half a cell beyond its own border.
+        spread = (
+            (x1 - 0.5 - left) * x_scale,
+            (y1 - 0.5 - top) * y_scale,
+            (x2 + 0.5 - left) * x_scale,
+            (y2 + 0.5 - top) * y_scale,
+        )
+        box = torch.tensor([[math.floor(value) for value in spread[:2]] + [math.ceil(value) for value in spread[2:]]])
+        areas += _whole_pixels(box.float(), frame.height_px, frame.width_px)
+    return areas
+
+
+def _column_major_runs(pixels: np.ndarray, top: int, left: int, height_px: int, width_px: int) -> list[int]:
+    """Lengths of the runs of zeros and ones, in turn and zeros first, of the whole image column by column."""
+    h, w = pixels.shape
+    edged = np.zeros((w, h + 2), dtype=np.int8)
+    edged[:, 1:-1] = pixels.T
+    steps = np.diff(edged, axis=1)  # (w, h + 1): 1 where a run of ones begins, -1 just behind its end
+    column, row = np.nonzero(steps)
+    position = (column + left) * height_px + row + top
+    # A run that ends at the bottom of a column and goes on at the top of the next gives the same position twice.
+    again = np.flatnonzero(position[1:] == position[:-1])
+    position = np.delete(position, np.concatenate([again, again + 1]))
+    runs = np.diff(np.concatenate([[0], position, [height_px * width_px]])).tolist()
+    # pycocotools writes no empty run behind ones that reach the last pixel.
+    return runs if runs[-1] else runs[:-1]

@@ -1,0 +1,81 @@
+"""YOLOv8's choice of optimizer, and optimizer wrappers that sum gradients up to the nominal batch."""
+
+import math
+
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmyolo.registry import OPTIM_WRAPPERS
+
+# Images per optimizer step that YOLOv8's learning rates and weight decay are made for.
+NOMINAL_BATCH_SIZE = 64
+
+# Above this many optimizer steps Ultralytics' `optimizer=auto` takes SGD.
+MANY_ITERATIONS = 10_000
+
+
+def choose_optimizer(num_images: int, batch_size: int, max_epochs: int, num_classes: int) -> dict:
+    """The optimizer that Ultralytics' `optimizer=auto` takes for a training of this length.
+
+    Args:
+        num_images: Training images.
+        batch_size: Images per iteration over all devices.
+        max_epochs: Epochs.
+        num_classes: Classes of the network; more classes give a smaller learning rate for AdamW.
+
+    Returns:
+        An MMEngine optimizer config with type and learning rate, without weight decay.
+    """
+    iterations = math.ceil(num_images / max(batch_size, NOMINAL_BATCH_SIZE)) * max_epochs
+    if iterations > MANY_ITERATIONS:
+        return {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'nesterov': True}
+    return {'type': 'AdamW', 'lr': round(0.002 * 5 / (4 + num_classes), 6), 'betas': (0.9, 0.999)}
+
+
+def nominal_accumulation(batch_size: int) -> int:
+    """Iterations whose gradients are summed, so that about `NOMINAL_BATCH_SIZE` images make one step."""
+    return max(round(NOMINAL_BATCH_SIZE / batch_size), 1)
+
+
+class _SummedGradients:
+    """Steps after `accumulation` iterations and sums their gradients.
+
+    MMEngine's wrappers average them instead, which would divide the gradients that YOLOv8's learning rates and its
+    clipping at 10 are made for. `YOLOv8ScheduleHook` sets `accumulation` and `is_last_of_epoch` before each
+    iteration: no gradient waits over the end of an epoch, where checkpoints are written.
+
+    Attributes:
+        accumulation: Iterations per step.
+        is_last_of_epoch: Whether this iteration ends an epoch.
+        stepped: Whether the last iteration changed the parameters.
+    """
+
+    accumulation = 1
+    is_last_of_epoch = False
+    stepped = False
+    _waiting = 0
+
+    def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss as it is."""
+        return loss
+
+    def should_sync(self) -> bool:
+        """Whether this iteration's backward pass is to average gradients over the devices."""
+        return self._waiting + 1 >= self.accumulation or self.is_last_of_epoch
+
+    def should_update(self) -> bool:
+        """Whether to step; called once after each backward pass."""
+        self._waiting += 1
+        self.stepped = self._waiting >= self.accumulation or self.is_last_of_epoch
+        if self.stepped:
+            self._waiting = 0
+        return self.stepped
+
+
+@OPTIM_WRAPPERS.register_module()
+class YOLOv8OptimWrapper(_SummedGradients, OptimWrapper):
+    """MMEngine's optimizer wrapper with summed gradients."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class YOLOv8AmpOptimWrapper(_SummedGradients, AmpOptimWrapper):
+    """The same under autocast (`--amp`); float16 with a dynamic loss scale unless `dtype='bfloat16'`."""

@@ -1,0 +1,64 @@
+"""MMEngine's runner, with what can only be chosen when the data are known."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmyolo.registry import RUNNERS
+
+from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, nominal_accumulation
+
+
+@RUNNERS.register_module()
+class YOLOv8Runner(Runner):
+    """Chooses the optimizer by the number of iterations, and scales weight decay and learning rate with the batch.
+
+    An optimizer of type `auto` becomes the one of `choose_optimizer`; any other is taken as it stands. Weight decay is
+    scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one.
+    """
+
+    @property
+    def total_batch_size(self) -> int:
+        """Images per iteration over all devices."""
+        return self.train_dataloader.batch_size * self.world_size
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """As in the parent, after the choices named above."""
+        if isinstance(optim_wrapper, dict) and isinstance(optim_wrapper.get('optimizer'), dict):
+            optim_wrapper = ConfigDict(optim_wrapper)
+            optimizer = optim_wrapper.optimizer
+            if optimizer.type == 'auto':
+                chosen = choose_optimizer(
+                    len(self.train_dataloader.dataset), self.total_batch_size, self.max_epochs, self._num_classes()
+                )
+                self.logger.info(f'optimizer=auto: {chosen}')
+                optimizer.update(chosen)
+            optimizer.batch_size_per_gpu = self.train_dataloader.batch_size
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scales the learning rate with the images per STEP, which accumulation keeps near the nominal batch.
+
+        The parent takes the images per iteration and would lower the rate of a small batch a second time.
+        """
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        per_step = self.total_batch_size * nominal_accumulation(self.total_batch_size)
+        ratio = per_step / auto_scale_lr.get('base_batch_size', NOMINAL_BATCH_SIZE)
+        self.logger.info(f'auto-scale-lr: {per_step} images per step, learning rate times {ratio:g}')
+        for group in optim_wrapper.optimizer.param_groups:
+            group['lr'] *= ratio
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
+        """As in the parent, but a file of this name is at all times whole, so that a killed run can be resumed."""
+        unfinished = f'unfinished_{filename}'
+        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+        if is_main_process():
+            os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
+
+    def _num_classes(self) -> int:
+        model = getattr(self.model, 'module', self.model)
+        return model.bbox_head.num_classes
