@@ -2,15 +2,20 @@
 
 MMEngine computes nothing again when a child config or `--cfg-options` changes a value that others were made from. So
 the configs of this project state such values once, at the top level, and `load_config` writes them to where MMEngine
-looks:
+looks. The top level always wins: change a value there, not where it is written to.
 
 * `model_size` -> depth, width and channels of backbone, neck and head;
 * `classes` -> class counts of head and assigner, class names of all datasets;
-* `data_root`, `train_batches`, `test_batches`, `split_unit`, `split_seed` -> the datasets;
-* `batch_size`, `num_workers`, `network_size_px` -> loaders and pipelines;
-* `max_epochs` -> the training loop (schedule and end of mosaic follow at run time, in `noise_mm.hooks`).
+* `train_batches`, `test_batches` -> the batches of the datasets;
+* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `cache` -> the datasets that have such a setting;
+* `train_pipeline`, `test_pipeline`, `train_pipeline_no_mosaic` -> the datasets, and the hook that closes mosaic;
+* `batch_size`, `num_workers` -> all loaders; `network_size_px` -> every step and dataset that has such a setting;
+* `max_epochs`, `val_interval` -> the training loop; what follows from it in turn is worked out in the run, by `noise_mm.hooks`;
+* `best_metric` -> the hooks that keep the best checkpoint and stop early;
+* `hooks`, a dictionary -> the list `custom_hooks`, so that a child config can change one hook and keep the others.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,8 @@ from noise_mm.checkpoints.yolov8_size import SIZES
 from noise_mm.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+PIPELINES = ('train_pipeline', 'train_pipeline_no_mosaic', 'test_pipeline')
+DATASET_SETTINGS = ('data_root', 'split_unit', 'val_fraction', 'split_seed', 'cache')
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold: str | None = None) -> Config:
@@ -51,7 +58,23 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold:
     if fold is not None:
         hold_out(config, fold)
     resolve(config)
+    for key, value in (overrides or {}).items():
+        _check_kept(config, key, value)
     return config
+
+
+def _check_kept(config: Config, key: str, value: Any) -> None:
+    """Refuses an option that a value of the top level has overwritten: it would do nothing without a word."""
+    node = config
+    for part in key.split('.'):
+        node = node[int(part)] if isinstance(node, list) else node[part]
+    given = list(value) if isinstance(value, tuple) else value
+    found = list(node) if isinstance(node, tuple) else node
+    if found != given and not isinstance(value, dict) and not (isinstance(found, list) and [given] == found):
+        raise InputError(
+            f'--cfg-options {key}={value}: overwritten by a setting of the top level that it follows from (now {node}). '
+            'Set that one instead: model_size, classes, train_batches, test_batches, batch_size, max_epochs, ...'
+        )
 
 
 def hold_out(config: Config, fold: str) -> None:
@@ -103,31 +126,41 @@ def _resolve_classes(config: Config) -> None:
 
 
 def _resolve_data(config: Config) -> None:
-    """Batches, folder, split, sizes of batches and of images."""
+    """Batches, folder, split and pipelines of the datasets; sizes of batches and of images."""
     for loader in LOADERS:
         dataset = _dataset(config, loader)
         if dataset is None:
             continue
         batches = config.get('test_batches' if loader == 'test_dataloader' else 'train_batches')
-        if batches is not None and 'batches' in dataset:
+        if batches is not None:
             dataset.batches = [batches] if isinstance(batches, str) else list(batches)
-        for key in ('data_root', 'split_unit', 'split_seed', 'val_fraction'):
-            if key in config and key in dataset:
-                dataset[key] = config[key]
-        workers = config.get('num_workers')
-        if workers is not None:
-            config[loader].update(num_workers=workers, persistent_workers=workers > 0)
-        if 'batch_size' in config:
-            config[loader].batch_size = config.batch_size
+        pipeline = config.get('train_pipeline' if loader == 'train_dataloader' else 'test_pipeline')
+        if pipeline is not None:
+            dataset.pipeline = copy.deepcopy(pipeline)
+        dataset.update({key: config[key] for key in DATASET_SETTINGS if key in config and key in dataset})
+        config[loader].update({key: config[key] for key in ('batch_size', 'num_workers') if key in config})
+        config[loader].persistent_workers = config[loader].get('num_workers', 0) > 0
     if 'network_size_px' in config:
-        for pipeline in _pipelines(config):
-            _set_network_size(pipeline, config.network_size_px)
+        for name in (*LOADERS, *PIPELINES):
+            _set_everywhere(config.get(name), 'network_size_px', config.network_size_px)
+
+
+def _set_everywhere(node: Any, key: str, value: Any) -> None:
+    """Sets `key` in every dictionary below `node` that has it."""
+    if isinstance(node, dict):
+        if key in node:
+            node[key] = value
+        for child in node.values():
+            _set_everywhere(child, key, value)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            _set_everywhere(child, key, value)
 
 
 def _resolve_run(config: Config) -> None:
     """Length of the run, the metric that decides, and the list of hooks."""
-    if 'max_epochs' in config and config.get('train_cfg'):
-        config.train_cfg.max_epochs = config.max_epochs
+    if config.get('train_cfg'):
+        config.train_cfg.update({key: config[key] for key in ('max_epochs', 'val_interval') if key in config})
     hooks = config.get('hooks', {})
     if 'best_metric' in config:
         config.default_hooks.checkpoint.save_best = config.best_metric
@@ -136,7 +169,8 @@ def _resolve_run(config: Config) -> None:
     if hooks.get('close_mosaic') and 'train_pipeline_no_mosaic' in config:
         hooks.close_mosaic.switch_pipeline = config.train_pipeline_no_mosaic
     if hooks:
-        config.custom_hooks = [hook for hook in hooks.values() if hook]
+        # Sorted, because a saved config lists them so.
+        config.custom_hooks = [hooks[name] for name in sorted(hooks) if hooks[name]]
 
 
 def _dataset(config: Config, loader: str) -> ConfigDict | None:
@@ -146,9 +180,3 @@ def _dataset(config: Config, loader: str) -> ConfigDict | None:
 
 def _datasets(config: Config) -> Iterator[ConfigDict]:
     return (dataset for dataset in (_dataset(config, loader) for loader in LOADERS) if dataset is not None)
-
-
-def _pipelines(config: Config) -> Iterator[list]:
-    """Every pipeline of the config, also those that a hook switches to."""
-    yield from (config[name] for name in config if name.endswith(('pipeline', 'pipeline_no_mosaic')))
-    yield from (dataset.pipeline for dataset in _datasets(config) if 'pipeline' in dataset)

@@ -20,9 +20,20 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        message = ' '.join(str(error).split())
-        print(f'error: {message}', file=sys.stderr)
+        print(f'error: {one_line(error)}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
+
+
+def one_line(error: InputError) -> str:
+    """The message of an error in one line.
+
+    torch passes on what a data-loading process raised as an error of the same class, whose message is that process's
+    whole traceback; the message proper is at its end.
+    """
+    text = str(error)
+    if text.startswith('Caught InputError in '):
+        text = text.rpartition('InputError: ')[2]
+    return ' '.join(text.split())

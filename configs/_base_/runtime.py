@@ -8,7 +8,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='YOLOv8ScheduleHook'),
     # also keeps the best one as best.pth, by best_metric
-    checkpoint=dict(type='BestCheckpointHook', interval=1, save_best='auto', max_keep_ckpts=2),
+    checkpoint=dict(type='BestCheckpointHook', interval=1, save_best='auto', rule='greater', max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='mmdet.DetVisualizationHook', draw=False),
 )
@@ -17,7 +17,7 @@ default_hooks = dict(
 hooks = dict(
     ema=dict(type='StepEMAHook', ema_type='ExpMomentumEMA', momentum=0.0001, update_buffers=True, priority=49),
     close_mosaic=dict(type='CloseMosaicHook', num_last_epochs=10),
-    early_stopping=dict(type='ResumableEarlyStoppingHook', monitor='auto', patience=50, min_delta=0.0),
+    early_stopping=dict(type='ResumableEarlyStoppingHook', monitor='auto', rule='greater', patience=50, min_delta=0.0),
 )
 
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl'))

@@ -4,9 +4,11 @@
 
 # --- often changed
 max_epochs = 100
+nominal_batch_size = 64  # images per step of the optimizer; fewer for a dataset of a few hundred patches
+val_interval = 1  # epochs from one validation to the next
 
 # --- sometimes changed
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)  # max_epochs: from the line above
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -6,8 +6,6 @@ from mmengine.runner import Runner
 from mmyolo.engine.hooks import yolov5_param_scheduler_hook as mmyolo_schedules
 from mmyolo.registry import HOOKS
 
-from noise_mm.training.optimizer import nominal_accumulation
-
 # MMYOLO's optimizer constructor makes three groups of parameters: weights, normalisation, biases.
 BIAS_GROUP = 2
 
@@ -69,6 +67,6 @@ class YOLOv8ScheduleHook(Hook):
                 group['momentum'] = float(
                     np.interp(progress, [0, 1], [self.warmup_momentum, group['initial_momentum']])
                 )
-        nominal = nominal_accumulation(runner.total_batch_size)
-        runner.optim_wrapper.accumulation = max(1, round(float(np.interp(progress, [0, 1], [1, nominal]))))
+        accumulation = np.interp(progress, [0, 1], [1, runner.iterations_per_step])
+        runner.optim_wrapper.accumulation = max(1, round(float(accumulation)))
         runner.optim_wrapper.is_last_of_epoch = batch_idx + 1 == iterations

@@ -6,14 +6,14 @@ import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmyolo.registry import OPTIM_WRAPPERS
 
-# Images per optimizer step that YOLOv8's learning rates and weight decay are made for.
+# Images per optimizer step that YOLOv8's learning rates and weight decay are made for; `nominal_batch_size` of a config.
 NOMINAL_BATCH_SIZE = 64
 
 # Above this many optimizer steps Ultralytics' `optimizer=auto` takes SGD.
 MANY_ITERATIONS = 10_000
 
 
-def choose_optimizer(num_images: int, batch_size: int, max_epochs: int, num_classes: int) -> dict:
+def choose_optimizer(num_images: int, batch_size: int, max_epochs: int, num_classes: int, nominal: int) -> dict:
     """The optimizer that Ultralytics' `optimizer=auto` takes for a training of this length.
 
     Args:
@@ -21,19 +21,20 @@ def choose_optimizer(num_images: int, batch_size: int, max_epochs: int, num_clas
         batch_size: Images per iteration over all devices.
         max_epochs: Epochs.
         num_classes: Classes of the network; more classes give a smaller learning rate for AdamW.
+        nominal: Nominal batch size.
 
     Returns:
         An MMEngine optimizer config with type and learning rate, without weight decay.
     """
-    iterations = math.ceil(num_images / max(batch_size, NOMINAL_BATCH_SIZE)) * max_epochs
+    iterations = math.ceil(num_images / max(batch_size, nominal)) * max_epochs
     if iterations > MANY_ITERATIONS:
         return {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9, 'nesterov': True}
     return {'type': 'AdamW', 'lr': round(0.002 * 5 / (4 + num_classes), 6), 'betas': (0.9, 0.999)}
 
 
-def nominal_accumulation(batch_size: int) -> int:
-    """Iterations whose gradients are summed, so that about `NOMINAL_BATCH_SIZE` images make one step."""
-    return max(round(NOMINAL_BATCH_SIZE / batch_size), 1)
+def iterations_per_step(batch_size: int, nominal: int) -> int:
+    """Iterations whose gradients are summed, so that about `nominal` images make one step."""
+    return max(round(nominal / batch_size), 1)
 
 
 class _SummedGradients:

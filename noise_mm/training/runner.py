@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
-from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, nominal_accumulation
+from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 
 
 @RUNNERS.register_module()
@@ -18,12 +18,24 @@ class YOLOv8Runner(Runner):
 
     An optimizer of type `auto` becomes the one of `choose_optimizer`; any other is taken as it stands. Weight decay is
     scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one.
+
+    A small dataset wants more steps than one every 64 images: `nominal_batch_size` of the config lowers that number.
     """
 
     @property
     def total_batch_size(self) -> int:
         """Images per iteration over all devices."""
         return self.train_dataloader.batch_size * self.world_size
+
+    @property
+    def nominal_batch_size(self) -> int:
+        """Images per step of the optimizer."""
+        return self.cfg.get('nominal_batch_size', NOMINAL_BATCH_SIZE)
+
+    @property
+    def iterations_per_step(self) -> int:
+        """Iterations whose gradients are summed, once warm-up is over."""
+        return iterations_per_step(self.total_batch_size, self.nominal_batch_size)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """As in the parent, after the choices named above."""
@@ -32,11 +44,16 @@ class YOLOv8Runner(Runner):
             optimizer = optim_wrapper.optimizer
             if optimizer.type == 'auto':
                 chosen = choose_optimizer(
-                    len(self.train_dataloader.dataset), self.total_batch_size, self.max_epochs, self._num_classes()
+                    len(self.train_dataloader.dataset),
+                    self.total_batch_size,
+                    self.max_epochs,
+                    self._num_classes(),
+                    self.nominal_batch_size,
                 )
                 self.logger.info(f'optimizer=auto: {chosen}')
                 optimizer.update(chosen)
             optimizer.batch_size_per_gpu = self.train_dataloader.batch_size
+            optim_wrapper.paramwise_cfg = {'base_total_batch_size': self.nominal_batch_size}
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -46,8 +63,8 @@ class YOLOv8Runner(Runner):
         """
         if not auto_scale_lr or not auto_scale_lr.get('enable', False):
             return
-        per_step = self.total_batch_size * nominal_accumulation(self.total_batch_size)
-        ratio = per_step / auto_scale_lr.get('base_batch_size', NOMINAL_BATCH_SIZE)
+        per_step = self.total_batch_size * self.iterations_per_step
+        ratio = per_step / auto_scale_lr['base_batch_size']
         self.logger.info(f'auto-scale-lr: {per_step} images per step, learning rate times {ratio:g}')
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio

@@ -1,0 +1,25 @@
+"""Datasets and training transforms, registered in MMYOLO's registries by importing this package."""
+
+from noise_mm.datasets.culture_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
+from noise_mm.datasets.transforms import (
+    DrawTargetMasks,
+    FitPatch,
+    LoadPatch,
+    LoadTargets,
+    PatchAffine,
+    PatchMosaic,
+    RandomQuarterTurn,
+)
+
+__all__ = [
+    'DrawTargetMasks',
+    'FitPatch',
+    'LoadPatch',
+    'LoadTargets',
+    'NucleiDataset',
+    'OsteoclastDataset',
+    'OsteoclastNucleiDataset',
+    'PatchAffine',
+    'PatchMosaic',
+    'RandomQuarterTurn',
+]

@@ -1,0 +1,273 @@
+"""The datasets of the three training stages: patches of batches, read where they lie, split by well.
+
+A fold is a list of batch names: `batches=['M1', 'M2']` with `split='train'` and `split='val'` are two disjoint parts of
+these batches, and no file is copied or written. The folder layout is that of `noise_mm.annotations.batch_folder`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mmdet.datasets import BaseDetDataset
+from mmengine.logging import print_log
+from mmyolo.registry import DATASETS
+
+from noise_mm.datasets.coco_patches import parse_coco
+from noise_mm.datasets.patch_images import PatchCache
+from noise_mm.datasets.splits import draw_validation_units
+from noise_mm.errors import InputError
+from noise_mm.files import read_json
+
+SPLITS = ('train', 'val', 'all')
+SPLIT_UNITS = ('well', 'patch', 'stored')
+CACHES = ('none', 'ram')
+OSTEOCLAST_COLOUR = (200, 0, 140)
+NUCLEUS_COLOUR = (0, 150, 255)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A COCO file, the folder that its image names are relative to, and the batch of images that don't name theirs."""
+
+    annotation_file: Path
+    image_dir: Path
+    batch: str
+
+
+class CultureDataset(BaseDetDataset):
+    """Base of the three datasets.
+
+    Differs from MMDetection's `CocoDataset` in that it joins the files of several batches, draws the validation part
+    itself, keeps what is ignored, and names what is wrong with the data. Images without objects are kept: they teach
+    the network what is no cell.
+
+    For metrics that take the truth from the samples (such as `CocoMetric` without `ann_file`), put `instances` into
+    the `meta_keys` of `PackDetInputs`: boxes and outlines there are in pixels of the annotated patch, not of the
+    network's input.
+
+    Args:
+        data_root: Folder that holds the batch folders.
+        batches: Names of the batches; None for all that are there.
+        split: 'train', 'val', or 'all' for both together.
+        split_unit: What the validation part is made of: whole 'well's, so that overlapping patches never lie on both
+            sides; 'patch'es; or 'stored': each image's own key `split` says it.
+        val_fraction: Share of the units that is drawn for validation; see `draw_validation_units`.
+        split_seed: Another seed draws another validation part.
+        cache: 'ram' to read all patches into memory before training, at `network_size_px`; see `PatchCache`.
+        network_size_px: Longer side of the cached patches. Must be that of `FitPatch`.
+        ann_file: Instead of batches, one COCO file in any folder. Images are looked for in `data_prefix['img']`,
+            by default `data_root`. Without `well` entries, split it by 'patch'.
+        kwargs: Further arguments of MMDetection's `BaseDetDataset`. `metainfo=dict(classes=...)` selects other
+            categories; `filter_cfg=dict(filter_empty_gt=True)` leaves images without objects out of training.
+
+    Raises:
+        InputError: If a file or an image is missing or faulty, a batch doesn't exist, or nothing is selected.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        batches: Sequence[str] | None = None,
+        split: str = 'all',
+        split_unit: str = 'well',
+        val_fraction: float = 0.2,
+        split_seed: int = 0,
+        cache: str = 'none',
+        network_size_px: int = 416,
+        **kwargs: object,
+    ) -> None:
+        choices = {'split': (split, SPLITS), 'split_unit': (split_unit, SPLIT_UNITS), 'cache': (cache, CACHES)}
+        for name, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise InputError(f'{type(self).__name__}: {name}={value!r}. Choose one of {", ".join(allowed)}.')
+        self.batches = None if batches is None else list(batches)
+        self.split = split
+        self.split_unit = split_unit
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.cache = cache
+        self.network_size_px = network_size_px
+        self.patches_in_memory: PatchCache | None = None
+        super().__init__(data_root=data_root, **kwargs)
+
+    def full_init(self) -> None:
+        """Reads the annotation, and the patches where they are to be kept in memory."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if self.cache == 'ram':
+            infos = [super(CultureDataset, self).get_data_info(i) for i in range(len(self))]
+            paths = {info['img_id']: info['img_path'] for info in infos}
+            self.patches_in_memory = PatchCache.read(paths, self.network_size_px)
+
+    def load_data_list(self) -> list[dict]:
+        """One dictionary an image: its COCO entry, `instances` (see `parse_coco`), `img_id` and `img_path`.
+
+        `img_id` counts all images of the batches, so that it is unique, and the same in 'train', 'val' and 'all'.
+        """
+        images = []
+        for source in self.sources():
+            content = read_json(source.annotation_file)
+            for image in parse_coco(content, str(source.annotation_file), self.metainfo['classes']):
+                path = source.image_dir / image['file_name']
+                images.append({'batch': source.batch, **image, 'img_path': str(path), 'img_id': len(images) + 1})
+        images = self._of_split(self._of_batches(images))
+        self._require_files(image['img_path'] for image in images)
+        n_objects = sum(len(image['instances']) for image in images)
+        n_batches = len({image['batch'] for image in images})
+        print_log(
+            f'{type(self).__name__} ({self.split}): {len(images)} patches of {n_batches} batches, {n_objects} objects',
+            logger='current',
+        )
+        return images
+
+    def sources(self) -> list[Source]:
+        """The files to read."""
+        if self.ann_file:
+            image_dir = Path(self.data_prefix.get('img', self.data_root))
+            return [Source(Path(self.ann_file), image_dir, Path(self.ann_file).stem)]
+        return self.batch_sources()
+
+    def batch_sources(self) -> list[Source]:
+        """The files of the batches: `<batch>/annotations.json`, images beside it."""
+        folders = sorted(path.parent for path in Path(self.data_root).glob('*/annotations.json'))
+        there = {folder.name: folder for folder in folders if folder.name != NucleiDataset.FOLDER}
+        names = self._existing(there, "Extract it with data_prep/extract_patches.py, or change 'train_batches'.")
+        return [Source(there[name] / 'annotations.json', there[name], name) for name in names]
+
+    def _existing(self, there: Iterable[str], remedy: str) -> list[str]:
+        """The batches asked for, after a check that all of them are there."""
+        there = sorted(there)
+        wanted = there if self.batches is None else self.batches
+        unknown = [name for name in wanted if name not in there]
+        if unknown or not wanted:
+            what = f'no batch {unknown[0]!r}' if unknown else 'no batches are selected'
+            raise InputError(f'{self.data_root}: {what}; there are: {", ".join(there) or "none"}. {remedy}')
+        return wanted
+
+    def _of_batches(self, images: list[dict]) -> list[dict]:
+        """The images of the batches asked for; a file may hold those of others."""
+        if self.batches is None or self.ann_file:
+            return images
+        return [image for image in images if image['batch'] in self.batches]
+
+    def _of_split(self, images: list[dict]) -> list[dict]:
+        """The images of the part asked for."""
+        if self.split == 'all':
+            selected = images
+        elif self.split_unit == 'stored':
+            selected = [image for image in images if self._key(image, 'split') == self.split]
+        else:
+            name = 'well' if self.split_unit == 'well' else 'file_name'
+            units = [(image['batch'], str(self._key(image, name))) for image in images]
+            held_back = draw_validation_units(units, self.val_fraction, self.split_seed)
+            in_val = self.split == 'val'
+            selected = [image for image, unit in zip(images, units, strict=True) if (unit in held_back) == in_val]
+        if not selected:
+            raise InputError(
+                f'{self.data_root or self.ann_file}: no image in split {self.split!r} of '
+                f'{", ".join(self.batches or ["all batches"])}. Choose other batches or another split_unit.'
+            )
+        return selected
+
+    @staticmethod
+    def _key(image: dict, key: str) -> object:
+        """What an image's entry says under `key`."""
+        if image.get(key) is None:
+            raise InputError(
+                f'{image["img_path"]}: its annotation has no {key!r}, so it cannot be assigned to a split. '
+                "Set split_unit='patch' or split='all'."
+            )
+        return image[key]
+
+    @staticmethod
+    def _require_files(paths: Iterable[str]) -> None:
+        """Refuses a list in which a file is missing; a folder is listed once, not asked for each file."""
+        by_folder: dict[Path, set[str]] = {}
+        for path in map(Path, paths):
+            by_folder.setdefault(path.parent, set()).add(path.name)
+        missing = []
+        for folder, names in by_folder.items():
+            there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+            missing += [folder / name for name in sorted(names - there)]
+        if missing:
+            more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+            raise InputError(
+                f'{missing[0]}: is annotated but missing{more}. Copy it there, or extract the batch again.'
+            )
+
+    def filter_data(self) -> list[dict]:
+        """Drops images without objects from training, if `filter_cfg` asks for it."""
+        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+            return self.data_list
+        kept = [info for info in self.data_list if any(not each['ignore_flag'] for each in info['instances'])]
+        if not kept:
+            raise InputError(
+                f'{self.data_root or self.ann_file}: no image has an object. Annotate some, or drop filter_empty_gt.'
+            )
+        return kept
+
+    def get_data_info(self, idx: int) -> dict:
+        """The dictionary of an image; with `img` where patches are kept in memory."""
+        info = super().get_data_info(idx)
+        if self.patches_in_memory is not None:
+            info['img'] = self.patches_in_memory[info['img_id']]
+        return info
+
+    def prepare_data(self, idx: int) -> dict:
+        """A sample from the pipeline. Steps that mix images find this dataset under `dataset`, as in MMYOLO."""
+        info = self.get_data_info(idx)
+        if not self.test_mode:
+            info['dataset'] = self
+        return self.pipeline(info)
+
+
+@DATASETS.register_module()
+class OsteoclastDataset(CultureDataset):
+    """Stage 3: osteoclasts with outlines, from `<batch>/annotations.json`. Arguments: see `CultureDataset`."""
+
+    METAINFO: ClassVar = {'classes': ('osteoclast',), 'palette': [OSTEOCLAST_COLOUR]}
+
+
+@DATASETS.register_module()
+class OsteoclastNucleiDataset(CultureDataset):
+    """Stage 2: osteoclasts and weakly labelled nuclei as boxes, from `pseudo/<batch>.json`; images from the batches.
+
+    The split is that of `OsteoclastDataset` with the same arguments, so that no validation well of stage 3 was trained
+    on in stage 2. Arguments: see `CultureDataset`.
+    """
+
+    METAINFO: ClassVar = {'classes': ('osteoclast', 'nucleus'), 'palette': [OSTEOCLAST_COLOUR, NUCLEUS_COLOUR]}
+    FOLDER: ClassVar = 'pseudo'
+
+    def batch_sources(self) -> list[Source]:
+        """The files `pseudo/<batch>.json`."""
+        root = Path(self.data_root)
+        there = {path.stem: path for path in (root / self.FOLDER).glob('*.json')}
+        names = self._existing(there, 'Label it with tools/pseudo_label.py.')
+        return [Source(there[name], root / name, name) for name in names]
+
+
+@DATASETS.register_module()
+class NucleiDataset(CultureDataset):
+    """Stage 1: hand-marked nuclei as boxes, from `nuclei/annotations.json`, whose images name their batch.
+
+    The split is the stored one by default (`data_prep/import_nuclei.py` makes it). Arguments: see `CultureDataset`.
+    """
+
+    METAINFO: ClassVar = {'classes': ('nucleus',), 'palette': [NUCLEUS_COLOUR]}
+    FOLDER: ClassVar = 'nuclei'
+
+    def __init__(self, *args: object, split_unit: str = 'stored', **kwargs: object) -> None:
+        super().__init__(*args, split_unit=split_unit, **kwargs)
+
+    def batch_sources(self) -> list[Source]:
+        """The one file of all nuclei."""
+        folder = Path(self.data_root) / self.FOLDER
+        return [Source(folder / 'annotations.json', folder, self.FOLDER)]
+
+    def _of_batches(self, images: list[dict]) -> list[dict]:
+        if not self.ann_file:
+            self._existing({image['batch'] for image in images}, 'Import its nuclei with data_prep/import_nuclei.py.')
+        return super()._of_batches(images)

@@ -1,0 +1,90 @@
+"""Reads patches, brings them to the size of the network, and keeps them in memory where that is wished."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+from mmengine.utils import ProgressBar
+
+from noise_mm.errors import InputError
+
+
+def read_patch(path: str | Path) -> np.ndarray:
+    """A patch as (height, width, 3) uint8 in the order blue, green, red.
+
+    Raises:
+        InputError: If the file is missing or not a whole image.
+    """
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the dataset folder.') from error
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
+    if image is None:
+        raise InputError(f'{path}: not an image, or a truncated one. Copy or extract it again.')
+    return image
+
+
+def fit_within(image: np.ndarray, size_px: int) -> np.ndarray:
+    """The image enlarged or shrunk, in proportion, until its longer side is `size_px`.
+
+    Shrinking averages over areas, so that no detail is sampled by chance; for the usual factor of two that is the
+    mean of 2 x 2 pixels, as in Ultralytics.
+    """
+    height, width = image.shape[:2]
+    scale = size_px / max(height, width)
+    if scale == 1:
+        return image
+    new_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, new_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+class PatchCache:
+    """All patches of a dataset in memory, decoded and at the size of the network.
+
+    A patch takes 3 bytes a pixel: 0.52 MB at 416 x 416. Forked dataloader workers share the memory, because nobody
+    writes to it; workers that are spawned, and other ranks, hold a copy each.
+    """
+
+    def __init__(self, patches: Mapping[int, np.ndarray]) -> None:
+        self._patches = patches
+
+    @classmethod
+    def read(cls, paths: Mapping[int, str], size_px: int) -> 'PatchCache':
+        """Reads all patches, on all processor cores, with a progress bar.
+
+        Args:
+            paths: The file of each image id.
+            size_px: Longer side of the patches in the cache.
+
+        Raises:
+            InputError: If the patches don't fit into the computer's memory, or one cannot be read.
+        """
+        needed = 3 * size_px**2 * len(paths)
+        there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+        if needed > there:
+            raise InputError(
+                f"cache='ram': {len(paths)} patches of {size_px} px need {needed / 1e9:.1f} GB and this computer has "
+                f"{there / 1e9:.1f} GB. Set cache='none'."
+            )
+        print_log(f'reading {len(paths)} patches into memory: {needed / 1e6:.0f} MB', logger='current')
+        progress = ProgressBar(len(paths))
+        patches = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = pool.map(lambda path: fit_within(read_patch(path), size_px), paths.values())
+            for image_id, image in zip(paths, images, strict=True):
+                patches[image_id] = image
+                progress.update()
+        return cls(patches)
+
+    def __getitem__(self, image_id: int) -> np.ndarray:
+        """A copy of the patch, which the caller may change."""
+        return self._patches[image_id].copy()
+
+    def __deepcopy__(self, memo: dict) -> 'PatchCache':
+        """Itself: nothing in it changes, and MMEngine copies datasets to make subsets."""
+        return self

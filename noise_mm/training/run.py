@@ -1,0 +1,74 @@
+"""Runs a config: training, and evaluation of a checkpoint."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmyolo.registry import RUNNERS
+
+import noise_mm
+from noise_mm.checkpoints.loading import load_weights
+from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.errors import InputError
+
+
+def train(config: Config, resume: str | None = None, amp: bool = False, auto_scale_lr: bool = False) -> None:
+    """Trains; everything the run writes is in `config.work_dir`.
+
+    Args:
+        config: From `noise_mm.configuration.load_config`, with `work_dir`.
+        resume: 'auto' for the last checkpoint of the work folder, a checkpoint's path, or None.
+        amp: Mixed precision.
+        auto_scale_lr: Scale the learning rate with the images per step.
+
+    Raises:
+        InputError: If the config has no training part, or options can't be followed.
+    """
+    _require(config, 'train_dataloader', 'is not for training')
+    if amp:
+        if not torch.cuda.is_available():
+            raise InputError('--amp: needs a GPU, and there is none. Leave it out.')
+        config.optim_wrapper.type = 'YOLOv8AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if auto_scale_lr:
+        config.auto_scale_lr.enable = True
+    if resume is not None:
+        config.resume = True
+        config.load_from = None
+        if resume != 'auto':
+            load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
+            config.load_from = resume
+    runner = _make_runner(config)
+    runner.train()
+
+
+def evaluate(config: Config, checkpoint: str | Path) -> dict[str, float]:
+    """The metrics of a checkpoint on the test data of a config.
+
+    Raises:
+        InputError: If the config has no test part, or the checkpoint is not of its network.
+    """
+    _require(config, 'test_dataloader', 'has no test data')
+    config.load_from = None
+    runner = _make_runner(config)
+    model = getattr(runner.model, 'module', runner.model)
+    load_weights(model, checkpoint)
+    return runner.test()
+
+
+def _make_runner(config: Config) -> Runner:
+    """MMEngine's runner for a config."""
+    if not torch.cuda.is_available():
+        config.env_cfg.dist_cfg.backend = 'gloo'
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if config.get(loader):
+                config[loader].pin_memory = False
+    config.noise_mm_version = noise_mm.__version__
+    Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+    return RUNNERS.get(config.get('runner_type', 'Runner')).from_cfg(config)
+
+
+def _require(config: Config, key: str, problem: str) -> None:
+    if not config.get(key):
+        raise InputError(f'{config.filename}: {problem} (no {key}). Choose another config.')

@@ -1,0 +1,34 @@
+"""What a detector found in one tile."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One object: a mask within its own box.
+
+    Attributes:
+        x: Left edge of `mask`, in pixels of the well at the resolution of the tiles.
+        y: Its upper edge.
+        mask: (height, width) bool; its first and last row and column each hold a pixel of the object.
+        score: Confidence from 0 to 1.
+        label: Class, from 0 as in the detector's list of classes.
+    """
+
+    x: int
+    y: int
+    mask: np.ndarray
+    score: float
+    label: int
+
+    @classmethod
+    def from_bitmap(cls, bitmap: np.ndarray, x: int, y: int, score: float, label: int) -> 'Detection | None':
+        """From a mask with empty margins whose upper left corner is at (x, y); None if it holds no pixel."""
+        rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
+        if not len(rows):
+            return None
+        top, left = int(rows[0]), int(columns[0])
+        mask = np.ascontiguousarray(bitmap[top : rows[-1] + 1, left : columns[-1] + 1], dtype=bool)
+        return cls(x + left, y + top, mask, float(score), int(label))

@@ -1,0 +1,107 @@
+"""A well image and a detector -> the outline of every cell, once.
+
+The well is looked at through overlapping tiles at the magnification of the training patches. Tiles are read row by
+row, so a large TIFF is never in memory as a whole.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from noise_mm.annotations.outline import Outline
+from noise_mm.annotations.pixels import trace
+from noise_mm.wells.chunked import Slide
+from noise_mm.wells.cutting import at_reference
+from noise_mm.wells.detection import Detection
+from noise_mm.wells.merge import Merger, SeamReport
+from noise_mm.wells.outlines import scaled
+from noise_mm.wells.patches import scale_to_reference
+from noise_mm.wells.tiles import Window, window_grid
+
+Detector = Callable[[Sequence[np.ndarray]], list[list[Detection]]]
+
+
+@dataclass(frozen=True)
+class TileSettings:
+    """How a well is looked at.
+
+    Attributes:
+        tile_px: Side of a tile at the reference magnification; the size of the training patches.
+        stride_px: Distance between neighbouring tiles.
+        batch_size: Tiles that the network sees at a time.
+    """
+
+    tile_px: int = 832
+    stride_px: int = 416
+    batch_size: int = 4
+
+
+@dataclass(frozen=True)
+class WellResult:
+    """What was found in one well.
+
+    Attributes:
+        outlines: One for each cell, in pixels of the well image, largest score first.
+        seams: How the tiles' views were joined.
+        tiles: Number of tiles.
+    """
+
+    outlines: list[Outline]
+    seams: SeamReport
+    tiles: int
+
+
+def predict_well(
+    slide: Slide,
+    detector: Detector,
+    classes: Sequence[str],
+    um_per_px: float,
+    settings: TileSettings,
+    on_tiles: Callable[[int, int], None] = lambda done, total: None,
+) -> WellResult:
+    """Finds the cells of one well.
+
+    Args:
+        slide: The well image.
+        detector: Takes tiles (height, width, 3) uint8 RGB and gives the objects of each, in pixels of the tile.
+        classes: Names of the detector's classes.
+        um_per_px: Pixel size of the well image.
+        settings: Tiles.
+        on_tiles: Called with the number of tiles done and of all tiles.
+
+    Raises:
+        InputError: If the image turns out to be damaged.
+    """
+    scale = scale_to_reference(um_per_px)
+    view = at_reference(slide, scale)
+    windows = window_grid(view.width_px, view.height_px, settings.tile_px, settings.stride_px)
+    merger = Merger(view.width_px, view.height_px)
+    done = 0
+    for chunk, tiles in _in_batches(windows, view.windows(windows), settings.batch_size):
+        for window, detections in zip(chunk, detector(tiles), strict=True):
+            merger.add_tile(window, [_placed(detection, window) for detection in detections])
+        done += len(chunk)
+        on_tiles(done, len(windows))
+    outlines = [
+        Outline(scaled(trace(cell.mask, cell.x, cell.y), 1 / scale), label=classes[cell.label], score=cell.score)
+        for cell in merger.close()
+    ]
+    ordered = sorted(outlines, key=lambda outline: (-outline.score, outline.geometry.bounds))
+    named = [replace(outline, name=f'{outline.label}_{i:04d}') for i, outline in enumerate(ordered, 1)]
+    return WellResult(named, merger.report, len(windows))
+
+
+def _placed(detection: Detection, window: Window) -> Detection:
+    """From pixels of the tile to pixels of the well."""
+    return replace(detection, x=detection.x + window.x, y=detection.y + window.y)
+
+
+def _in_batches(
+    windows: Sequence[Window], tiles: Iterable[np.ndarray], batch_size: int
+) -> Iterator[tuple[list[Window], list[np.ndarray]]]:
+    """Windows and their pixels, `batch_size` at a time."""
+    pairs = zip(windows, tiles, strict=True)
+    while batch := list(islice(pairs, batch_size)):
+        yield [window for window, _ in batch], [tile for _, tile in batch]

@@ -1,0 +1,141 @@
+import pytest
+from mmengine.config import Config
+
+from noise_mm.configuration import load_config
+from noise_mm.errors import InputError
+
+SEG = 'configs/baseline/yolov8-seg.py'
+
+
+@pytest.fixture
+def child(tmp_path, repo_dir):
+    """`child(text)` -> a config file that inherits from the baseline and adds `text`."""
+
+    def make(text):
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = '{repo_dir / SEG}'\n{text}\n")
+        return path
+
+    return make
+
+
+def loaders(config):
+    return [config[name] for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')]
+
+
+@pytest.mark.parametrize('way', ['child', 'option'])
+def test_size_follows(child, way):
+    text, options = ("model_size = 'n'", None) if way == 'child' else ('', {'model_size': 'n'})
+    model = load_config(child(text), options).model
+    assert model.backbone.widen_factor == model.neck.widen_factor == model.bbox_head.head_module.widen_factor == 0.25
+    assert model.backbone.deepen_factor == model.neck.deepen_factor == pytest.approx(0.33)
+    assert model.backbone.last_stage_out_channels == 1024
+    assert model.neck.in_channels == model.neck.out_channels == model.bbox_head.head_module.in_channels
+    assert model.neck.in_channels == [256, 512, 1024]
+
+
+@pytest.mark.parametrize('way', ['child', 'option'])
+def test_classes_follow(child, way):
+    names = ('osteoclast', 'nucleus', 'debris')
+    text, options = (f'classes = {names}', None) if way == 'child' else ('', {'classes': list(names)})
+    config = load_config(child(text), options)
+    assert config.model.bbox_head.head_module.num_classes == 3
+    assert config.model.train_cfg.assigner.num_classes == 3
+    assert all(loader.dataset.metainfo['classes'] == names for loader in loaders(config))
+
+
+@pytest.mark.parametrize('way', ['child', 'option'])
+def test_data_settings_follow(child, way):
+    values = {'data_root': 'elsewhere', 'batch_size': 3, 'num_workers': 0, 'split_seed': 7, 'split_unit': 'patch'}
+    values |= {'train_batches': ['A', 'B'], 'test_batches': ['C'], 'network_size_px': 640, 'cache': 'ram'}
+    text, options = '\n'.join(f'{k} = {v!r}' for k, v in values.items()), None
+    if way == 'option':
+        text, options = '', values
+    config = load_config(child(text), options)
+    assert [loader.dataset.batches for loader in loaders(config)] == [['A', 'B'], ['A', 'B'], ['C']]
+    for loader in loaders(config):
+        assert (loader.batch_size, loader.num_workers, loader.persistent_workers) == (3, 0, False)
+        assert (loader.dataset.data_root, loader.dataset.cache) == ('elsewhere', 'ram')
+    assert config.train_dataloader.dataset.split_seed == 7
+    assert 'network_size_px=416' not in config.pretty_text
+    assert config.hooks.close_mosaic.switch_pipeline == config.train_pipeline_no_mosaic
+
+
+@pytest.mark.parametrize('way', ['child', 'option'])
+def test_length_of_the_run_follows(child, way):
+    text, options = ('max_epochs = 7', None) if way == 'child' else ('', {'max_epochs': 7})
+    config = load_config(child(text), options)
+    assert config.train_cfg.max_epochs == 7
+
+
+def test_changing_one_hook_keeps_the_others(child):
+    config = load_config(child('hooks = dict(early_stopping=dict(patience=3))'))
+    kinds = {hook.type: hook for hook in config.custom_hooks}
+    assert set(kinds) == {'StepEMAHook', 'CloseMosaicHook', 'ResumableEarlyStoppingHook'}
+    assert kinds['ResumableEarlyStoppingHook'].patience == 3
+    off = load_config(child('hooks = dict(early_stopping=None)'))
+    assert {hook.type for hook in off.custom_hooks} == {'StepEMAHook', 'CloseMosaicHook'}
+
+
+def test_best_metric_reaches_both_hooks(child):
+    config = load_config(child("best_metric = 'some/metric'"))
+    assert config.default_hooks.checkpoint.save_best == 'some/metric'
+    assert config.hooks.early_stopping.monitor == 'some/metric'
+
+
+def test_pipelines_follow(child):
+    config = load_config(child('test_pipeline = [dict(type="LoadPatch")]'))
+    assert [step.type for step in config.test_dataloader.dataset.pipeline] == ['LoadPatch']
+    assert [step.type for step in config.val_dataloader.dataset.pipeline] == ['LoadPatch']
+
+
+def test_fold_holds_one_batch_out(child):
+    config = load_config(child(''), fold='M3')
+    assert config.train_batches == config.train_dataloader.dataset.batches == ['M1', 'M2', 'M4', 'M5']
+    assert config.val_dataloader.dataset.batches == config.train_batches
+    assert config.test_dataloader.dataset.batches == ['M3']
+    assert config.fold == 'M3'
+
+
+def test_saved_config_gives_the_same_run(child, tmp_path):
+    config = load_config(child("model_size = 's'"), fold='M2')
+    config.dump(str(tmp_path / 'saved.py'))
+    again = load_config(tmp_path / 'saved.py')
+    for key in ('model', 'train_dataloader', 'test_dataloader', 'custom_hooks', 'train_cfg'):
+        assert again[key] == config[key], key
+    changed = load_config(tmp_path / 'saved.py', {'data_root': 'elsewhere'})
+    assert changed.train_dataloader.dataset.data_root == 'elsewhere'
+
+
+def test_plain_mmengine_configs_pass_through(tmp_path):
+    path = tmp_path / 'plain.py'
+    path.write_text('model = dict(type="RTMDet", bbox_head=dict(num_classes=1))\n')
+    assert load_config(path).model == Config.fromfile(path).model
+
+
+@pytest.mark.parametrize(
+    ('options', 'fold', 'words'),
+    [
+        ({'model_size': 'h'}, None, 'model_size'),
+        ({'classes': ['a', 'a']}, None, 'classes'),
+        ({'classes': []}, None, 'classes'),
+        (None, 'Z9', '--fold Z9'),
+        ({'train_batches': ['M1'], 'test_batches': ['M1']}, 'M1', 'no other batch'),
+        ({'train_cfg.max_epochs': 3}, None, 'train_cfg.max_epochs'),
+        ({'model.backbone.widen_factor': 0.5}, None, 'model.backbone.widen_factor'),
+        ({'test_pipeline.99.type': 'X'}, None, '--cfg-options'),
+    ],
+)
+def test_contradictions_are_refused(child, options, fold, words):
+    with pytest.raises(InputError, match=words):
+        load_config(child(''), options, fold)
+
+
+def test_missing_and_broken_configs_are_refused(tmp_path):
+    with pytest.raises(InputError, match='no such config'):
+        load_config(tmp_path / 'none.py')
+    broken = tmp_path / 'broken.py'
+    for text in ('model = dict(', 'model = undefined_name', "_base_ = 'missing.py'", 'raise ValueError(1)'):
+        broken.write_text(text)
+        with pytest.raises(InputError, match='broken.py'):
+            load_config(broken)

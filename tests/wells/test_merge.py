@@ -1,0 +1,167 @@
+"""Merging with an oracle: a detector that returns the true instances, clipped to each tile."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from noise_mm.wells.detection import Detection
+from noise_mm.wells.merge import Merger
+from noise_mm.wells.tiles import Window, window_grid
+
+
+def disc(labels, value, x, y, radius_x, radius_y=None):
+    rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
+    inside = ((columns - x) / radius_x) ** 2 + ((rows - y) / (radius_y or radius_x)) ** 2 <= 1
+    labels[inside] = value
+
+
+def oracle(labels, tile):
+    """The instances in one tile, in pixels of the well."""
+    height, width = labels.shape
+    view = labels[tile.y : min(tile.y + tile.height, height), tile.x : min(tile.x + tile.width, width)]
+    for value in np.unique(view[view > 0]):
+        yield Detection.from_bitmap(view == value, tile.x, tile.y, 0.9, 0)
+
+
+def merged(labels, tile_px=100, stride_px=50, shuffle=None):
+    height, width = labels.shape
+    merger = Merger(width, height)
+    tiles = window_grid(width, height, tile_px, stride_px)
+    if shuffle is not None:
+        tiles = [tiles[i] for i in np.random.default_rng(shuffle).permutation(len(tiles))]
+    for tile in tiles:
+        found = list(oracle(labels, tile))
+        merger.add_tile(tile, found if shuffle is None else found[::-1])
+    return merger.close(), merger.report
+
+
+def as_labels(cells, shape):
+    out = np.zeros(shape, int)
+    for value, cell in enumerate(cells, 1):
+        height, width = cell.mask.shape
+        out[cell.y : cell.y + height, cell.x : cell.x + width][cell.mask] = value
+    return out
+
+
+def assert_equals_truth(cells, labels):
+    found = as_labels(cells, labels.shape)
+    values = np.unique(labels[labels > 0])
+    assert len(cells) == len(values)
+    for value in values:
+        truth = labels == value
+        best = np.bincount(found[truth]).argmax()
+        ours = found == best
+        assert best > 0
+        assert (ours & truth).sum() / (ours | truth).sum() >= 0.99
+
+
+def random_layout(seed, shape=(330, 410), touching=False):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, int)
+    if touching:
+        seeds = rng.random((25, 2)) * shape
+        rows, columns = np.mgrid[: shape[0], : shape[1]]
+        distances = np.stack([(rows - y) ** 2 + (columns - x) ** 2 for y, x in seeds])
+        labels = distances.argmin(0) + 1
+        labels[rng.permutation(26)[labels] < 8] = 0
+        return labels
+    for value in range(1, 25):
+        radius = rng.uniform(4, 24, 2)
+        disc(labels, value, rng.uniform(0, shape[1]), rng.uniform(0, shape[0]), *radius)
+    # Later discs may have cut earlier ones apart: what is left of a cell is its largest part.
+    for value in np.unique(labels[labels > 0]):
+        parts, count = ndimage.label(labels == value)
+        if count > 1:
+            sizes = np.bincount(parts.ravel())[1:]
+            labels[(parts > 0) & (parts != sizes.argmax() + 1)] = 0
+    return labels
+
+
+@pytest.mark.parametrize('stride_px', [25, 37, 50, 80])
+@pytest.mark.parametrize('touching', [False, True])
+@pytest.mark.parametrize('seed', range(6))
+def test_oracle_gives_the_truth(seed, touching, stride_px):
+    labels = random_layout(seed, touching=touching)
+    cells, _ = merged(labels, stride_px=stride_px)
+    assert_equals_truth(cells, labels)
+
+
+def test_isolated_cell_is_kept():
+    labels = np.zeros((200, 200), int)
+    disc(labels, 1, 100, 100, 15)
+    cells, report = merged(labels)
+    assert_equals_truth(cells, labels)
+    assert not report.unresolved
+
+
+def test_twin_views_give_one_cell():
+    labels = np.zeros((100, 150), int)
+    disc(labels, 1, 75, 50, 20)
+    assert_equals_truth(merged(labels)[0], labels)
+
+
+@pytest.mark.parametrize('length', [60, 99, 150, 240, 380])
+@pytest.mark.parametrize('vertical', [False, True])
+def test_cell_longer_than_the_overlap_is_one(length, vertical):
+    labels = np.zeros((120, 400), int)
+    labels[40:60, 9 : 9 + length] = 1
+    labels[60:75, 20:30] = 2
+    labels = labels.T.copy() if vertical else labels
+    cells, report = merged(labels)
+    assert_equals_truth(cells, labels)
+    assert report.joined == (length >= 99)
+
+
+def test_small_cell_on_a_giant_one_is_not_swallowed():
+    labels = np.zeros((200, 400), int)
+    labels[60:140, 10:390] = 1
+    disc(labels, 2, 150, 100, 12)
+    disc(labels, 3, 250, 100, 12)
+    assert_equals_truth(merged(labels)[0], labels)
+
+
+def test_tiles_without_overlap_are_joined_along_the_line():
+    labels = np.zeros((100, 200), int)
+    disc(labels, 1, 100, 50, 30)
+    assert_equals_truth(merged(labels, stride_px=100)[0], labels)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_order_does_not_matter(seed):
+    labels = random_layout(seed)
+    first, second = merged(labels)[0], merged(labels, shuffle=seed)[0]
+    assert [(c.x, c.y, c.score, c.mask.tobytes()) for c in first] == [(c.x, c.y, c.score, c.mask.tobytes()) for c in second]
+
+
+def test_well_smaller_than_a_tile():
+    labels = np.zeros((60, 70), int)
+    disc(labels, 1, 68, 30, 10)
+    cells, report = merged(labels)
+    assert_equals_truth(cells, labels)
+    assert report.on_seam == 0
+
+
+def test_what_reaches_over_the_well_is_cut_off():
+    merger = Merger(50, 50)
+    merger.add_tile(Window(0, 0, 0, 0, 100, 100), [Detection(40, 40, np.ones((30, 30), bool), 0.9, 0)])
+    (cell,) = merger.close()
+    assert (cell.x, cell.y, cell.mask.shape) == (40, 40, (10, 10))
+    assert not Merger(50, 50).close()
+
+
+def test_cut_view_without_counterpart_is_reported():
+    merger = Merger(150, 100)
+    left, right = window_grid(150, 100, 100, 50)
+    merger.add_tile(left, [Detection(70, 40, np.ones((20, 30), bool), 0.9, 0)])
+    merger.add_tile(right, [Detection(120, 10, np.ones((5, 5), bool), 0.9, 0)])
+    assert len(merger.close()) == 2
+    assert merger.report.unresolved == ((85, 50),)
+
+
+def test_classes_are_not_mixed():
+    merger = Merger(150, 100)
+    left, right = window_grid(150, 100, 100, 50)
+    mask = np.ones((20, 20), bool)
+    merger.add_tile(left, [Detection(60, 40, mask, 0.9, 0)])
+    merger.add_tile(right, [Detection(60, 40, mask, 0.9, 1)])
+    assert [cell.label for cell in merger.close()] == [0, 1]

@@ -1,0 +1,50 @@
+"""Trains a network from a config."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.command_line import add_config_options, load_run_config, start_processes
+from noise_mm.errors import run_command
+
+EXAMPLE = """
+example:
+  python tools/train.py configs/baseline/yolov8-seg.py --fold M5 --amp
+      trains on all batches of the config but M5; log, config and checkpoints go to work_dirs/yolov8-seg_M5,
+      the best checkpoint is best.pth there
+  python tools/train.py configs/baseline/yolov8-seg.py --fold M5 --amp --resume
+      goes on where a stopped run was
+"""
+
+
+def main() -> None:
+    """Reads the options and runs the training."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, help='a file of configs/')
+    add_config_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from the last checkpoint of the work folder, or from this one',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the images per step (64 is 1)'
+    )
+    args = parser.parse_args()
+
+    config = load_run_config(args)
+    start_processes(args.launcher)
+    from noise_mm.training.run import train
+
+    train(config, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr)
+
+
+if __name__ == '__main__':
+    run_command(main)
