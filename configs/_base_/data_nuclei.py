@@ -34,7 +34,10 @@ finish = [
     dict(type='RandomQuarterTurn', prob=0.5),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
-train_pipeline = [*load, dict(type='PatchMosaic', network_size_px=network_size_px), affine, *finish]
+# The other patches of a mosaic come from the whole dataset, so that samples are the same in a resumed run and with any
+# number of workers. use_cached=True takes them from the worker's last ones: fewer files are read, without that promise.
+mosaic = dict(type='PatchMosaic', network_size_px=network_size_px, use_cached=False, pre_transform=load)
+train_pipeline = [*load, mosaic, affine, *finish]
 # For the last epochs, see the hook `close_mosaic`.
 train_pipeline_no_mosaic = [
     dict(type='LoadPatch'),
@@ -88,4 +91,4 @@ val_evaluator = dict(type='mmdet.CocoMetric', metric='bbox', proposal_nums=(100,
 test_evaluator = val_evaluator
 
 # Only building blocks of the above: changing them in a child config would do nothing.
-del load, affine, finish, dataset, split, loader
+del load, mosaic, affine, finish, dataset, split, loader

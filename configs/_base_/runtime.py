@@ -10,6 +10,7 @@ default_hooks = dict(
     # also keeps the best one as best.pth, by best_metric
     checkpoint=dict(type='BestCheckpointHook', interval=1, save_best='auto', rule='greater', max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    sample_seed=dict(type='EpochSeedHook'),
     visualization=dict(type='mmdet.DetVisualizationHook', draw=False),
 )
 

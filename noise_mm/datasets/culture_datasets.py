@@ -4,11 +4,14 @@ A fold is a list of batch names: `batches=['M1', 'M2']` with `split='train'` and
 these batches, and no file is copied or written. The folder layout is that of `noise_mm.annotations.batch_folder`.
 """
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import torch
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 from mmyolo.registry import DATASETS
@@ -89,6 +92,8 @@ class CultureDataset(BaseDetDataset):
         self.cache = cache
         self.network_size_px = network_size_px
         self.patches_in_memory: PatchCache | None = None
+        # Seed and epoch, in memory that worker processes share: see `begin_epoch`.
+        self._epoch = torch.full((2,), -1, dtype=torch.int64).share_memory_()
         super().__init__(data_root=data_root, **kwargs)
 
     def full_init(self) -> None:
@@ -215,8 +220,21 @@ class CultureDataset(BaseDetDataset):
             info['img'] = self.patches_in_memory[info['img_id']]
         return info
 
+    def begin_epoch(self, seed: int, epoch: int) -> None:
+        """Makes the random steps of each sample a function of seed, epoch and index, from now on.
+
+        So samples do not depend on the number of workers, nor on what a process drew before: a run that is resumed
+        sees what it would have seen. Workers that are running already take part.
+        """
+        self._epoch[:] = torch.tensor([seed, epoch])
+
     def prepare_data(self, idx: int) -> dict:
         """A sample from the pipeline. Steps that mix images find this dataset under `dataset`, as in MMYOLO."""
+        seed, epoch = self._epoch.tolist()
+        if epoch >= 0:
+            numbers = np.random.SeedSequence([seed, epoch, idx]).generate_state(2).tolist()
+            random.seed(numbers[0])
+            np.random.seed(numbers[1])
         info = self.get_data_info(idx)
         if not self.test_mode:
             info['dataset'] = self

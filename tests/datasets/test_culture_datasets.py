@@ -219,3 +219,19 @@ def test_coco_metric_finds_its_truth_in_the_samples(root: Path, n_perfect: float
     expected = pytest.approx(1.0) if n_perfect == 1 else pytest.approx(0.5, abs=0.01)
     assert scores['coco/segm_mAP'] == expected
     assert scores['coco/bbox_mAP'] == expected
+
+
+def test_samples_depend_on_seed_epoch_and_index_only(make_batch, tmp_path):
+    make_batch(tmp_path, 'M1')
+
+    def dataset():
+        return OsteoclastDataset(str(tmp_path), ['M1'], pipeline=[{'type': 'LoadPatch'}, {'type': 'YOLOv5HSVRandomAug'}])
+
+    def sample(source, epoch, index):
+        source.begin_epoch(7, epoch)
+        return source[index]['img'].tobytes()
+
+    first, second = dataset(), dataset()
+    expected = [sample(first, 1, i) for i in range(3)]
+    assert [sample(second, 1, i) for i in (2, 1, 0)] == expected[::-1]
+    assert sample(second, 2, 0) != expected[0]

@@ -1,0 +1,27 @@
+# The nano network on a few dozen patches: what tools/quickstart.py trains on the sample cultures, in minutes without a
+# GPU. With so few patches the full augmentation would need far more epochs, so it is flips and quarter turns only.
+_base_ = '../baseline/yolov8-seg.py'
+
+model_size = 'n'
+data_root = 'quickstart/data'
+train_batches = ['M1', 'M2']
+test_batches = ['M3']
+max_epochs = 30
+val_interval = 5
+batch_size = 4
+nominal_batch_size = 4
+num_workers = 2
+cache = 'ram'
+
+train_pipeline = [
+    dict(type='LoadPatch'),
+    dict(type='FitPatch', network_size_px=416),
+    dict(type='LoadTargets', with_mask=True),
+    dict(type='YOLOv5HSVRandomAug'),
+    dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='RandomQuarterTurn', prob=0.5),
+    dict(type='DrawTargetMasks', overlap=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+]
+hooks = dict(close_mosaic=None)  # there is none
