@@ -1,0 +1,115 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def quickstart(load_tool, monkeypatch):
+    """tools/quickstart.py with an environment that is there already."""
+    load_tool('setup_problems')
+    environment = load_tool('environment')
+    monkeypatch.setattr(environment, 'ensure_environment', lambda: Path('python'))
+    return load_tool('quickstart')
+
+
+@pytest.fixture
+def start(quickstart, tmp_path, monkeypatch):
+    """A function that runs it with tools that only leave their output, and returns the exit status and their names."""
+    made = {tuple(step.command): step.made for step in quickstart.steps(tmp_path)}
+
+    def run_main(failing=None):
+        ran = []
+
+        def run(command, cwd, env):
+            ran.append(Path(command[1]).stem)
+            if ran[-1] == failing:
+                return SimpleNamespace(returncode=3)
+            path = made[tuple(command[1:])]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            return SimpleNamespace(returncode=0)
+
+        monkeypatch.setattr(quickstart.subprocess, 'run', run)
+        monkeypatch.setattr(sys, 'argv', ['quickstart.py', '--out', str(tmp_path)])
+        return quickstart.main(), ran
+
+    return run_main
+
+
+def test_steps_run_once_and_in_order(start):
+    status, ran = start()
+    assert status == 0
+    assert ran[0] == 'synthesize' and ran[-3:] == ['train', 'test', 'predict']
+    assert start() == (0, [])
+
+
+def test_failed_step_stops_and_is_taken_up_again(start):
+    status, ran = start(failing='train')
+    assert status == 3
+    assert ran[-1] == 'train'
+    assert start() == (0, ['train', 'test', 'predict'])
+
+
+def test_step_whose_output_is_gone_is_repeated_with_all_after_it(start, tmp_path):
+    start()
+    (tmp_path / 'training' / 'best.pth').unlink()
+    assert start()[1] == ['train', 'test', 'predict']
+
+
+def test_step_cut_short_while_repeated_is_not_taken_for_done(start, tmp_path):
+    start()
+    best = tmp_path / 'training' / 'best.pth'
+    best.unlink()
+    start(failing='train')
+    best.touch()
+    assert start()[1] == ['train', 'test', 'predict']
+
+
+def test_changed_command_is_run_again(start, quickstart, tmp_path):
+    start()
+    done = json.loads((tmp_path / quickstart.DONE_FILE).read_text())
+    done['train'].append('--amp')
+    (tmp_path / quickstart.DONE_FILE).write_text(json.dumps(done))
+    assert start()[1] == ['train', 'test', 'predict']
+
+
+def test_results_are_named_at_the_end(start, tmp_path, capsys):
+    start()
+    out = capsys.readouterr().out
+    assert str(tmp_path / 'predictions' / 'wells.csv') in out.split('Look at:')[1]
+
+
+def test_deleted_output_folder_starts_from_nothing(start, tmp_path):
+    _, ran = start()
+    for path in tmp_path.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert start()[1] == ran
+
+
+def test_commands_have_short_paths_inside_the_repository(quickstart, repo_dir, tmp_path):
+    words = [word for step in quickstart.steps(repo_dir / 'quickstart') for word in step.command]
+    assert 'quickstart/cultures' in words
+    assert not any(str(repo_dir) in word for word in words)
+    assert str(tmp_path / 'cultures') in quickstart.steps(tmp_path)[0].command
+
+
+def test_folder_that_cannot_be_made_is_refused(quickstart, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(sys, 'argv', ['quickstart.py', '--out', str(tmp_path / 'file' / 'out')])
+    with pytest.raises(quickstart.environment.SetupError, match='Name another folder with --out'):
+        quickstart.main()
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [(0.4, '0 s'), (59.4, '59 s'), (60, '1 min 0 s'), (119.7, '2 min 0 s')])
+def test_duration(quickstart, seconds, text):
+    assert quickstart.duration(seconds) == text
+
+
+@pytest.mark.parametrize('text', ['', '{'])
+def test_unreadable_note_means_nothing_is_done(quickstart, tmp_path, text):
+    (tmp_path / quickstart.DONE_FILE).write_text(text)
+    assert quickstart.read_done(tmp_path) == {}
