@@ -1,5 +1,6 @@
 """Whole files or none: writing through a temporary name, and reading JSON with errors that name the file."""
 
+import errno
 import json
 import os
 import tempfile
@@ -19,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary file is removed and an existing `path` stays as it was.
 
     Raises:
-        InputError: If the folder can't be made or written to.
+        InputError: If the folder can't be made or written to, or the disk is full.
     """
     path = Path(path)
     try:
@@ -33,6 +34,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f'{path}: the disk is full. Make room or choose another output folder.') from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,162 @@
+"""The stand-in for `mmcv._ext`. What depends on the order of imports runs in processes of its own."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import noise_mm
+
+pytestmark = pytest.mark.filterwarnings('ignore:.*find_loader.*:DeprecationWarning')
+
+
+def _is_full_mmcv():
+    import mmcv
+
+    return any(Path(mmcv.__file__).parent.glob('_ext.*'))
+
+
+def _run(program, *paths):
+    """Standard output of a Python program that finds noise_mm and first the modules in `paths`."""
+    folders = [*map(str, paths), str(Path(noise_mm.__file__).parents[1])]
+    head = f'import sys; sys.path[:0] = {folders!r}\n'
+    result = subprocess.run([sys.executable, '-c', head + program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+@pytest.fixture
+def stand_in():
+    if _is_full_mmcv():
+        pytest.skip('the full mmcv is installed, so its own mmcv._ext is used')
+    return importlib.import_module('mmcv._ext')
+
+
+def test_has_a_spec_and_a_file_as_mmengine_wants(stand_in):
+    from mmengine.utils.dl_utils import mmcv_full_available
+
+    assert stand_in.__spec__.name == 'mmcv._ext'
+    assert Path(stand_in.__file__).name == 'mmcv_ext_stand_in.py'
+    assert importlib.util.find_spec('mmcv._ext') is stand_in.__spec__
+    assert mmcv_full_available()
+
+
+def test_other_ops_raise_only_when_they_are_called(stand_in):
+    op = stand_in.roi_align_forward
+    assert op.__name__ == 'roi_align_forward'
+    with pytest.raises(NotImplementedError, match=r"mmcv-lite .* 'roi_align_forward' .* full mmcv 2\.0\.x"):
+        op(1, key=2)
+
+
+def test_private_names_are_missing(stand_in):
+    assert not hasattr(stand_in, '__path__')
+    assert not hasattr(stand_in, '_private')
+
+
+def test_an_op_of_mmcv_says_what_is_missing(stand_in):
+    from mmcv.ops import soft_nms
+
+    with pytest.raises(NotImplementedError, match="'softnms'"):
+        soft_nms(torch.zeros(1, 4), torch.zeros(1))
+
+
+def test_environment_report(stand_in):
+    from mmcv.utils import collect_env
+
+    assert collect_env()['MMCV Compiler'] == 'n/a'
+
+
+def test_mmcv_nms_goes_through_ours():
+    from mmcv.ops import batched_nms, nms
+
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 8]])
+    scores = torch.tensor([0.5, 0.9, 0.1, 0.8])
+    detections, kept = nms(boxes, scores, 0.5)
+    assert kept.tolist() == [1, 2]
+    assert torch.equal(detections, torch.cat([boxes[kept], scores[kept, None]], 1))
+    assert nms(boxes, scores, 0.5, score_threshold=0.2, max_num=1)[1].tolist() == [1]
+    assert nms(boxes.numpy(), scores.numpy(), 0.5, offset=1)[1].tolist() == [1, 2]
+    labels = torch.tensor([0, 0, 0, 1])
+    config = dict(type='nms', iou_threshold=0.5)
+    assert batched_nms(boxes, scores, labels, config)[1].tolist() == [1, 3, 2]
+    assert batched_nms(boxes, scores, labels, config, class_agnostic=True)[1].tolist() == [1, 2]
+    assert batched_nms(boxes, scores, labels, dict(config, split_thr=2))[1].tolist() == [1, 3, 2]
+
+
+def test_a_compiled_module_is_found_first(tmp_path):
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv' / '__init__.py').write_text('')
+    (tmp_path / 'mmcv' / '_ext.py').write_text('COMPILED = "compiled"')
+    assert _run('import noise_mm, mmcv._ext; print(mmcv._ext.COMPILED)', tmp_path) == ['compiled']
+
+
+def test_compiled_module_of_another_torch_says_so(tmp_path):
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv' / '__init__.py').write_text('')
+    (tmp_path / 'mmcv' / '_ext.py').write_text('raise ImportError("undefined symbol: _ZN2at4")')
+    program = 'import noise_mm\ntry:\n import mmcv._ext\nexcept ImportError as error:\n print(error)'
+    assert 'do not fit the installed torch (undefined symbol: _ZN2at4)' in ' '.join(_run(program, tmp_path))
+
+
+@pytest.mark.slow
+def test_mmcv_ops_that_failed_before_works_afterwards():
+    program = """
+import importlib.util
+try:
+    import mmcv.ops
+except ModuleNotFoundError as error:
+    assert error.name == 'mmcv._ext', error
+import noise_mm
+import mmcv.ops
+import torch
+print(mmcv.ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5)[1].tolist()[0])
+"""
+    assert _run(program) == ['0']
+
+
+@pytest.mark.parametrize('is_used', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_stand_in_of_somebody_else_is_replaced_with_a_warning(is_used):
+    program = f"""
+import sys, types, warnings
+foreign = types.ModuleType('mmcv._ext')
+def missing_op(name):
+    if name.startswith('__'):
+        raise AttributeError(name)
+    return lambda *args, **kwargs: None
+foreign.__getattr__ = missing_op
+sys.modules['mmcv._ext'] = foreign
+if {is_used}:
+    import mmcv.ops
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import noise_mm
+    noise_mm.mmcv_ext.install()
+print(sum('stand-in without a file' in str(warning.message) for warning in caught))
+import torch
+import mmcv.ops.nms
+print(mmcv.ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5)[1].tolist()[0])
+print(any(getattr(module, 'ext_module', None) is foreign for module in sys.modules.values()))
+"""
+    assert _run(program) == ['1', '0', 'False']
+
+
+def test_a_careless_stand_in_is_replaced_too():
+    program = """
+import sys, types, warnings
+foreign = types.ModuleType('mmcv._ext')
+foreign.__getattr__ = lambda name: (lambda *args, **kwargs: None)
+sys.modules['mmcv._ext'] = foreign
+warnings.simplefilter('ignore')
+import noise_mm
+import mmcv._ext
+print(type(mmcv._ext.__file__).__name__)
+"""
+    assert _run(program) == ['str']
+
+
+def test_finder_answers_for_one_name_only():
+    assert noise_mm.mmcv_ext._finder.find_spec('mmcv._ext').name == 'mmcv._ext'
+    assert noise_mm.mmcv_ext._finder.find_spec('mmcv._other') is None

@@ -1,0 +1,61 @@
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from noise_mm.errors import InputError
+from noise_mm.files import read_json, replacing, write_json, write_text
+
+
+def test_file_appears_whole_and_readable_by_others(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    write_json(path, {'a': [1, 2]})
+    assert read_json(path) == {'a': [1, 2]}
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+    assert os.listdir(path.parent) == ['a.json']
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / 'a.txt'
+    write_text(path, 'old')
+    with pytest.raises(ValueError, match='stop'), replacing(path) as temporary:
+        temporary.write_text('half')
+        raise ValueError('stop')
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['a.txt']
+
+
+def test_full_disk_is_named(tmp_path):
+    with pytest.raises(InputError, match='disk is full'), replacing(tmp_path / 'a.txt'):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    with pytest.raises(OSError, match='other'), replacing(tmp_path / 'a.txt'):
+        raise OSError(errno.EIO, 'other')
+
+
+def test_unwritable_place_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='cannot write here'), replacing(tmp_path / 'file' / 'a.txt'):
+        pass
+
+
+@pytest.mark.parametrize('content', [b'', b'{"a": ', b'\xff\xfe\x00', b'not json'])
+def test_broken_json_is_named(tmp_path, content):
+    path = tmp_path / 'broken.json'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match='broken.json: not valid JSON'):
+        read_json(path)
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(InputError, match='no such file'):
+        read_json(tmp_path / 'none.json')
+    with pytest.raises(InputError, match='cannot be read'):
+        read_json(tmp_path)
+
+
+def test_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(1), encoding='utf-8-sig')
+    assert read_json(path) == 1
