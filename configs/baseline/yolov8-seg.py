@@ -5,5 +5,3 @@ _base_ = [
     '../_base_/schedule.py',
     '../_base_/runtime.py',
 ]
-
-best_metric = 'coco/segm_mAP_50'

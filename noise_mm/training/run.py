@@ -11,6 +11,7 @@ import noise_mm
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.errors import InputError
+from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
 
 
 def train(config: Config, resume: str | None = None, amp: bool = False, auto_scale_lr: bool = False) -> None:
@@ -43,18 +44,28 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
     runner.train()
 
 
-def evaluate(config: Config, checkpoint: str | Path) -> dict[str, float]:
+def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], dict | None]:
     """The metrics of a checkpoint on the test data of a config.
+
+    Returns:
+        All numbers by name, and the report of `OsteoclastMetric` (the content of `metrics.json`); None for the report
+        on all processes but the first, and where the config has another metric.
 
     Raises:
         InputError: If the config has no test part, or the checkpoint is not of its network.
     """
     _require(config, 'test_dataloader', 'has no test data')
-    config.load_from = None
+    config.load_from, config.resume = None, False
     runner = _make_runner(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint)
-    return runner.test()
+    numbers = runner.test()
+    reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, OsteoclastMetric)]
+    report = reports[0] if reports else None
+    if report is not None:
+        run = {'config': config.filename, 'checkpoint': str(checkpoint), 'fold': config.get('fold')}
+        report['run'] |= run | {key: config.get(key) for key in ('protocol', 'method')}
+    return numbers, report
 
 
 def _make_runner(config: Config) -> Runner:

@@ -1,0 +1,17 @@
+"""Scores, and the tables made of them.
+
+The metric is registered with MMYOLO once its registries are imported. Scoring files and making tables needs neither it
+nor torch, so the command lines for that start fast.
+"""
+
+import importlib
+from types import ModuleType
+
+from noise_mm.compat.on_import import on_import
+
+
+def _register_metric(_registries: ModuleType) -> None:
+    importlib.import_module('noise_mm.evaluation.osteoclast_metric')
+
+
+on_import('mmyolo.registry', _register_metric)

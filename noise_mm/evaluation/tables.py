@@ -1,0 +1,332 @@
+"""The paper's Table 2 (folds of one configuration) and Table 3 (configurations) from `metrics.json` contents. Pure.
+
+Deviations are those of a sample (divided by n - 1). Means and deviations are taken of the numbers as they stand in the
+files and in decimal arithmetic; a last digit of exactly 5 is rounded away from zero. From the paper's fold rows this
+gives every digit of its rows Average and Standard Deviation (none of whose cells depends on how halves are rounded).
+"""
+
+import csv
+import io
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+from noise_mm.errors import InputError
+from noise_mm.evaluation import paper_tables
+from noise_mm.evaluation.report import SCHEMA
+
+FORMATS = ('md', 'latex', 'csv')
+METRICS = ('P', 'R', 'mAP')
+KEYS = ('precision', 'recall', 'ap')
+METHOD_NAMES = {'yolov8': 'YOLOv8', 'noise': 'NOISe'}
+PROTOCOLS = ('m2m', 'm2h', 'h2h')  # the order in which the paper shows them
+UNDEFINED = '-'
+METRICS_FILE = 'metrics.json'
+REPORT_KEYS = {'run', 'mode', 'mask_resolution', 'iou_thrs'}
+
+Number = Decimal | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation.
+
+    Attributes:
+        source: The file that it is from, for messages.
+        name: Shown where the run does not say what it is.
+        report: Content of its `metrics.json`, see `report`.
+    """
+
+    source: str
+    name: str
+    report: Mapping[str, Any]
+
+    @classmethod
+    def of_file(cls, path: str | Path, report: Any) -> 'Run':
+        """The run with the `metrics.json` content `report`, named after the folder of the file.
+
+        A folder that is called as the fold is gives the name of the one that it is in; a file that is not called
+        `metrics.json` gives its own.
+
+        Raises:
+            InputError: If the content is no `metrics.json` of this schema.
+        """
+        if not isinstance(report, Mapping) or report.get('schema') != SCHEMA or not report.keys() >= REPORT_KEYS:
+            raise InputError(f'{path}: no metrics of schema {SCHEMA}. Write it again with tools/test.py.')
+        folder = Path(path).absolute().parent
+        if Path(path).name != METRICS_FILE:
+            return cls(str(path), Path(path).stem, report)
+        return cls(str(path), (folder.parent if folder.name == report['run'].get('fold') else folder).name, report)
+
+    @property
+    def method(self) -> str | None:
+        """The method, such as 'noise'."""
+        return self.report['run'].get('method')
+
+    @property
+    def protocol(self) -> str | None:
+        """The protocol, such as 'm2h'."""
+        return self.report['run'].get('protocol')
+
+    @property
+    def fold(self) -> str | None:
+        """The held-out batch."""
+        return self.report['run'].get('fold')
+
+    @property
+    def configuration(self) -> str:
+        """Method and protocol as the paper writes them, such as 'NOISe M→H'; else the run's name."""
+        method = METHOD_NAMES.get(self.method, self.method)
+        protocol = re.sub(r'^([a-z])2([a-z])$', lambda found: '→'.join(found.groups()).upper(), self.protocol or '')
+        return ' '.join(part for part in (method, protocol) if part) or self.name
+
+    @property
+    def measured(self) -> str:
+        """How it was measured: what may stand in one table."""
+        return f'mode {self.report["mode"]}, masks at {self.report["mask_resolution"]} resolution'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        labels: One text for each of the table's label columns.
+        cells: P, R and mAP of each threshold in turn, as printed.
+    """
+
+    labels: tuple[str, ...]
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table like those of the paper.
+
+    Attributes:
+        title: What it shows and how it was measured.
+        label_names: Headings of the label columns.
+        iou_thrs: Thresholds.
+        rows: Its lines.
+    """
+
+    title: str
+    label_names: tuple[str, ...]
+    iou_thrs: tuple[float, ...]
+    rows: list[Row]
+
+
+def make_tables(runs: Sequence[Run], kind: str = 'segm', with_paper: bool = False) -> list[Table]:
+    """A table of folds for each configuration that has some, then one of all configurations.
+
+    Runs measured in different ways (mode, resolution of masks) never share a table.
+
+    Args:
+        runs: What to show.
+        kind: 'segm' for masks or 'bbox' for boxes.
+        with_paper: Whether to put the paper's row below ours where it has one (masks only).
+
+    Raises:
+        InputError: If there is no run, one lacks what is to be shown, thresholds differ, or two runs are of the same
+            configuration and fold.
+    """
+    if not runs:
+        raise InputError('no metrics.json is given. Run tools/test.py first.')
+    iou_thrs = _common_thresholds(runs, kind)
+    by_measure = defaultdict(list)
+    for run in runs:
+        by_measure[run.measured].append(run)
+    tables, summaries = [], []
+    for measured, measured_alike in sorted(by_measure.items()):
+        groups = _by_configuration(measured_alike)
+        show = _Show(kind, iou_thrs, measured, with_paper and kind == 'segm')
+        tables += [_fold_table(group, show) for group in groups if group[0].fold is not None]
+        summaries.append(_configuration_table(groups, show))
+    return tables + summaries
+
+
+def average_and_deviation(columns: Sequence[Sequence[float | str | None]]) -> tuple[list[Number], list[Number]]:
+    """Mean and sample standard deviation of each column.
+
+    Args:
+        columns: For each column its values. One that is None makes mean and deviation None; the deviation of a single
+            value is None.
+    """
+    decimals = [[None if value is None else Decimal(str(value)) for value in column] for column in columns]
+    averages = [None if None in column else statistics.mean(column) for column in decimals]
+    deviations = [None if None in column or len(column) < 2 else statistics.stdev(column) for column in decimals]
+    return averages, deviations
+
+
+def rounded(value: float | Number, digits: int = 3) -> str:
+    """A number with `digits` decimals, halves away from zero; '-' for None."""
+    if value is None:
+        return UNDEFINED
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
+
+
+def render(tables: Sequence[Table], file_format: str) -> str:
+    """The tables as text in one of `FORMATS`.
+
+    Raises:
+        InputError: If the format is unknown.
+    """
+    if file_format not in FORMATS:
+        raise InputError(f'format is {file_format!r}. Choose one of {", ".join(FORMATS)}.')
+    if file_format == 'csv':
+        return _as_csv(tables)
+    return '\n\n'.join(map(_as_markdown if file_format == 'md' else _as_latex, tables)) + '\n'
+
+
+# --- from runs to tables
+
+
+@dataclass(frozen=True)
+class _Show:
+    """What all tables of one call have in common; see `make_tables`."""
+
+    kind: str
+    iou_thrs: tuple[float, ...]
+    measured: str
+    with_paper: bool
+
+    @property
+    def what(self) -> str:
+        """The part of a title that says how the numbers came about."""
+        paper = '; paper: Ultralytics code' if self.with_paper else ''
+        return f'({self.kind}, {self.measured}{paper})'
+
+    def rows(self, labels: tuple[str, ...], values: Sequence[float | Number], paper_row: str | None) -> list[Row]:
+        """Our row, and the paper's below it if that is wanted and there is one."""
+        rows = [Row(labels, [rounded(value) for value in values])]
+        if self.with_paper and paper_row is not None:
+            paper = paper_tables.values_of(paper_row)
+            cells = [cell for thr in self.iou_thrs for cell in paper.get(thr, (UNDEFINED,) * len(METRICS))]
+            rows.append(Row((f'{labels[0]} (paper)', *labels[1:]), cells))
+        return rows
+
+
+def _common_thresholds(runs: Sequence[Run], kind: str) -> tuple[float, ...]:
+    for run in runs:
+        if kind not in run.report:
+            raise InputError(
+                f'{run.source}: has no {kind} scores. Choose another kind, or score it with metric={kind}.'
+            )
+        first, own = runs[0].report['iou_thrs'], run.report['iou_thrs']
+        if own != first:
+            raise InputError(f'{run.source}: has IoUs {own}, {runs[0].source} has {first}. Summarise them one by one.')
+    return tuple(runs[0].report['iou_thrs'])
+
+
+def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each configuration, by fold; those with folds never with those without."""
+    groups: dict[tuple[str, bool], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=_place):
+        group = groups[run.configuration, run.fold is None]
+        twice = [other for other in group if other.fold == run.fold]
+        if twice:
+            fold = f', fold {run.fold}' if run.fold else ''
+            raise InputError(
+                f'{run.source}: is {run.configuration}{fold} as {twice[0].source} is. Leave out one of them.'
+            )
+        group.append(run)
+    return list(groups.values())
+
+
+def _place(run: Run) -> tuple:
+    """Sorts runs as the paper does: by protocol, then method, then fold; what it has not comes last, by name."""
+    places = [
+        (names.index(value), '') if value in names else (len(names), value or '~')
+        for value, names in ((run.protocol, PROTOCOLS), (run.method, tuple(METHOD_NAMES)))
+    ]
+    return (*places, run.name, *_fold_place(run))
+
+
+def _fold_place(run: Run) -> tuple[int, str]:
+    """The paper's number of the fold, less one, and the held-out batch; other batches come after the paper's."""
+    batches = tuple(paper_tables.TABLE_2_FOLDS)
+    return (batches.index(run.fold) if run.fold in batches else len(batches)), run.fold or ''
+
+
+def _values(run: Run, show: _Show) -> list[float | None]:
+    return [row[key] for row in run.report[show.kind]['mean'] for key in KEYS]
+
+
+def _fold_table(runs: Sequence[Run], show: _Show) -> Table:
+    """The layout of Table 2."""
+    is_papers = (runs[0].method, runs[0].protocol) == paper_tables.TABLE_2_PROTOCOL
+    paper = paper_tables.TABLE_2_FOLDS if is_papers else {}
+    numbers = [_fold_place(run)[0] for run in runs]
+    if len(paper_tables.TABLE_2_FOLDS) in numbers:  # batches that the paper doesn't have
+        numbers = range(len(runs))
+    rows = []
+    for number, run in zip(numbers, runs, strict=True):
+        rows += show.rows((f'Fold {number + 1}', run.fold), _values(run, show), paper.get(run.fold))
+    averages, deviations = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
+    rows += show.rows(('Average', ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
+    rows += show.rows(('Standard Deviation', ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None)
+    return Table(f'{runs[0].configuration} {show.what}', ('Model', 'held out'), show.iou_thrs, rows)
+
+
+def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
+    """The layout of Table 3; configurations with folds show their average."""
+    rows = []
+    for runs in groups:
+        averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
+        paper = paper_tables.CONFIGURATIONS.get((runs[0].method, runs[0].protocol))
+        rows += show.rows((runs[0].configuration,), averages, paper)
+    return Table(f'Configurations {show.what}', ('Model',), show.iou_thrs, rows)
+
+
+# --- from tables to text
+
+
+def _as_markdown(table: Table) -> str:
+    names = [*table.label_names, *(f'{name} {thr:.2f}' for thr in table.iou_thrs for name in METRICS)]
+    rule = ['---'] * len(table.label_names) + ['--:'] * (len(names) - len(table.label_names))
+    lines = [names, rule, *([*row.labels, *row.cells] for row in table.rows)]
+    return '\n'.join([f'**{table.title}**', '', *('| ' + ' | '.join(line) + ' |' for line in lines)])
+
+
+def _as_latex(table: Table) -> str:
+    n_labels, n_thrs = len(table.label_names), len(table.iou_thrs)
+    above = ' & '.join(
+        ['IoU $t$', *[''] * (n_labels - 1), *(rf'\multicolumn{{3}}{{c}}{{{t:.2f}}}' for t in table.iou_thrs)]
+    )
+    names = ' & '.join([*table.label_names, *METRICS * n_thrs])
+    lines = [' & '.join([*map(_latex_text, row.labels), *row.cells]) for row in table.rows]
+    return '\n'.join(
+        [
+            f'% {table.title}',
+            rf'\begin{{tabular}}{{{"l" * n_labels}{"ccc" * n_thrs}}}',
+            r'\hline',
+            *(rf'{line} \\' for line in (above, names)),
+            r'\hline',
+            *(rf'{line} \\' for line in lines),
+            r'\hline',
+            r'\end{tabular}',
+        ]
+    )
+
+
+def _latex_text(text: str) -> str:
+    escaped = re.sub(r'([&%$#_{}])', r'\\\1', text.replace('\\', r'\textbackslash '))
+    return escaped.replace('→', r'$\rightarrow$')
+
+
+def _as_csv(tables: Sequence[Table]) -> str:
+    """All tables below each other; their columns are the same."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    columns = [f'{name}_{thr:.2f}' for thr in tables[0].iou_thrs for name in METRICS]
+    writer.writerow(['table', 'row', 'held_out', *columns])
+    for table in tables:
+        for row in table.rows:
+            first, *rest = row.labels
+            writer.writerow([table.title, first, *(rest or ['']), *row.cells])
+    return text.getvalue()

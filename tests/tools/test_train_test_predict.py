@@ -1,0 +1,186 @@
+"""The way from a config to results, typed as a user would; and bad input at each tool."""
+
+import csv
+import json
+import logging
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from pycocotools.coco import COCO
+
+from noise_mm.errors import run_command
+
+
+@pytest.fixture
+def run(load_tool, monkeypatch, capsys):
+    """`run(tool, *arguments)` -> exit status, standard output and standard error."""
+
+    # MMEngine's loggers of earlier runs hold the standard output of earlier tests, which is closed.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+
+    def start(tool, *arguments):
+        monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
+        try:
+            run_command(load_tool(tool).main)
+            status = 0
+        except SystemExit as exit_:
+            status = exit_.code or 0
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return start
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tiny_config, tmp_path_factory):
+    """Weights of the network of `tiny_config`, not trained."""
+    from mmyolo.registry import MODELS
+    from mmyolo.utils import register_all_modules
+
+    from noise_mm.configuration import load_config
+
+    register_all_modules()
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(tiny_config).model)
+    model.init_weights()
+    # Confident everywhere, so that predictions are not empty.
+    for branch in model.bbox_head.head_module.cls_preds:
+        branch[-1].bias.data += 6
+    path = tmp_path_factory.mktemp('weights') / 'tiny.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return path
+
+
+@pytest.fixture
+def well(tmp_path):
+    """A well of 1,200 x 900 px with some discs."""
+    picture = np.full((900, 1200, 3), 220, np.uint8)
+    for x, y in ((100, 100), (600, 450), (1100, 800), (840, 300)):
+        cv2.circle(picture, (x, y), 40, (130, 70, 140), -1)
+    path = tmp_path / 'plate' / 'A1.tif'
+    path.parent.mkdir()
+    tifffile.imwrite(path, picture, photometric='rgb')
+    return path
+
+
+def assert_refused(result, *words):
+    status, _, err = result
+    lines = [line for line in err.splitlines() if line.startswith(('error:', 'failed:'))]
+    assert status == 2, err
+    assert 'Traceback' not in err
+    assert lines
+    for word in words:
+        assert word in lines[-1]
+
+
+@pytest.mark.slow
+def test_train_then_test(run, tiny_config, tmp_path):
+    work = tmp_path / 'work'
+    assert run('train', tiny_config, '--work-dir', work)[0] == 0
+    assert (work / 'best.pth').exists()
+    status, out, _ = run('test', tiny_config, work / 'best.pth', '--work-dir', work, '--out', tmp_path / 'M2.json')
+    assert status == 0
+    assert 'mAP' in out
+    report = json.loads((tmp_path / 'M2.json').read_text())
+    assert report['n_images'] == 2
+    assert report['n_objects'] == 8
+    assert report['run']['config'] == str(tiny_config)
+
+
+def test_predict_writes_all_formats(run, tiny_config, checkpoint, well, tmp_path):
+    out = tmp_path / 'out'
+    status, printed, err = run(
+        'predict', tiny_config, checkpoint, well.parent, '--out', out, '--mpp', '0.7784', '--device', 'cpu'
+    )
+    assert status == 0, err
+    assert 'A1:' in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        'A1.json',
+        'A1_cells.csv',
+        'A1_overlay.png',
+        'run.json',
+        'wells.csv',
+    ]
+    cells = list(csv.DictReader((out / 'A1_cells.csv').open()))
+    (row,) = csv.DictReader((out / 'wells.csv').open())
+    annotations = COCO(out / 'A1.json').anns.values()
+    assert len(cells) == len(annotations) == int(row['count']) > 0
+    assert sum(float(cell['area_px2']) for cell in cells) == pytest.approx(float(row['total_area_px2']), abs=len(cells))
+    assert sum(a['area'] for a in annotations) == pytest.approx(float(row['total_area_px2']), abs=1)
+    assert float(row['total_area_um2']) == pytest.approx(float(row['total_area_px2']) * 0.7784**2, rel=1e-3)
+    assert cv2.imread(str(out / 'A1_overlay.png')).shape == (900, 1200, 3)
+
+
+def test_predict_again_replaces_the_tables(run, tiny_config, checkpoint, well, tmp_path):
+    arguments = ['predict', tiny_config, checkpoint, well, '--out', tmp_path / 'out', '--formats', 'csv', '--mpp', '1']
+    assert run(*arguments)[0] == 0
+    before = (tmp_path / 'out' / 'wells.csv').read_text()
+    assert run(*arguments)[0] == 0
+    assert (tmp_path / 'out' / 'wells.csv').read_text() == before
+    assert not (tmp_path / 'out' / 'A1.json').exists()
+
+
+def test_one_bad_image_does_not_keep_the_others(run, tiny_config, checkpoint, well, tmp_path):
+    (well.parent / 'B1.tif').write_text('this is text')
+    cv2.imwrite(str(well.parent / 'C1.png'), np.full((64, 64, 3), 200, np.uint8))
+    whole = (well.parent / 'C1.png').read_bytes()
+    (well.parent / 'C1.png').write_bytes(whole[: len(whole) // 2])
+    result = run('predict', tiny_config, checkpoint, well.parent, '--out', tmp_path / 'out', '--mpp', '1')
+    assert_refused(result, '2 of 3 images failed')
+    assert 'B1.tif' in result[2]
+    assert 'C1.png' in result[2]
+    assert [row['well'] for row in csv.DictReader((tmp_path / 'out' / 'wells.csv').open())] == ['A1']
+
+
+def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
+    out = ['--out', tmp_path / 'out', '--mpp', '1']
+    text = tmp_path / 'text.tif'
+    text.write_text('this is text')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    assert_refused(run('predict', tiny_config, checkpoint, text, *out), 'text.tif')
+    assert_refused(run('predict', tiny_config, checkpoint, empty, *out), 'no images')
+    assert_refused(run('predict', tiny_config, checkpoint, tmp_path / 'none', *out), 'no such file')
+    assert_refused(run('predict', tmp_path / 'none.py', checkpoint, well, *out), 'no such config')
+    assert_refused(run('predict', tiny_config, tmp_path / 'none.pth', well, *out), 'none.pth')
+    assert_refused(run('predict', tiny_config, text, well, *out), 'text.tif')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--device', 'cuda:77'), '--device cuda:77')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', 'csv,pdf'), 'pdf')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--score-thr', '7'), '--score-thr')
+    assert_refused(run('predict', tiny_config, checkpoint, well, '--out', tmp_path / 'out', '--mpp', '-1'), '--mpp')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--batch-size', '0'), '--batch-size')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [('model_size=s', ('YOLOv8-n segmentor', 'YOLOv8-s')), ('classes=[osteoclast,nucleus]', ('1 class', '2 classes'))],
+)
+def test_checkpoint_of_another_network(run, tiny_config, checkpoint, well, tmp_path, option, words):
+    for arguments in (
+        ('predict', tiny_config, checkpoint, well, '--out', tmp_path / 'out', '--mpp', '1', '--cfg-options', option),
+        ('test', tiny_config, checkpoint, '--work-dir', tmp_path / 'work', '--cfg-options', option),
+    ):
+        assert_refused(run(*arguments), 'tiny.pth', *words)
+
+
+def test_bad_input_of_train_and_test(run, tiny_config, tmp_path):
+    work = ['--work-dir', tmp_path / 'work']
+    assert_refused(run('train', tmp_path / 'none.py', *work), 'no such config')
+    assert_refused(run('train', tiny_config, *work, '--fold', 'Z'), '--fold Z')
+    assert_refused(run('train', tiny_config, *work, '--cfg-options', 'train_batches=[Z]'), "no batch 'Z'")
+    assert_refused(run('train', tiny_config, *work, '--cfg-options', f'data_root={tmp_path}'), str(tmp_path))
+    assert_refused(run('train', tiny_config, *work, '--resume', tmp_path / 'none.pth'), 'none.pth')
+    assert_refused(run('train', tiny_config, *work, '--launcher', 'pytorch'), '--launcher')
+    assert_refused(run('test', tiny_config, tmp_path / 'none.pth', *work), 'none.pth')
+
+
+@pytest.mark.parametrize('tool', ['train', 'test', 'predict', 'convert_checkpoint', 'summarize', 'benchmark_nms'])
+def test_help_shows_an_example(run, tool):
+    status, out, _ = run(tool, '--help')
+    assert status == 0
+    assert 'example' in out
