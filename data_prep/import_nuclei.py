@@ -205,7 +205,7 @@ def validation_images(images: list[MarkedImage], fraction: float, seed: int) -> 
     Raises:
         InputError: If the fraction is out of range, or there is only one image to share out.
     """
-    from noise_mm.datasets.splits import draw_validation_units  # brings MMDetection with it, which takes seconds
+    from noise_mm.splits import draw_validation_units  # brings MMDetection with it, which takes seconds
 
     if fraction == 0:
         return set()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noise_mm.datasets.splits import draw_validation_units
+from noise_mm.splits import draw_validation_units
 from noise_mm.errors import InputError
 
 UNITS = st.sets(

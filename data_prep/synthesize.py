@@ -1,0 +1,160 @@
+"""Draws sample cultures: wells with known osteoclasts, for trying out and testing this project.
+
+They are drawings. Never report the accuracy of a model on them as if it were that on real cultures.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+
+from noise_mm.cultures.batches import BATCHES, PRESETS, Preset, batch_named
+from noise_mm.cultures.writing import WellCounts, WellTask, is_finished, write_well
+from noise_mm.errors import InputError, run_command
+from noise_mm.wells.parallel import completed
+
+MIN_WELL_PX = 256  # a well must hold at least a few cells
+SECONDS_BETWEEN_LINES = 20.0
+
+EPILOG = """examples:
+  python data_prep/synthesize.py data/cultures --preset quickstart
+  python data_prep/synthesize.py data/cultures --preset study --workers 8
+  python data_prep/synthesize.py data/big --batches M3 --wells 1 --size 100000
+
+Run again with the same arguments, it goes on where it was stopped. For each batch it writes the folders wells (TIFF),
+rois (ImageJ), nuclei (VIA points), labels (true instance labels) and truth (every cell, JSON).
+See docs/sample_cultures.md.
+"""
+
+
+def main() -> None:
+    """Reads the options, draws the wells that are not there yet, and prints what was drawn."""
+    options = _options()
+    tasks = _tasks(options)
+    _require_writable(options.out)
+    missing = [task for task in tasks if not is_finished(task)]
+    size_px = tasks[0].size_px
+    print(f'{len(tasks)} wells of {size_px} x {size_px} px, {len(tasks) - len(missing)} of them done before')
+    began = time.monotonic()
+    for done, (task, result) in enumerate(completed(_write, missing, options.workers), 1):
+        if isinstance(result, InputError):
+            raise result
+        _report(task, result, done, len(missing), time.monotonic() - began)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to; made if missing')
+    parser.add_argument(
+        '--preset', choices=PRESETS, default='study', help='which wells, and of what size (default: study)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='another seed gives other cultures (default: 0)')
+    parser.add_argument('--workers', type=int, default=_cores(), help='processes (default: one for each core)')
+    parser.add_argument('--batches', nargs='+', metavar='BATCH', help=f"instead of the preset's: {' '.join(BATCHES)}")
+    parser.add_argument('--wells', type=int, metavar='N', help="wells for each batch, instead of the preset's number")
+    parser.add_argument('--size', type=int, metavar='PX', help="side of a well, instead of the preset's")
+    parser.add_argument(
+        '--nuclei-wells',
+        type=int,
+        metavar='N',
+        help='write nuclei points for the first N wells of a batch (default: all)',
+    )
+    return parser.parse_args()
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _tasks(options: argparse.Namespace) -> list[WellTask]:
+    """The wells that are asked for.
+
+    Raises:
+        InputError: If an option is out of range or a batch unknown.
+    """
+    lowest = {'seed': 0, 'workers': 1, 'wells': 1, 'size': MIN_WELL_PX, 'nuclei_wells': 0}
+    for name, least in lowest.items():
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f'--{name.replace("_", "-")} {value}: too small. Choose {least} or more.')
+    preset = PRESETS[options.preset]
+    batches = [batch_named(name).name for name in dict.fromkeys(options.batches or preset.wells)]
+    tasks = []
+    for batch in batches:
+        for number in range(1, _well_count(options, preset, batch) + 1):
+            tasks.append(
+                WellTask(
+                    out=options.out,
+                    batch=batch,
+                    well=f'{batch}_w{number:02d}',
+                    seed=options.seed,
+                    size_px=options.size or preset.size_px,
+                    crowding=preset.crowding,
+                    with_nuclei=options.nuclei_wells is None or number <= options.nuclei_wells,
+                )
+            )
+    return tasks
+
+
+def _well_count(options: argparse.Namespace, preset: Preset, batch: str) -> int:
+    """Wells of a batch; for a batch that is not in the preset, as many as its largest one has."""
+    return options.wells or preset.wells.get(batch, max(preset.wells.values()))
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{folder}: cannot be made ({error.strerror}). Choose another output folder.') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f'{folder}: cannot be written to. Choose another output folder.')
+
+
+def _write(task: WellTask) -> WellCounts:
+    cv2.setNumThreads(1)  # wells run beside each other; OpenCV's threads would only get in the way
+    return write_well(task, _progress_printer(task))
+
+
+def _progress_printer(task: WellTask) -> Callable[[int, int], None]:
+    """Prints how far a large well has come, every `SECONDS_BETWEEN_LINES`."""
+    began = printed = time.monotonic()
+
+    def tell(rows: int, all_rows: int) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if rows < all_rows and now - printed >= SECONDS_BETWEEN_LINES:
+            printed = now
+            rate = rows * task.size_px / 1e6 / (now - began)
+            left = _clock((now - began) * (all_rows - rows) / rows)
+            line = f'{task.well}: {100 * rows // all_rows} %, {rate:.1f} MPx/s, {left} left'
+            print(line, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _report(task: WellTask, counts: WellCounts, done: int, wells: int, seconds: float) -> None:
+    rate = done * task.size_px**2 / 1e6 / seconds
+    left = f'{_clock(seconds / done * (wells - done))} left' if done < wells else f'in {_clock(seconds)}'
+    print(
+        f'{task.well}: {counts.osteoclasts} osteoclasts, {counts.pre_osteoclasts} pre-osteoclasts, '
+        f'{counts.nuclei} nuclei; {done}/{wells} wells, {rate:.1f} MPx/s, {left}',
+        flush=True,
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,162 @@
+"""Which object stands where in a well, decided plot by plot, so that a well of any size needs no more than its plots.
+
+How it works: the plane is divided into square plots. What a plot holds follows from the well's seed and the plot's
+position alone. Large cells need room, also across plot borders: each plot proposes candidates, every candidate carries
+a rank, and a candidate stays if no candidate of higher rank, of its own plot or a neighbour, is too close. This is the
+second hard-core process of Matérn (1960); nothing in it depends on the order in which plots are visited.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from noise_mm.cultures.batches import REFERENCE_UM_PER_PX, Batch
+from noise_mm.cultures.cells import CellPlan
+from noise_mm.cultures.fields import lattice_noise, stream
+from noise_mm.cultures.stamps import STOCK_SIZES
+
+PLOT_PX = 512
+_PX2_PER_MM2 = (1000.0 / REFERENCE_UM_PER_PX) ** 2
+# Cells are rarely round: two of them may come this much closer than two discs around them, and then touch or overlap.
+_CLOSENESS = 0.74
+_SMALL_KINDS = {'monocyte': 0.42, 'pale monocyte': 0.22, 'stellate': 0.20, 'spindle': 0.16}
+_DEBRIS_KINDS = {'speck': 0.91, 'ghost': 0.05, 'fibre': 0.04}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Large cells that a plot proposes; arrays of one length."""
+
+    x_px: np.ndarray
+    y_px: np.ndarray
+    area_px: np.ndarray
+    nuclei: np.ndarray
+    rank: np.ndarray
+    seed: np.ndarray
+    height: np.ndarray
+
+    @property
+    def radius_px(self) -> np.ndarray:
+        """Radius of the disc that a cell claims."""
+        return 1.15 * np.sqrt(self.area_px / np.pi)
+
+
+@dataclass(frozen=True)
+class SmallObject:
+    """One placed stamp: `turn` counts quarter turns (0 to 3), plus 4 if mirrored; `gain` is a factor on its stain."""
+
+    kind: str
+    stamp: int
+    turn: int
+    x_px: int
+    y_px: int
+    gain: float
+
+
+class SmallObjects(NamedTuple):
+    """The small objects of a plot in the order in which they lie over each other: large cells come after `below`."""
+
+    below: list[SmallObject]
+    cells: list[SmallObject]
+    debris: list[SmallObject]
+
+
+def propose(batch: Batch, seed: int, crowding: float, row: int, column: int) -> Candidates:
+    """The large cells that want to stand in one plot."""
+    rng = _plot_rng(seed, row, column, 1)
+    expected = batch.large_per_mm2 * crowding / _PX2_PER_MM2 * PLOT_PX**2 * _abundance(seed, row, column)
+    count = rng.poisson(expected)
+    osteoclast = rng.random(count) < batch.osteoclast_share
+    # The paper: a small osteoclast has about 2,000 px (section 4.1). The ranges overlap widely.
+    area = np.where(osteoclast, rng.lognormal(np.log(3200), 0.6, count), rng.lognormal(np.log(2500), 0.6, count))
+    area = np.clip(area * batch.size, np.where(osteoclast, 1300, 700), 42000)
+    extra = rng.poisson(np.clip((area / batch.size - 1500) / 1300, 0, 18) * rng.uniform(0.3, 1.2, count))
+    nuclei = np.where(osteoclast, 3 + extra, 1 + (rng.random(count) < 0.38))
+    return Candidates(
+        x_px=(column + rng.random(count)) * PLOT_PX,
+        y_px=(row + rng.random(count)) * PLOT_PX,
+        area_px=area,
+        nuclei=nuclei,
+        rank=rng.random(count) * np.sqrt(area),  # large cells would otherwise lose against their many neighbours
+        seed=rng.integers(2**62, size=count),
+        height=rng.random(count),
+    )
+
+
+def settle(plots: list[Candidates]) -> list[CellPlan]:
+    """The candidates of the first plot that keep their place against those of all `plots`: it and its neighbours."""
+    own = plots[0]
+    x, y, radius, rank = (
+        np.concatenate([getattr(plot, name) for plot in plots]) for name in ('x_px', 'y_px', 'radius_px', 'rank')
+    )
+    distance = np.hypot(own.x_px[:, None] - x, own.y_px[:, None] - y)
+    too_close = distance < _CLOSENESS * (own.radius_px[:, None] + radius)
+    stays = ~(too_close & (rank > own.rank[:, None])).any(axis=1)
+    return [
+        CellPlan(
+            float(own.x_px[i]),
+            float(own.y_px[i]),
+            float(own.area_px[i]),
+            int(own.nuclei[i]),
+            int(own.seed[i]),
+            float(own.height[i]),
+        )
+        for i in np.flatnonzero(stays)
+    ]
+
+
+def scatter(batch: Batch, seed: int, row: int, column: int, large: list[CellPlan]) -> SmallObjects:
+    """The small objects of one plot: marks in the bone, small cells, debris.
+
+    Small cells mostly stay off the large ones given in `large`; a few lie on them, as in real cultures.
+    """
+    rng = _plot_rng(seed, row, column, 2)
+    per_plot = PLOT_PX**2 / _PX2_PER_MM2
+    marks: list[str] = []
+    if batch.bone is not None:
+        marks += ['lacuna'] * rng.poisson(batch.bone.lacunae_per_mm2 * per_plot)
+        marks += ['scratch'] * rng.poisson(batch.bone.scratches_per_mm2 * per_plot)
+    below = _objects(rng, marks, row, column)
+    count = rng.poisson(batch.small_per_mm2 * per_plot * _abundance(seed + 1, row, column))
+    kinds = rng.choice(list(_SMALL_KINDS), count, p=list(_SMALL_KINDS.values())).tolist()
+    cells = _objects(rng, kinds, row, column, clumping=0.35)
+    indifferent = rng.random(count) < 0.1
+    if large and cells:
+        large_xya = np.array([(plan.x_px, plan.y_px, plan.area_px) for plan in large])
+        xy = np.array([(cell.x_px, cell.y_px) for cell in cells])
+        squared = ((xy[:, None] - large_xya[:, :2]) ** 2).sum(axis=2)  # (cells, large)
+        stays = (squared > 0.45 * large_xya[:, 2] + 60).all(axis=1) | indifferent
+        cells = [cell for cell, stay in zip(cells, stays, strict=True) if stay]
+    count = rng.poisson(batch.debris_per_mm2 * per_plot)
+    kinds = rng.choice(list(_DEBRIS_KINDS), count, p=list(_DEBRIS_KINDS.values())).tolist()
+    return SmallObjects(below, cells, _objects(rng, kinds, row, column))
+
+
+def _plot_rng(seed: int, row: int, column: int, purpose: int) -> np.random.Generator:
+    # Plots outside the well have negative positions, which a seed may not have.
+    return np.random.default_rng([seed, row + 2**20, column + 2**20, purpose])
+
+
+def _abundance(seed: int, row: int, column: int) -> float:
+    """Factor on the number of objects in a plot: cultures are denser here and thinner there."""
+    middle = [np.array([position * PLOT_PX + PLOT_PX // 2]) for position in (column, row)]
+    return float(np.exp(0.7 * lattice_noise(stream(seed, 'density'), 1400, *middle)[0, 0]))
+
+
+def _objects(
+    rng: np.random.Generator, kinds: list[str], row: int, column: int, clumping: float = 0.0
+) -> list[SmallObject]:
+    """Objects of the given kinds; the share `clumping` of them lands close to the one before."""
+    count = len(kinds)
+    xy = rng.random((count, 2)) * PLOT_PX
+    near = rng.random(count) < clumping
+    for i in range(1, count):
+        if near[i]:
+            xy[i] = np.clip(xy[i - 1] + rng.normal(0, 26, 2), 0, PLOT_PX - 1)
+    xy = (xy + np.array([column, row]) * PLOT_PX).astype(int).tolist()
+    turns = rng.integers(8, size=count).tolist()
+    gains = rng.uniform(0.75, 1.15, count).tolist()
+    stamps = rng.integers([STOCK_SIZES[kind] for kind in kinds]).tolist() if kinds else []
+    facts = zip(kinds, stamps, turns, xy, gains, strict=True)
+    return [SmallObject(kind, stamp, turn, x, y, gain) for kind, stamp, turn, (x, y), gain in facts]
