@@ -21,6 +21,7 @@ from noise_mm.annotations.faults import FileFaults
 from noise_mm.annotations.nuclei import NUCLEUS_BOX_PX, nuclei_windows, nucleus_boxes, outside_image
 from noise_mm.annotations.via import read_via_points
 from noise_mm.errors import InputError, run_command
+from noise_mm.splits import draw_validation_units
 from noise_mm.wells.cutting import at_reference
 from noise_mm.wells.patches import REFERENCE_UM_PER_PX, PatchSettings, scale_to_reference
 from noise_mm.wells.png import png_bytes
@@ -205,8 +206,6 @@ def validation_images(images: list[MarkedImage], fraction: float, seed: int) -> 
     Raises:
         InputError: If the fraction is out of range, or there is only one image to share out.
     """
-    from noise_mm.splits import draw_validation_units  # brings MMDetection with it, which takes seconds
-
     if fraction == 0:
         return set()
     if len(images) < 2:

@@ -8,9 +8,9 @@ looks. The top level always wins: change a value there, not where it is written 
 * `classes` -> class counts of head and assigner, class names of all datasets;
 * `train_batches`, `test_batches` -> the batches of the datasets;
 * `data_root`, `split_unit`, `val_fraction`, `split_seed`, `cache` -> the datasets that have such a setting;
-* `train_pipeline`, `test_pipeline`, `train_pipeline_no_mosaic` -> the datasets, and the hook that closes mosaic;
+* `train_pipeline`, `test_pipeline` -> the datasets; `train_pipeline_no_mosaic` -> the hook that closes mosaic;
 * `batch_size`, `num_workers` -> all loaders; `network_size_px` -> every step and dataset that has such a setting;
-* `max_epochs`, `val_interval` -> the training loop; what follows from it in turn is worked out in the run, by `noise_mm.hooks`;
+* `max_epochs`, `val_interval` -> the training loop; what follows in turn is worked out in the run, by `noise_mm.hooks`;
 * `best_metric` -> the hooks that keep the best checkpoint and stop early;
 * `hooks`, a dictionary -> the list `custom_hooks`, so that a child config can change one hook and keep the others.
 """
@@ -72,7 +72,7 @@ def _check_kept(config: Config, key: str, value: Any) -> None:
     found = list(node) if isinstance(node, tuple) else node
     if found != given and not isinstance(value, dict) and not (isinstance(found, list) and [given] == found):
         raise InputError(
-            f'--cfg-options {key}={value}: overwritten by a setting of the top level that it follows from (now {node}). '
+            f'--cfg-options {key}={value}: follows from a setting of the top level, which makes it {node}. '
             'Set that one instead: model_size, classes, train_batches, test_batches, batch_size, max_epochs, ...'
         )
 
@@ -85,7 +85,7 @@ def hold_out(config: Config, fold: str) -> None:
     """
     batches = sorted({*config.get('train_batches', ()), *config.get('test_batches', ())})
     if fold not in batches:
-        raise InputError(f"--fold {fold}: not a batch of this config. Choose one of {', '.join(batches)}.")
+        raise InputError(f'--fold {fold}: not a batch of this config. Choose one of {", ".join(batches)}.')
     config.train_batches = [batch for batch in batches if batch != fold]
     config.test_batches = [fold]
     config.fold = fold
@@ -105,7 +105,7 @@ def resolve(config: Config) -> None:
 
 def _resolve_size(config: Config) -> None:
     if config.model_size not in SIZES:
-        raise InputError(f"model_size is {config.model_size!r}. Choose one of {', '.join(SIZES)}.")
+        raise InputError(f'model_size is {config.model_size!r}. Choose one of {", ".join(SIZES)}.')
     depth, width, last_channels = SIZES[config.model_size]
     channels = [256, 512, last_channels]
     model = config.model

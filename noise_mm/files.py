@@ -27,7 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:80]}-', suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise InputError(f'{path}: cannot write here ({error.strerror or error}). Choose another output folder.') from error
+        raise InputError(
+            f'{path}: cannot write here ({error.strerror or error}). Choose another output folder.'
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:

@@ -48,7 +48,11 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 box = [*ring.min(0), *(ring.max(0) - ring.min(0))]
                 annotations.append(
                     dict(id=len(annotations) + 1, image_id=number + 1, category_id=1, iscrowd=0)
-                    | dict(segmentation=[ring.ravel().tolist()], bbox=[float(v) for v in box], area=float(np.pi * radius**2))
+                    | dict(
+                        segmentation=[ring.ravel().tolist()],
+                        bbox=[float(v) for v in box],
+                        area=float(np.pi * radius**2),
+                    )
                 )
             cv2.imwrite(str(root / batch / name), picture)
             place = dict(batch=batch, well=f'w{number // per_well}', x=0, y=128 * number, mpp=0.7784)

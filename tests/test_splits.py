@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noise_mm.splits import draw_validation_units
 from noise_mm.errors import InputError
+from noise_mm.splits import draw_validation_units
 
 UNITS = st.sets(
     st.tuples(st.sampled_from(['M1', 'M2', 'H1']), st.sampled_from([f'w{i}' for i in range(8)])), min_size=2

@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument('config', type=Path, help='a file of configs/')
     parser.add_argument('checkpoint', type=Path, help='weights, such as best.pth of a training')
     add_config_options(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE', help='where the numbers go (metrics.json of the work folder)')
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='where the numbers go (metrics.json of the work folder)'
+    )
     args = parser.parse_args()
 
     config = load_run_config(args)

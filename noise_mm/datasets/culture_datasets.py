@@ -18,9 +18,9 @@ from mmyolo.registry import DATASETS
 
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.datasets.patch_images import PatchCache
-from noise_mm.splits import draw_validation_units
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
+from noise_mm.splits import draw_validation_units
 
 SPLITS = ('train', 'val', 'all')
 SPLIT_UNITS = ('well', 'patch', 'stored')

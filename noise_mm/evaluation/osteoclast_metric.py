@@ -20,7 +20,7 @@ from noise_mm.evaluation.regions import Regions, Rle, as_rle, as_rles, compare_i
 from noise_mm.evaluation.report import flat_metrics, make_report, table_text
 
 MASK_RESOLUTIONS = ('native', 'prototype')
-META_KEYS = ('img_id', 'ori_shape', 'batch', 'well', 'instances')
+META_KEYS = ('img_id', 'ori_shape', 'instances')  # without batch and well, all images are one
 
 
 @METRICS.register_module()
@@ -136,8 +136,8 @@ def compare_sample(sample: Mapping, kinds: Sequence[str], mask_resolution: str, 
         Regions(classes, _as_xywh(boxes), objects),
         _ignored(instances),
         image_id=sample['img_id'],
-        batch=str(sample['batch']),
-        well=str(sample['well']),
+        batch=str(sample.get('batch') or 'unknown'),
+        well=str(sample.get('well') or ''),
         min_iou=min_iou,
         px2_per_cell=1.0 if mask_resolution == 'native' else PROTOTYPE_STRIDE_PX**2 / np.prod(sample['scale_factor']),
     )

@@ -131,7 +131,8 @@ def as_rle(mask: np.ndarray) -> Rle:
 
 def areas_px2(rles: Sequence[Rle]) -> np.ndarray:
     """(n,) float64 number of pixels of each mask."""
-    return np.asarray(coco_mask.area(list(rles)), dtype=np.float64).reshape(len(rles))
+    # One at a time: beside NumPy 2, pycocotools 2.0.11 cannot take more than 255 masks here.
+    return np.array([coco_mask.area(rle) for rle in rles], dtype=np.float64)
 
 
 def boxes_of(rles: Sequence[Rle]) -> np.ndarray:

@@ -101,7 +101,13 @@ class YOLOv8TaskAlignedAssigner(BatchTaskAlignedAssigner):
         return self.assignment
 
     def _assign(
-        self, pred_bboxes: Tensor, pred_scores: Tensor, points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor, real: Tensor
+        self,
+        pred_bboxes: Tensor,
+        pred_scores: Tensor,
+        points: Tensor,
+        gt_labels: Tensor,
+        gt_bboxes: Tensor,
+        real: Tensor,
     ) -> dict[str, Tensor]:
         """The work of `forward` on one group of images; `gt_labels` is (images, num_gt), the rest as there."""
         inside = _anchors_inside(points, gt_bboxes) & real  # (images, num_gt, num_priors)

@@ -57,7 +57,12 @@ class YOLOv8InsHeadModule(YOLOv8DetHeadModule):
     """
 
     def __init__(
-        self, *args: object, num_protos: int = 32, proto_channels: int = 256, widen_factor: float = 1.0, **kwargs: object
+        self,
+        *args: object,
+        num_protos: int = 32,
+        proto_channels: int = 256,
+        widen_factor: float = 1.0,
+        **kwargs: object,
     ) -> None:
         self.num_protos = num_protos
         self.proto_channels = make_divisible(proto_channels, widen_factor)
@@ -123,7 +128,7 @@ class YOLOv8InsHead(YOLOv8DetHead):
         for name, choices in (('mask_resolution', MASK_RESOLUTIONS), ('mask_format', MASK_FORMATS)):
             value = (self.test_cfg or {}).get(name, choices[0])
             if value not in choices:
-                raise InputError(f"test_cfg.{name} is {value!r}. Choose one of {', '.join(map(repr, choices))}.")
+                raise InputError(f'test_cfg.{name} is {value!r}. Choose one of {", ".join(map(repr, choices))}.')
 
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: dict | list[DetDataSample]) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -141,7 +146,9 @@ class YOLOv8InsHead(YOLOv8DetHead):
         outputs = self(x)
         if isinstance(batch_data_samples, dict):
             boxes, masks = batch_data_samples['bboxes_labels'], batch_data_samples['masks']
-            return self.loss_by_feat(*outputs, boxes, masks, batch_data_samples['img_metas'], overlap=self.overlap_masks)
+            return self.loss_by_feat(
+                *outputs, boxes, masks, batch_data_samples['img_metas'], overlap=self.overlap_masks
+            )
         boxes, masks = _stack_samples(batch_data_samples, outputs[-1])
         metas = [sample.metainfo for sample in batch_data_samples]
         return self.loss_by_feat(*outputs, boxes, masks, metas, overlap=False)
@@ -228,13 +235,17 @@ class YOLOv8InsHead(YOLOv8DetHead):
             The parent's results, with `masks` (see `mask_format`) in the same order.
         """
         cfg = self.test_cfg if cfg is None else cfg
-        results = super().predict_by_feat(cls_scores, bbox_preds, batch_img_metas, cfg, rescale=False, with_nms=with_nms)
+        results = super().predict_by_feat(
+            cls_scores, bbox_preds, batch_img_metas, cfg, rescale=False, with_nms=with_nms
+        )
         coefs = flatten_levels(coef_preds)
         for i, (found, meta) in enumerate(zip(results, batch_img_metas, strict=True)):
             input_boxes = found.bboxes
             if rescale:
                 found.bboxes = self.to_original_frame(input_boxes, meta)
-            regions, size = self._draw(coefs[i, found.anchors], protos[i], input_boxes, found.bboxes, meta, cfg, rescale)
+            regions, size = self._draw(
+                coefs[i, found.anchors], protos[i], input_boxes, found.bboxes, meta, cfg, rescale
+            )
             found.masks = _as_format(regions, size, cfg.get('mask_format', 'rle'), protos.device)
         return results
 

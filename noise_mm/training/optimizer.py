@@ -6,7 +6,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmyolo.registry import OPTIM_WRAPPERS
 
-# Images per optimizer step that YOLOv8's learning rates and weight decay are made for; `nominal_batch_size` of a config.
+# Images per step that YOLOv8's learning rates and weight decay are made for; a config's `nominal_batch_size`.
 NOMINAL_BATCH_SIZE = 64
 
 # Above this many optimizer steps Ultralytics' `optimizer=auto` takes SGD.

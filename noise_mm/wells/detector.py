@@ -65,7 +65,9 @@ class TileDetector:
         Raises:
             InputError: If the network gives boxes without masks.
         """
-        batch = [self.pipeline({'img': np.ascontiguousarray(tile[..., ::-1]), 'img_id': i}) for i, tile in enumerate(tiles)]
+        batch = [
+            self.pipeline({'img': np.ascontiguousarray(tile[..., ::-1]), 'img_id': i}) for i, tile in enumerate(tiles)
+        ]
         with torch.no_grad():
             samples = self.model.test_step(pseudo_collate(batch))
         return [self._detections(sample.pred_instances) for sample in samples]

@@ -92,13 +92,13 @@ def write_overlay(path: str | Path, slide: Slide, outlines: Sequence[Outline]) -
 
 
 def _write_number(picture: np.ndarray, outline: Outline, scale: np.ndarray) -> None:
-    """Writes the last part of the name at the centre of the cell, black on white so that it is legible on any cell."""
+    """Writes the last part of the name inside the cell, white on black so that it is legible on any cell."""
     point = outline.geometry.representative_point()
     text = outline.name.rpartition('_')[2].lstrip('0') or outline.name
-    size = max(picture.shape) / 3000
+    size = max(picture.shape) / 2200
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     origin = (int(point.x * scale[0] - width / 2), int(point.y * scale[1] + height / 2))
-    for colour, thickness in (((255, 255, 255), max(2, round(4 * size))), ((0, 0, 0), max(1, round(1.5 * size)))):
+    for colour, thickness in (((0, 0, 0), max(3, round(5 * size))), ((255, 255, 255), max(1, round(2 * size)))):
         cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
 
 

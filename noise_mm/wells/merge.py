@@ -162,7 +162,9 @@ def _common(*boxes: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
 def _window(found: Detection, box: tuple[int, int, int, int]) -> np.ndarray:
     """The part of the mask in a box that lies within the mask's own; empty for an empty box."""
     left, top, right, bottom = box
-    return found.mask[max(top - found.y, 0) : max(bottom - found.y, 0), max(left - found.x, 0) : max(right - found.x, 0)]
+    return found.mask[
+        max(top - found.y, 0) : max(bottom - found.y, 0), max(left - found.x, 0) : max(right - found.x, 0)
+    ]
 
 
 def _shared_px(one: Detection, other: Detection) -> int:
@@ -243,7 +245,10 @@ def _groups(views: Sequence[View], tiles: Sequence[Window], agreement: Agreement
         return i
 
     for i, j in _neighbours(views):
-        if views[i].found.label == views[j].found.label and _strip_iou(views[i], views[j], tiles) >= agreement.strip_iou:
+        if (
+            views[i].found.label == views[j].found.label
+            and _strip_iou(views[i], views[j], tiles) >= agreement.strip_iou
+        ):
             low, high = sorted((find(i), find(j)))
             root[high] = low
     groups: dict[int, list[View]] = {}
@@ -287,7 +292,9 @@ def _union(parts: Sequence[Detection]) -> Detection:
 
 def _without_fragments(cells: list[_Cell], agreement: Agreement) -> list[_Cell]:
     """Leaves out cells that repeat another one, and cut ones that lie in another one: views too poor to agree."""
-    ranked = sorted(cells, key=lambda cell: (not cell.is_whole, -np.count_nonzero(cell.found.mask), _total_order(cell.found)))
+    ranked = sorted(
+        cells, key=lambda cell: (not cell.is_whole, -np.count_nonzero(cell.found.mask), _total_order(cell.found))
+    )
     boxes = np.array([_box(cell.found) for cell in ranked]).reshape(-1, 4)
     kept: list[int] = []
     for i, cell in enumerate(ranked):

@@ -119,4 +119,6 @@ class _Progress:
         if now - self.printed > SECONDS_BETWEEN_LINES:
             self.printed = now
             rate = done / (now - self.began)
-            print(f'{self.well}: {done}/{total} tiles, {rate:.1f} tiles/s, {(total - done) / rate:.0f} s left', flush=True)
+            print(
+                f'{self.well}: {done}/{total} tiles, {rate:.1f} tiles/s, {(total - done) / rate:.0f} s left', flush=True
+            )

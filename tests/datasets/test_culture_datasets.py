@@ -225,7 +225,9 @@ def test_samples_depend_on_seed_epoch_and_index_only(make_batch, tmp_path):
     make_batch(tmp_path, 'M1')
 
     def dataset():
-        return OsteoclastDataset(str(tmp_path), ['M1'], pipeline=[{'type': 'LoadPatch'}, {'type': 'YOLOv5HSVRandomAug'}])
+        return OsteoclastDataset(
+            str(tmp_path), ['M1'], pipeline=[{'type': 'LoadPatch'}, {'type': 'YOLOv5HSVRandomAug'}]
+        )
 
     def sample(source, epoch, index):
         source.begin_epoch(7, epoch)

@@ -86,6 +86,13 @@ def test_detectors_need_no_masks():
     assert 'area_px2_error' not in metric.report['counts']['wells'][0]
 
 
+def test_data_without_batches_and_wells_is_one_batch():
+    metric = build()
+    metric.process({}, [{key: value for key, value in sample([], [], []).items() if key not in ('batch', 'well')}])
+    metric.evaluate(1)
+    assert [row['batch'] for row in metric.report['batches']] == ['unknown']
+
+
 def test_curves_are_drawn_where_asked_for(tmp_path):
     metric = build(metric='segm', curves_dir=tmp_path)
     metric.process({}, [sample([instance(CELLS[0])], [CELLS[0]], [0.9])])

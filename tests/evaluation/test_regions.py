@@ -87,3 +87,10 @@ def test_masks_and_boxes_are_compared_where_both_sides_have_them():
 def test_masks_of_different_sizes_are_refused():
     with pytest.raises(ValueError, match='different sizes'):
         table(regions([0], masks=[as_rle(np.ones((4, 4)))]), regions([0], masks=[as_rle(np.ones((5, 5)))]))
+
+
+def test_more_than_255_masks_have_areas():
+    masks = np.zeros((700, 20, 30), bool)
+    for i, mask in enumerate(masks):
+        mask.ravel()[: i % 100 + 1] = True
+    assert areas_px2(as_rles(masks, 20, 30)).tolist() == [i % 100 + 1 for i in range(700)]

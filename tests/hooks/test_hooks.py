@@ -113,7 +113,5 @@ def test_early_stopping_goes_on_counting_after_resume():
 
 def test_early_stopping_starts_anew_from_given_weights():
     hook = ResumableEarlyStoppingHook(monitor='m', rule='greater', patience=3)
-    hook.after_load_checkpoint(
-        SimpleNamespace(_resume=False), {'early_stopping': {'wait_count': 2, 'best_score': 0.9}}
-    )
+    hook.after_load_checkpoint(SimpleNamespace(_resume=False), {'early_stopping': {'wait_count': 2, 'best_score': 0.9}})
     assert hook.wait_count == 0

@@ -24,11 +24,11 @@ def build(repo_dir: Path) -> Callable:
 
     register_all_modules()
 
-    def make(size: str = 'n', classes: tuple[str, ...] = ('osteoclast',), seg: bool = True, **test_cfg) -> torch.nn.Module:
+    def make(
+        size: str = 'n', classes: tuple[str, ...] = ('osteoclast',), seg: bool = True, **test_cfg
+    ) -> torch.nn.Module:
         name = 'model_yolov8_seg.py' if seg else 'model_yolov8_det.py'
-        config = load_config(
-            repo_dir / 'configs/_base_' / name, {'model_size': size, 'classes': classes}
-        )
+        config = load_config(repo_dir / 'configs/_base_' / name, {'model_size': size, 'classes': classes})
         config.model.test_cfg.update(test_cfg)
         return MODELS.build(config.model).eval()
 

@@ -110,7 +110,7 @@ def test_letterbox_window_rounds_as_ultralytics_only_on_request():
 
 
 def test_exact_window_keeps_masks_on_their_boxes():
-    # One bright prototype column band that lies in the image's middle must be drawn in the middle, whatever the padding.
+    # A bright band in the middle of the prototypes must be drawn in the middle of the image, whatever the padding.
     protos = torch.full((1, 64, 64), -1.0)
     protos[:, 28:36] = 1.0
     size = (333, 500)

@@ -25,7 +25,10 @@ def one_by_one(coefs, protos, masks, gt_inds, boxes):
         logits = torch.einsum('k,khw->hw', coef, protos)
         entropy = F.binary_cross_entropy_with_logits(logits, masks[gt].to(logits), reduction='none')
         inside = torch.tensor(
-            [[x1 * width <= c < x2 * width and y1 * height <= r < y2 * height for c in range(width)] for r in range(height)]
+            [
+                [x1 * width <= c < x2 * width and y1 * height <= r < y2 * height for c in range(width)]
+                for r in range(height)
+            ]
         )
         total = total + (entropy * inside).mean() / ((x2 - x1) * (y2 - y1))
     return total
@@ -34,7 +37,9 @@ def one_by_one(coefs, protos, masks, gt_inds, boxes):
 def test_equals_the_definition():
     coefs, protos, masks, gt_inds, boxes = example()
     expected = one_by_one(coefs, protos, masks, gt_inds, boxes)
-    torch.testing.assert_close(mask_loss(coefs, protos, masks, gt_inds, boxes, overlap=False).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        mask_loss(coefs, protos, masks, gt_inds, boxes, overlap=False).double(), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_parts_change_neither_loss_nor_gradient(monkeypatch):

@@ -110,7 +110,7 @@ def test_no_target_gives_a_boolean_mask():
 
 def test_crowded_batch_stays_within_bounded_memory():
     # 1,000 targets in each of 4 images of 640 px: a plain one-hot of the candidates alone would be 2.7 GB.
-    code = '''
+    code = """
 import resource, torch
 import noise_mm
 from mmyolo.registry import TASK_UTILS
@@ -126,6 +126,6 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = assigner(pred, torch.rand(b, n, 2, generator=g), points, torch.zeros(b, m, 1), boxes, torch.ones(b, m, 1))
 assert result['fg_mask_pre_prior'].any()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-'''
+"""
     output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     assert float(output.splitlines()[-1]) < 1200

@@ -134,7 +134,9 @@ def test_masks_and_boxes_share_the_frame(build):
 
 def test_no_detection_gives_empty_results(build):
     model = build('n', score_thr=2.0, mask_format='bitmap')
-    sample = DetDataSample(metainfo={'batch_input_shape': (64, 64), 'ori_shape': (128, 100), 'scale_factor': (0.5, 0.5)})
+    sample = DetDataSample(
+        metainfo={'batch_input_shape': (64, 64), 'ori_shape': (128, 100), 'scale_factor': (0.5, 0.5)}
+    )
     with torch.no_grad():
         (result,) = model.predict(torch.rand(1, 3, 64, 64), [sample])
     assert len(result.pred_instances) == 0

@@ -122,7 +122,10 @@ def reference_losses(head, ref_forward, ref, case, overlap=None):
 
 def reference_names(ref, case, prefix):
     """Stored gradient name -> our leaf or leaves, joined as the reference joins them."""
-    joined = {f'{case}.grad_P{level}': lambda g, k=level: torch.cat([g[f'box_P{k}'], g[f'cls_P{k}']], 1) for level in (3, 4, 5)}
+    joined = {
+        f'{case}.grad_P{level}': lambda g, k=level: torch.cat([g[f'box_P{k}'], g[f'cls_P{k}']], 1)
+        for level in (3, 4, 5)
+    }
     if prefix:
         joined[f'{case}.{prefix}grad_proto'] = lambda g: g['proto']
         joined[f'{case}.{prefix}grad_coef'] = lambda g: torch.cat([g[f'coef_P{k}'].flatten(2) for k in (3, 4, 5)], 2)
@@ -221,7 +224,10 @@ def test_one_training_step(build, recipe_weights, arrays, network_input):
 
 
 def by_anchor(found):
-    return {(int(anchor), int(label)): row for row, (anchor, label) in enumerate(zip(found.anchors, found.labels, strict=True))}
+    return {
+        (int(anchor), int(label)): row
+        for row, (anchor, label) in enumerate(zip(found.anchors, found.labels, strict=True))
+    }
 
 
 def stored_outputs(ref, seg=True):
@@ -231,12 +237,23 @@ def stored_outputs(ref, seg=True):
     distances = [(level.softmax(2) * torch.arange(16.0)[:, None, None]).sum(2) for level in bins]
     if not seg:
         return logits, distances
-    return logits, distances, [torch.from_numpy(ref[f'coef_P{level}']) for level in levels], torch.from_numpy(ref['proto'])
+    return (
+        logits,
+        distances,
+        [torch.from_numpy(ref[f'coef_P{level}']) for level in levels],
+        torch.from_numpy(ref['proto']),
+    )
 
 
 def prediction_cfg(**changes):
     return ConfigDict(
-        {'multi_label': False, 'score_thr': 0.05, 'nms_pre': 30000, 'nms': {'type': 'nms', 'iou_threshold': 0.7}, 'max_per_img': 300}
+        {
+            'multi_label': False,
+            'score_thr': 0.05,
+            'nms_pre': 30000,
+            'nms': {'type': 'nms', 'iou_threshold': 0.7},
+            'max_per_img': 300,
+        }
         | changes
     )
 
@@ -253,8 +270,13 @@ def test_detections_are_those_of_the_reference(det_head, arrays, prefix, changes
     ref = arrays('predict_n-det.npz')
     outputs = stored_outputs(arrays('forward_n-det.npz'), seg=False)
     for i, found in enumerate(det_head.predict_by_feat(*outputs, [META] * 2, prediction_cfg(**changes), rescale=False)):
-        stored = {name: ref[f'{prefix}img{i}_{name}' if f'{prefix}img{i}_anchor' in ref else f'img{i}_{prefix}{name}'] for name in ('anchor', 'boxes', 'scores', 'cls')}
-        assert set(by_anchor(found)) == set(zip(stored['anchor'].tolist(), stored['cls'].astype(int).tolist(), strict=True))
+        stored = {
+            name: ref[f'{prefix}img{i}_{name}' if f'{prefix}img{i}_anchor' in ref else f'img{i}_{prefix}{name}']
+            for name in ('anchor', 'boxes', 'scores', 'cls')
+        }
+        assert set(by_anchor(found)) == set(
+            zip(stored['anchor'].tolist(), stored['cls'].astype(int).tolist(), strict=True)
+        )
         rows = by_anchor(found)
         order = [rows[key] for key in zip(stored['anchor'].tolist(), stored['cls'].astype(int).tolist(), strict=True)]
         np.testing.assert_allclose(found.bboxes[order], stored['boxes'], atol=2e-3)

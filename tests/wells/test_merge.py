@@ -130,7 +130,9 @@ def test_tiles_without_overlap_are_joined_along_the_line():
 def test_order_does_not_matter(seed):
     labels = random_layout(seed)
     first, second = merged(labels)[0], merged(labels, shuffle=seed)[0]
-    assert [(c.x, c.y, c.score, c.mask.tobytes()) for c in first] == [(c.x, c.y, c.score, c.mask.tobytes()) for c in second]
+    assert [(c.x, c.y, c.score, c.mask.tobytes()) for c in first] == [
+        (c.x, c.y, c.score, c.mask.tobytes()) for c in second
+    ]
 
 
 def test_well_smaller_than_a_tile():

@@ -1,0 +1,117 @@
+"""Cuts the wells of one batch into patches, with the parts of the annotated cells that lie in each, as COCO."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import run_command
+from noise_mm.wells.extraction import Extracted, Request, WellsError, extract
+from noise_mm.wells.patches import REFERENCE_UM_PER_PX, PatchSettings
+
+MOST_WORKERS = 8  # by default: about 0.2 GB each, so that a well of any size is cut in less than 2 GiB
+EXIT_WITHOUT_BAD_WELLS = 3
+
+EPILOG = """\
+example:
+  python data_prep/extract_patches.py --wells wells/M1 --rois rois/M1 --batch M1 --out data/osteoclast
+
+writes data/osteoclast/M1/images/<well>_<row>_<col>.png, annotations.json (COCO) and wells.json. A well and its
+annotation file have the same name: well3.tif and well3.zip (or well3_RoiSet.zip, RoiSet_well3.zip; or img_well3.tif
+and roi_well3.csv). Read are TIFF, OME-TIFF, SVS, PNG and JPEG wells, and ImageJ .roi and RoiSet.zip, NOISe CSV,
+QuPath GeoJSON, COCO JSON and label images.
+
+A killed run goes on where it stopped when the same command is given again.
+
+exit status: 0 done, 2 bad input (each fault named), 3 done except for the wells named (--skip-bad)
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    standard = PatchSettings()
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--wells', type=Path, required=True, metavar='DIR', help='folder of well images')
+    add('--rois', type=Path, required=True, metavar='DIR', help='folder of annotation files; may be the same')
+    add('--batch', required=True, help='name of the batch, that is of the experiment, such as M1')
+    add('--out', type=Path, required=True, metavar='DIR', help='root of the dataset; the batch folder is made in it')
+    add('--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells; by default as each file says, else '
+        f'{REFERENCE_UM_PER_PX}. Wells of another magnification are resampled to {REFERENCE_UM_PER_PX}')  # fmt: skip
+    add('--patch-size', type=int, default=standard.patch_px, metavar='PX', help='side of a patch (%(default)s)')
+    add('--stride', type=int, default=standard.stride_px, metavar='PX', help='from patch to patch (%(default)s)')
+    add('--network-size', type=int, metavar='PX', help='store the patches at this size, shrunk, for faster training')
+    add('--keep-empty', type=float, default=standard.keep_empty, metavar='FRACTION',
+        help='share of the patches without cells to keep as negatives (%(default)s)')  # fmt: skip
+    add('--seed', type=int, default=standard.seed, help='decides which of them (%(default)s)')
+    add('--sliver-fraction', type=float, default=standard.sliver_fraction, metavar='FRACTION',
+        help='a cell of which a patch shows less than this share is ignored there: iscrowd (%(default)s)')  # fmt: skip
+    add('--leave-out', nargs='+', default=[], metavar='CLASS', help='classes of outlines not to take over')
+    add('--allow-unannotated', action='store_true', help='a well without annotation file is one without cells')
+    add('--skip-bad', action='store_true', help='go on without wells that have faults; exit status 3')
+    add('--workers', type=int, default=min(os.cpu_count() or 1, MOST_WORKERS), metavar='N',
+        help='processes on this machine (%(default)s); about 0.2 GB each')  # fmt: skip
+    add('--dask', metavar='ADDRESS', help='run on the workers of this dask scheduler (tcp://host:8786) instead')
+    arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error('--workers must be at least 1')
+    return arguments
+
+
+def main() -> None:
+    """Reads the command line, extracts, and names every well with faults in a line of its own."""
+    arguments = parse_arguments()
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it complains of is reported once, by us
+    settings = PatchSettings(
+        patch_px=arguments.patch_size,
+        stride_px=arguments.stride,
+        sliver_fraction=arguments.sliver_fraction,
+        keep_empty=arguments.keep_empty,
+        seed=arguments.seed,
+        network_px=arguments.network_size,
+    )
+    request = Request(
+        wells_dir=arguments.wells,
+        annotations_dir=arguments.rois,
+        batch=arguments.batch,
+        out_dir=arguments.out,
+        settings=settings,
+        um_per_px=arguments.mpp,
+        left_out=tuple(arguments.leave_out),
+        allow_unannotated=arguments.allow_unannotated,
+        skip_bad=arguments.skip_bad,
+    )
+    try:
+        result = extract(request, arguments.workers, arguments.dask)
+    except WellsError as error:
+        name_faults(error.faults)
+        raise
+    name_faults(result.faults)
+    for note in result.notes:
+        print(f'note: {note}', file=sys.stderr)
+    print(summary(request, result))
+    if result.faults:
+        sys.exit(EXIT_WITHOUT_BAD_WELLS)
+
+
+def name_faults(faults: dict[str, Exception]) -> None:
+    """Prints each fault in one line."""
+    for _, fault in sorted(faults.items()):
+        print(f'error: {" ".join(str(fault).split())}', file=sys.stderr)
+
+
+def summary(request: Request, result: Extracted) -> str:
+    """What was written, in one line."""
+    return (
+        f'{request.folder}: {result.images} patches of {result.wells} wells, {result.annotations} annotations, '
+        f'{result.ignored} of them slivers or regions to ignore'
+    )
+
+
+if __name__ == '__main__':
+    run_command(main)

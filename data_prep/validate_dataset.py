@@ -1,0 +1,163 @@
+"""Checks a dataset folder, lists all that is wrong with it, and counts what is in it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import InputError, run_command
+from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table
+from noise_mm.inspection.counts import count_cells, count_nuclei
+from noise_mm.inspection.dataset import CheckedPart, check_part, fix_part
+from noise_mm.inspection.faults import Fault, errors_of, limited, listing
+from noise_mm.inspection.images import Picture, check_images, unlisted_images
+from noise_mm.inspection.overlaps import drawn_split_faults, same_pictures, same_wells, stored_split_faults
+from noise_mm.inspection.parts import Part, Role, find_parts
+from noise_mm.inspection.patches import check_pseudo_patches
+from noise_mm.wells.progress import Progress
+
+EPILOG = """\
+example:
+  python data_prep/validate_dataset.py data/osteoclast --pictures data/pictures
+
+Prints the faults, kind by kind, then tables of wells, patches, cells, nuclei and areas. Notes are no faults: they name
+what may be right, which only you can know.
+
+--fix rewrites annotations.json where that is safe: outlines that cross themselves are repaired by the even-odd rule,
+outlines and boxes that reach up to 1 px beyond their image are cut off there, boxes and areas are computed again from
+the outlines, copies of an annotation are removed. The file as it was is kept as annotations.json.bak. Images are never
+changed.
+
+exit status: 0 nothing is wrong (any more), 2 something is
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('root', type=Path, metavar='DATA_ROOT', help='the folder that holds the batch folders')
+    add('--fix', action='store_true', help='put right what is safe to, see below')
+    add('--pictures', type=Path, metavar='DIR', help='write histograms.png and contact_sheet.png to this folder')
+    add('--limit', type=int, default=10, metavar='N', help='faults of a kind to print (%(default)s)')
+    add('--shared-well-names', action='store_true', help='different wells of two batches may have the same name')
+    add('--val-fraction', type=float, default=0.2, help='of the splits to be checked, as in the config (%(default)s)')
+    add('--split-seed', type=int, default=0, help='of the splits to be checked, as in the config (%(default)s)')
+    add('--workers', type=int, default=os.cpu_count() or 1, metavar='N', help='threads for decoding (%(default)s)')
+    arguments = parser.parse_args()
+    if arguments.workers < 1 or arguments.limit < 1:
+        parser.error('--workers and --limit must be at least 1')
+    if not 0 < arguments.val_fraction < 1:
+        parser.error(f'--val-fraction must lie between 0 and 1, got {arguments.val_fraction}')
+    return arguments
+
+
+def main() -> None:
+    """Checks entries, then images, then what is there twice; prints everything, and ends with an error if need be."""
+    arguments = parse_arguments()
+    parts, found = find_parts(arguments.root)
+    checked = check_parts(parts, arguments)
+    found += [fault for part in checked for fault in part.faults]
+    found += pseudo_faults(checked)
+    pictures, of_images = decode(checked, arguments.workers)
+    found += of_images + repetition_faults(checked, pictures, arguments)
+    print_report(found, checked, arguments.limit)
+    if arguments.pictures:
+        write_pictures(checked, arguments.pictures)
+    errors = errors_of(found)
+    if errors:
+        mendable = sum(fault.mendable for fault in errors)
+        remedy = f'--fix puts {mendable} of them right' if mendable else 'Put them right as said above each kind'
+        raise InputError(f'{arguments.root}: {len(errors)} faults, listed above. {remedy}.')
+    print(f'{arguments.root}: nothing is wrong')
+
+
+def check_parts(parts: Sequence[Part], arguments: argparse.Namespace) -> list[CheckedPart]:
+    """Checks, and with --fix mends, the annotation files; says what was mended."""
+    checked = []
+    for part in parts:
+        if arguments.fix:
+            result, mended = fix_part(part)
+            if mended:
+                print(f'{part.place}: put right ({len(mended)}); the file as it was is kept beside it')
+                lines = [f'{fault.place}: {fault.kind.title}: {fault.what}' for fault in mended]
+                print('\n'.join(limited(lines, arguments.limit)))
+            checked.append(result)
+        else:
+            checked.append(check_part(part))
+    return checked
+
+
+def pseudo_faults(checked: Sequence[CheckedPart]) -> list[Fault]:
+    """Where pseudo-labels are not of the patches of their batch."""
+    of_batch = {
+        one.part.name: {patch.file_name: patch for patch in one.patches}
+        for one in checked
+        if one.part.role is Role.CELLS
+    }
+    return [
+        fault
+        for one in checked
+        if one.part.role is Role.PSEUDO
+        for fault in check_pseudo_patches(one.part, one.patches, of_batch.get(one.part.batch, {}))
+    ]
+
+
+def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, list[Picture]], list[Fault]]:
+    """Decodes all patches, each once: pseudo-labels have none of their own."""
+    with_images = [one for one in checked if one.part.role is not Role.PSEUDO]
+    patches = [patch for one in with_images for patch in one.patches]
+    pictures: dict[Role, list[Picture]] = {Role.CELLS: [], Role.NUCLEI: []}
+    found = []
+    mean_px = sum(patch.width * patch.height for patch in patches) // max(len(patches), 1)
+    progress = Progress('decoding', len(patches), mean_px)
+    for one in with_images:
+        for result in check_images(one.part, one.patches, workers):
+            (found if isinstance(result, Fault) else pictures[one.part.role]).append(result)
+            progress.add(1)
+        found += unlisted_images(one.part, one.patches)
+    progress.finish()
+    return pictures, found
+
+
+def repetition_faults(
+    checked: Sequence[CheckedPart], pictures: dict[Role, list[Picture]], arguments: argparse.Namespace
+) -> list[Fault]:
+    """Wells in two batches, pictures that are there twice, and what lies on both sides of a split."""
+    cells = [patch for one in checked if one.part.role is Role.CELLS for patch in one.patches]
+    found = [] if arguments.shared_well_names else same_wells(cells)
+    found += same_pictures([*pictures[Role.CELLS], *pictures[Role.NUCLEI]])
+    found += stored_split_faults(pictures[Role.NUCLEI], 'nuclei/annotations.json')
+    for unit in ('well', 'patch'):
+        found += drawn_split_faults(pictures[Role.CELLS], unit, arguments.val_fraction, arguments.split_seed)
+    return found
+
+
+def print_report(found: Sequence[Fault], checked: Sequence[CheckedPart], limit: int) -> None:
+    """Prints the faults and the tables."""
+    for line in listing(found, limit):
+        print(line)
+    for lines in (cells_table(checked), nuclei_table(checked), pseudo_table(checked)):
+        if lines:
+            print('\n' + '\n'.join(lines))
+    print(flush=True)
+
+
+def write_pictures(checked: Sequence[CheckedPart], folder: Path) -> None:
+    """Writes the histograms and the contact sheet."""
+    from noise_mm.inspection.report_pictures import write_contact_sheet, write_histograms
+
+    cells = [count_cells(one) for one in checked if one.part.role is Role.CELLS]
+    nuclei = [count for one in checked if one.part.role is Role.NUCLEI for count in count_nuclei(one)]
+    write_histograms(folder / 'histograms.png', cells, nuclei)
+    write_contact_sheet(folder / 'contact_sheet.png', checked)
+    print(f'{folder}: histograms.png and contact_sheet.png')
+
+
+if __name__ == '__main__':
+    run_command(main)

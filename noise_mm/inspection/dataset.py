@@ -1,0 +1,89 @@
+"""Checks one annotation file of a dataset with all that it says, and puts right what can be without asking."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noise_mm.errors import InputError
+from noise_mm.files import replacing, write_json
+from noise_mm.inspection.annotations import Labelled, check_annotations, check_empty_categories
+from noise_mm.inspection.faults import Fault
+from noise_mm.inspection.parts import Content, Part, Role, read_part
+from noise_mm.inspection.patches import Patch, check_categories, check_patches, check_stored_split
+
+
+@dataclass(frozen=True)
+class CheckedPart:
+    """What was found out about one annotation file; its outlines are not kept, because they are large.
+
+    Attributes:
+        part: The file.
+        wells: Entries of wells.json.
+        patches: Patches whose entries are complete.
+        labelled: Annotations that can be counted.
+        faults: What is wrong.
+    """
+
+    part: Part
+    wells: list[dict[str, Any]]
+    patches: list[Patch]
+    labelled: list[Labelled]
+    faults: list[Fault]
+
+
+def check_part(part: Part) -> CheckedPart:
+    """Reads a part and checks its entries; the images themselves are checked by `check_images`."""
+    return _checked(part)[0]
+
+
+def fix_part(part: Part) -> tuple[CheckedPart, list[Fault]]:
+    """Checks a part after putting right in its file what can be; the file as it was is kept beside it (`backup_path`).
+
+    Returns:
+        What is still wrong, and what was put right.
+
+    Raises:
+        InputError: If the folder can't be written to.
+    """
+    checked, content, annotations = _checked(part)
+    mended = [fault for fault in checked.faults if fault.mendable]
+    if content is None or not mended:
+        return checked, []
+    copy_to_backup(part.annotation_file)
+    write_json(part.annotation_file, {**content.dataset, 'annotations': annotations})
+    return check_part(part), mended
+
+
+def copy_to_backup(path: Path) -> Path:
+    """Copies a file to the first of `<name>.bak`, `<name>.bak2`, ... that is free, whole or not at all.
+
+    The suffix keeps the copy from being read as a further file of the dataset.
+
+    Raises:
+        InputError: If the folder can't be written to.
+    """
+    number = 1
+    while (target := path.with_name(f'{path.name}.bak{number if number > 1 else ""}')).exists():
+        number += 1
+    with replacing(target) as temporary:
+        try:
+            shutil.copyfile(path, temporary)
+        except OSError as error:
+            raise InputError(f'{target}: cannot be written ({error.strerror or error}). Make room there.') from error
+    return target
+
+
+def _checked(part: Part) -> tuple[CheckedPart, Content | None, list[Any]]:
+    """The checked part, its content, and its annotations as `--fix` writes them."""
+    content, found = read_part(part)
+    if content is None:
+        return CheckedPart(part, [], [], [], found), None, []
+    patches, of_patches = check_patches(part, content)
+    categories, of_categories = check_categories(part, content)
+    checked = check_annotations(part, content, patches, categories)
+    found = [*found, *of_patches, *of_categories, *checked.found]
+    found += check_empty_categories(part, categories, checked.labelled)
+    if part.role is Role.NUCLEI:
+        found += check_stored_split(part, patches)
+    return CheckedPart(part, content.wells, patches, checked.labelled, found), content, checked.mended

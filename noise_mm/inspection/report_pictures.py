@@ -1,0 +1,161 @@
+"""Pictures of a dataset for the eye: histograms of areas and counts, and patches with what is annotated in them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import shapely
+from shapely import MultiPolygon, Polygon
+
+from noise_mm.errors import InputError
+from noise_mm.files import replacing
+from noise_mm.inspection.counts import CellCounts, NucleiCounts
+from noise_mm.inspection.dataset import CheckedPart
+from noise_mm.inspection.parts import read_part
+from noise_mm.inspection.patches import Patch
+from noise_mm.inspection.shapes import examine
+from noise_mm.wells.chunked import Rgb
+from noise_mm.wells.slide import open_slide
+
+COLUMNS = 4
+SIDE_PX = 416  # of a patch on the sheet: that of the network, so that it shows what the network sees
+CAPTION_PX = 22
+COLOURS = {'osteoclast': (200, 0, 140), 'nucleus': (0, 110, 255)}
+IGNORED_COLOUR = (255, 160, 0)
+OTHER_COLOUR = (0, 0, 0)
+SUBPIXEL_BITS = 4  # OpenCV draws lines at fractions of 1/16 px
+
+
+def write_histograms(path: Path, cells: Sequence[CellCounts], nuclei: Sequence[NucleiCounts]) -> None:
+    """Draws areas of cells, cells in a patch and nuclei in an image, one curve for each batch.
+
+    Raises:
+        InputError: If the folder can't be written to.
+    """
+    import matplotlib  # imported here: it takes a second, and only pictures need it
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, (areas, outlines, marked) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout='constrained')
+    _draw(areas, [(one.name, one.areas_um2) for one in cells], 'area (um$^2$)', 'cells', is_log=True)
+    _draw(outlines, [(one.name, one.per_patch) for one in cells], 'outlines in a patch', 'patches')
+    of_nuclei = [(one.name, np.array(one.nuclei if one.nuclei is not None else [])) for one in nuclei]
+    _draw(marked, of_nuclei, 'nuclei in an image', 'images')
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)
+
+
+def write_contact_sheet(path: Path, parts: Iterable[CheckedPart]) -> None:
+    """Draws a row of patches for each annotation file, with outlines, boxes and regions to ignore.
+
+    Patches are of different wells as far as there are enough, and of each the one with most objects. Images that can't
+    be read are left out; the list of faults names them.
+
+    Raises:
+        InputError: If the folder can't be written to.
+    """
+    rows = [_row_of(part) for part in parts if part.patches]
+    sheet = np.concatenate(rows) if rows else np.full((CAPTION_PX, SIDE_PX, 3), 255, np.uint8)
+    _, data = cv2.imencode('.png', cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def chosen_patches(checked: CheckedPart, count: int) -> list[Patch]:
+    """Up to `count` patches with the most objects, taken from the wells in turn; wells are spread over their list."""
+    objects: dict[int, int] = defaultdict(int)
+    for one in checked.labelled:
+        objects[one.patch.image_id] += 1
+    wells: dict[tuple[str, str], list[Patch]] = defaultdict(list)
+    for patch in sorted(checked.patches, key=lambda patch: -objects[patch.image_id]):
+        wells[patch.batch, patch.well].append(patch)
+    members = [wells[key] for key in sorted(wells)]
+    spread = [members[index] for index in np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)]
+    in_turn = [of_well[turn] for turn in range(count) for of_well in spread if turn < len(of_well)]
+    return in_turn[:count]
+
+
+def draw_regions(
+    pixels: Rgb, regions: Iterable[tuple[Polygon | MultiPolygon, tuple[int, int, int]]], scale: float
+) -> None:
+    """Draws borders into an image.
+
+    Args:
+        pixels: The image (height, width, 3), RGB; drawn into.
+        regions: Regions in pixels of the patch, and the colour of each.
+        scale: Pixels of the image per pixel of the patch.
+    """
+    for region, colour in regions:
+        # OpenCV has pixel centres at whole numbers, outlines have corners there: hence the half.
+        rings = [shapely.get_coordinates(ring) * scale - 0.5 for ring in shapely.get_rings(region)]
+        fixed = [np.round(ring * 2**SUBPIXEL_BITS).astype(np.int32) for ring in rings]
+        cv2.polylines(pixels, fixed, True, colour, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _draw(axes, named_values: Sequence[tuple[str, np.ndarray]], label: str, unit: str, is_log: bool = False) -> None:
+    """One histogram with a curve for each name; all have the same bins."""
+    named_values = [(name, values) for name, values in named_values if len(values)]
+    axes.set_xlabel(label)
+    axes.set_ylabel(unit)
+    if not named_values:
+        axes.text(0.5, 0.5, 'none', ha='center', va='center', transform=axes.transAxes)
+        return
+    values = np.concatenate([values for _, values in named_values])
+    if is_log:
+        low, high = values.min(), max(values.max(), values.min() * 1.01)
+        bins = np.geomspace(low, high, 41)
+        axes.set_xscale('log')
+    else:
+        bins = np.linspace(0, max(values.max(), 1), 31)
+    for name, of_name in named_values:
+        axes.hist(of_name, bins, histtype='step', label=f'{name}: {len(of_name)}, mean {of_name.mean():.0f}')
+    axes.legend(fontsize='small')
+
+
+def _row_of(checked: CheckedPart) -> Rgb:
+    """A row of the sheet: patches side by side, each with a caption."""
+    content, _ = read_part(checked.part)
+    patches = chosen_patches(checked, COLUMNS)
+    annotations: dict[int, list[dict]] = {patch.image_id: [] for patch in patches}
+    for annotation in content.entries('annotations') if content else []:
+        if annotation.get('image_id') in annotations:
+            annotations[annotation['image_id']].append(annotation)
+    names = {one.get('id'): one.get('name') for one in content.entries('categories')} if content else {}
+    row = np.full((CAPTION_PX + SIDE_PX, COLUMNS * SIDE_PX, 3), 255, np.uint8)
+    for column, patch in enumerate(patches):
+        cell = row[:, column * SIDE_PX : (column + 1) * SIDE_PX]
+        of_patch = annotations[patch.image_id]
+        caption = f'{checked.part.name}  {patch.well}  ({patch.x:g}, {patch.y:g})  {len(of_patch)} annotated'
+        cv2.putText(cell, caption, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, OTHER_COLOUR, 1, cv2.LINE_AA)
+        try:
+            pixels, scale = _thumbnail(checked.part.image_dir / patch.file_name)
+        except InputError:
+            continue
+        draw_regions(pixels, _regions(of_patch, patch, names), scale)
+        cell[CAPTION_PX : CAPTION_PX + pixels.shape[0], : pixels.shape[1]] = pixels
+    return row
+
+
+def _thumbnail(path: Path) -> tuple[Rgb, float]:
+    """A patch of which the longer side is `SIDE_PX`, and its scale."""
+    with open_slide(path) as slide:
+        scale = SIDE_PX / max(slide.width_px, slide.height_px)
+        pixels = slide.read(0, 0, slide.width_px, slide.height_px)
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), scale
+
+
+def _regions(
+    annotations: Iterable[dict], patch: Patch, names: dict
+) -> Iterable[tuple[Polygon | MultiPolygon, tuple[int, int, int]]]:
+    """The region of each annotation that has one, and the colour to draw it in."""
+    for annotation in annotations:
+        region = examine(annotation, patch).region
+        if region is not None:
+            is_ignored = annotation.get('iscrowd') or annotation.get('ignore')
+            colour = COLOURS.get(names.get(annotation.get('category_id')), OTHER_COLOUR)
+            yield region, IGNORED_COLOUR if is_ignored else colour

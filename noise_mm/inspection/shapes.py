@@ -1,0 +1,168 @@
+"""Looks at the outline, box and area of one annotation, and puts right what can be without asking. Pure; no files.
+
+What is wrong and what `--fix` would make of it is found in one go, so that both always agree.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from shapely import MultiPolygon, Polygon
+
+from noise_mm.annotations.coco import coco_segmentation, geometry_from_segmentation
+from noise_mm.annotations.outline import polygonal_parts
+from noise_mm.annotations.rings import geometry_of_ring
+from noise_mm.inspection import faults
+from noise_mm.inspection.faults import Kind
+from noise_mm.inspection.patches import Patch, is_number
+
+ROUNDING_PX = 0.01
+"""How far an outline or box may reach beyond its image: files are often rounded to two decimals."""
+
+CLIPPED_PX = 1.0
+"""What reaches no further beyond the image than this is cut off there; further is the wrong image or a wrong scale."""
+
+BOX_TOLERANCE_PX = 0.5
+"""Boxes of whole pixels around an outline are not called wrong."""
+
+AREA_TOLERANCE = 0.01
+"""Share by which an area may differ, and 1 px^2: counting pixel centres instead of measuring changes it so much."""
+
+Found = list[tuple[Kind, str, bool]]
+"""Kind, what is wrong, and whether `--fix` puts it right."""
+
+
+class Examined(NamedTuple):
+    """What was found out about one annotation.
+
+    Attributes:
+        found: What is wrong.
+        mended: The annotation without what can be put right.
+        region: Its outline, or its box as a rectangle, mended; None if it has neither.
+    """
+
+    found: Found
+    mended: dict[str, Any]
+    region: Polygon | MultiPolygon | None
+
+
+def examine(annotation: Mapping[str, Any], patch: Patch) -> Examined:
+    """Looks at the outline, box and area of an annotation.
+
+    What can be put right: outlines that cross themselves (by the even-odd rule, by which masks are drawn from them
+    anyway), outlines and boxes that reach up to `CLIPPED_PX` beyond the image, boxes and areas that are not those of
+    their outline.
+
+    Args:
+        annotation: Its entry in the file.
+        patch: The image that it belongs to.
+    """
+    segmentation = annotation.get('segmentation')
+    if not segmentation:
+        return _examine_box(annotation, patch)
+    try:
+        region, crosses = _region(segmentation, patch)
+    except (ValueError, TypeError, OverflowError) as error:
+        return Examined([(faults.BAD_OUTLINE, str(error), False)], dict(annotation), None)
+    found: Found = [(faults.CROSSING, f'area {region.area:.1f} px^2 by the even-odd rule', True)] if crosses else []
+    beyond_px = _beyond_px(region.bounds, patch)
+    if beyond_px > ROUNDING_PX:
+        inside = polygonal_parts(region.intersection(shapely.box(0, 0, patch.width, patch.height)))
+        mendable = beyond_px <= CLIPPED_PX and not inside.is_empty
+        found.append((faults.OUTLINE_OUTSIDE, _beyond_text(beyond_px, patch), mendable))
+        region = inside if mendable else region
+    changed = any(mendable for _, _, mendable in found)
+    if not changed:
+        found += _found_in_measures(annotation, region, patch)
+    mended = dict(annotation)
+    if changed:
+        mended['segmentation'] = coco_segmentation(region)
+    if any(mendable for _, _, mendable in found):
+        mended.update(_measures(region))
+    return Examined(found, mended, region)
+
+
+def _examine_box(annotation: Mapping[str, Any], patch: Patch) -> Examined:
+    """Looks at the box and area of an annotation without outline."""
+    box = _box(annotation)
+    if box is None:
+        return Examined([(faults.NO_SHAPE, f'bbox is {annotation.get("bbox")}', False)], dict(annotation), None)
+    region, found = box, []
+    beyond_px = _beyond_px(box.bounds, patch)
+    if beyond_px > ROUNDING_PX:
+        inside = polygonal_parts(box.intersection(shapely.box(0, 0, patch.width, patch.height)))
+        mendable = beyond_px <= CLIPPED_PX and not inside.is_empty
+        found.append((faults.BOX_OUTSIDE, _beyond_text(beyond_px, patch), mendable))
+        region = inside if mendable else box
+    if region is box:
+        found += _found_in_area(annotation, region)
+    mended = dict(annotation)
+    if any(mendable for _, _, mendable in found):
+        mended.update(_measures(region))
+    return Examined(found, mended, region)
+
+
+def _region(segmentation: Any, patch: Patch) -> tuple[Polygon | MultiPolygon, bool]:
+    """The valid geometry of a segmentation, and whether one of its rings crosses itself.
+
+    Raises:
+        ValueError, TypeError, OverflowError: If it is no COCO segmentation of this image.
+    """
+    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], list):
+        # By far the most frequent; the general way would take the ring apart a second time.
+        if len(segmentation[0]) % 2:
+            raise ValueError(f'a polygon has {len(segmentation[0])} numbers, which are not pairs')
+        return geometry_of_ring(segmentation[0])
+    region = geometry_from_segmentation(segmentation, patch.height, patch.width)
+    rings = segmentation if isinstance(segmentation, list) else []
+    return region, any(geometry_of_ring(ring)[1] for ring in rings)
+
+
+def _found_in_measures(annotation: Mapping[str, Any], region: Polygon | MultiPolygon, patch: Patch) -> Found:
+    """Whether box and area are those of the outline."""
+    box = _box(annotation)
+    if box is None:
+        found: Found = [(faults.WRONG_BOX, f'bbox is {annotation.get("bbox")}', True)]
+    else:
+        off_px = float(np.abs(np.subtract(box.bounds, region.bounds)).max())
+        beyond_px = _beyond_px(box.bounds, patch)
+        if beyond_px > max(ROUNDING_PX, _beyond_px(region.bounds, patch) + ROUNDING_PX):
+            found = [(faults.BOX_OUTSIDE, _beyond_text(beyond_px, patch), True)]
+        elif off_px > BOX_TOLERANCE_PX:
+            found = [(faults.WRONG_BOX, f'bbox is {off_px:.1f} px off the extent of the outline', True)]
+        else:
+            found = []
+    return found + _found_in_area(annotation, region)
+
+
+def _found_in_area(annotation: Mapping[str, Any], region: Polygon | MultiPolygon) -> Found:
+    area = annotation.get('area')
+    if is_number(area) and abs(area - region.area) <= max(1.0, AREA_TOLERANCE * region.area):
+        return []
+    return [(faults.WRONG_AREA, f'area is {area}, measured {region.area:.1f} px^2', True)]
+
+
+def _box(annotation: Mapping[str, Any]) -> Polygon | None:
+    """The box of an annotation as a rectangle; None if it has none with an area."""
+    box = annotation.get('bbox')
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) <= 0:
+        return None
+    x, y, width, height = box
+    return shapely.box(x, y, x + width, y + height)
+
+
+def _measures(region: Polygon | MultiPolygon) -> dict[str, Any]:
+    """`bbox` and `area` of a region."""
+    left, top, right, bottom = region.bounds
+    return {'bbox': [left, top, right - left, bottom - top], 'area': region.area}
+
+
+def _beyond_px(bounds: tuple[float, float, float, float], patch: Patch) -> float:
+    """How far an extent reaches beyond an image; negative inside."""
+    left, top, right, bottom = bounds
+    return max(-left, -top, right - patch.width, bottom - patch.height)
+
+
+def _beyond_text(beyond_px: float, patch: Patch) -> str:
+    return f'reaches {beyond_px:.2f} px beyond the image of {patch.width} x {patch.height} px'

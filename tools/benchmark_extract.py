@@ -1,0 +1,132 @@
+"""Measures how fast patches are cut, against what decoding and encoding alone cost, and against Pillow.
+
+Three ways to cut the same well into the same patches, on one core, are run in turn: this project's; the bound, which
+is nothing but decoding every tile of the well once and encoding every patch from memory; and, as the published script
+does, Pillow: the whole image in memory, `crop` and `save`. Medians over the rounds are printed.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import InputError, run_command
+
+EPILOG = """\
+example (about a minute):
+  python tools/benchmark_extract.py --size 6000 --rounds 5
+
+prints for each way the median time, MPx/s of patches, and its rate relative to this project's
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--size', type=int, default=6000, metavar='PX', help='side of the well (%(default)s)')
+    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='runs of each way (%(default)s)')
+    parser.add_argument('--compression', choices=['jpeg', 'deflate', 'none'], default='jpeg', help='(%(default)s)')
+    parser.add_argument('--tile', type=int, default=512, metavar='PX', help='side of a tile; 0: strips (%(default)s)')
+    arguments = parser.parse_args()
+    if arguments.size < 832 or arguments.rounds < 1:
+        raise InputError('--size must be at least 832 and --rounds at least 1.')
+    if arguments.tile < 0 or arguments.tile % 16:
+        raise InputError('--tile must be a multiple of 16, or 0 for strips.')
+    return arguments
+
+
+def make_well(path: Path, side_px: int, tile_px: int, compression: str) -> None:
+    """Writes a well with blots, texture and camera noise, which compresses about as a stained culture does."""
+    import cv2
+    import numpy as np
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    blots = cv2.resize(rng.random((side_px // 60, side_px // 60), np.float32), (side_px, side_px))[..., None]
+    fine = cv2.resize(rng.random((side_px // 4, side_px // 4), np.float32), (side_px, side_px))[..., None]
+    well = np.array([215, 210, 212]) - blots * np.array([60, 110, 50]) - 20 * fine
+    well += rng.normal(0, 2, (side_px, side_px, 1))
+    options = {'tile': (tile_px, tile_px)} if tile_px else {'rowsperstrip': 16}
+    if compression != 'none':
+        options |= {'compression': compression}
+    tifffile.imwrite(path, well.clip(0, 255).astype(np.uint8), photometric='rgb', **options)
+
+
+def ways(well: Path, out: Path) -> tuple[dict[str, Callable[[], None]], int]:
+    """The ways to be timed, by name, and the number of patches."""
+    from PIL import Image
+
+    from noise_mm.wells.cutting import Block, cut_block, group_windows
+    from noise_mm.wells.patches import PatchSettings
+    from noise_mm.wells.png import png_bytes
+    from noise_mm.wells.slide import open_slide
+    from noise_mm.wells.tiles import window_grid
+
+    settings = PatchSettings()
+    side_px = settings.patch_px
+    with open_slide(well) as slide:
+        windows = window_grid(slide.width_px, slide.height_px, side_px, settings.stride_px)
+        groups = group_windows(slide, 1.0, windows)
+        cut = list(slide.windows(windows))
+
+    def files(group: list) -> tuple[Path, ...]:
+        return tuple(out / f'{window.y}_{window.x}.png' for window in group)
+
+    def ours() -> None:
+        for group in groups:
+            cut_block(Block('well', well, 1.0, side_px, tuple(group), files(group)))
+
+    def bound() -> None:
+        with open_slide(well) as slide:
+            for row in range(-(-slide.height_px // slide.chunk_height_px)):
+                for column in range(-(-slide.width_px // slide.chunk_width_px)):
+                    slide.decode_chunk(row, column)
+        for pixels in cut:
+            png_bytes(pixels)
+
+    def pillow() -> None:
+        Image.MAX_IMAGE_PIXELS = None
+        image = Image.open(well)
+        for window, file in zip(windows, files(windows), strict=True):
+            image.crop((window.x, window.y, window.x + side_px, window.y + side_px)).save(file)
+
+    return {'this project': ours, 'decoding and encoding alone': bound, 'Pillow, whole image': pillow}, len(windows)
+
+
+def main() -> None:
+    """Makes a well, times each way in turn, and prints medians."""
+    arguments = parse_arguments()
+    import cv2
+
+    from noise_mm.wells.patches import PatchSettings
+
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        well = Path(folder) / 'well.tif'
+        make_well(well, arguments.size, arguments.tile, arguments.compression)
+        timed, patches = ways(well, Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in timed}
+        for _ in range(arguments.rounds):
+            for name, way in timed.items():
+                began = time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - began)
+    megapixels = patches * PatchSettings().patch_px ** 2 / 1e6
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    print(f'{arguments.size} px well, {arguments.compression}, {patches} patches, median of {arguments.rounds} rounds')
+    for name, median in medians.items():
+        relative = medians['this project'] / median
+        print(f'{name:<28} {median:7.2f} s  {megapixels / median:6.1f} MPx/s of patches  x {relative:.2f}')
+    bound = medians['decoding and encoding alone'] / medians['this project']
+    print(f'share of the bound reached: {bound:.2f}')
+
+
+if __name__ == '__main__':
+    run_command(main)
