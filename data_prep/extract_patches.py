@@ -2,17 +2,16 @@
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import run_command
-from noise_mm.wells.extraction import Extracted, Request, WellsError, extract
+from noise_mm.wells.extraction import Extracted, WellsError, extract
 from noise_mm.wells.patches import REFERENCE_UM_PER_PX, PatchSettings
+from noise_mm.wells.planning import Request
 
-MOST_WORKERS = 8  # by default: about 0.2 GB each, so that a well of any size is cut in less than 2 GiB
 EXIT_WITHOUT_BAD_WELLS = 3
 
 EPILOG = """\
@@ -54,11 +53,11 @@ def parse_arguments() -> argparse.Namespace:
     add('--leave-out', nargs='+', default=[], metavar='CLASS', help='classes of outlines not to take over')
     add('--allow-unannotated', action='store_true', help='a well without annotation file is one without cells')
     add('--skip-bad', action='store_true', help='go on without wells that have faults; exit status 3')
-    add('--workers', type=int, default=min(os.cpu_count() or 1, MOST_WORKERS), metavar='N',
-        help='processes on this machine (%(default)s); about 0.2 GB each')  # fmt: skip
+    add('--workers', type=int, metavar='N',
+        help='processes on this machine; by default one for each core, as far as they fit into 2 GiB')  # fmt: skip
     add('--dask', metavar='ADDRESS', help='run on the workers of this dask scheduler (tcp://host:8786) instead')
     arguments = parser.parse_args()
-    if arguments.workers < 1:
+    if arguments.workers is not None and arguments.workers < 1:
         parser.error('--workers must be at least 1')
     return arguments
 

@@ -60,6 +60,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=_cores(), help='processes (default: one for each core)')
     parser.add_argument('--batches', nargs='+', metavar='BATCH', help=f"instead of the preset's: {' '.join(BATCHES)}")
     parser.add_argument('--wells', type=int, metavar='N', help="wells for each batch, instead of the preset's number")
+    parser.add_argument(
+        '--first-well',
+        type=int,
+        default=1,
+        metavar='N',
+        help='number of the first well, to draw further ones (default: 1)',
+    )
     parser.add_argument('--size', type=int, metavar='PX', help="side of a well, instead of the preset's")
     parser.add_argument(
         '--nuclei-wells',
@@ -81,7 +88,7 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
     Raises:
         InputError: If an option is out of range or a batch unknown.
     """
-    lowest = {'seed': 0, 'workers': 1, 'wells': 1, 'size': MIN_WELL_PX, 'nuclei_wells': 0}
+    lowest = {'seed': 0, 'workers': 1, 'wells': 1, 'first_well': 1, 'size': MIN_WELL_PX, 'nuclei_wells': 0}
     for name, least in lowest.items():
         value = getattr(options, name)
         if value is not None and value < least:
@@ -90,7 +97,8 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
     batches = [batch_named(name).name for name in dict.fromkeys(options.batches or preset.wells)]
     tasks = []
     for batch in batches:
-        for number in range(1, _well_count(options, preset, batch) + 1):
+        first = options.first_well
+        for number in range(first, first + _well_count(options, preset, batch)):
             tasks.append(
                 WellTask(
                     out=options.out,
@@ -99,7 +107,7 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
                     seed=options.seed,
                     size_px=options.size or preset.size_px,
                     crowding=preset.crowding,
-                    with_nuclei=options.nuclei_wells is None or number <= options.nuclei_wells,
+                    with_nuclei=options.nuclei_wells is None or number - first < options.nuclei_wells,
                 )
             )
     return tasks

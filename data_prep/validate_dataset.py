@@ -73,7 +73,8 @@ def main() -> None:
     if errors:
         mendable = sum(fault.mendable for fault in errors)
         remedy = f'--fix puts {mendable} of them right' if mendable else 'Put them right as said above each kind'
-        raise InputError(f'{arguments.root}: {len(errors)} faults, listed above. {remedy}.')
+        count = f'{len(errors)} fault{"s" * (len(errors) > 1)}'
+        raise InputError(f'{arguments.root}: {count}, listed above. {remedy}.')
     print(f'{arguments.root}: nothing is wrong')
 
 

@@ -162,7 +162,7 @@ def _resolve_run(config: Config) -> None:
     if config.get('train_cfg'):
         config.train_cfg.update({key: config[key] for key in ('max_epochs', 'val_interval') if key in config})
     hooks = config.get('hooks', {})
-    if 'best_metric' in config:
+    if 'best_metric' in config and 'default_hooks' in config:
         config.default_hooks.checkpoint.save_best = config.best_metric
         if hooks.get('early_stopping'):
             hooks.early_stopping.monitor = config.best_metric

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import environment
 
-CONFIG = 'configs/quickstart/yolov8-n_quickstart.py'
-TRAINED_ON = ('M1', 'M2')
-FOUND_IN = 'M3'
+CONFIG = 'configs/quickstart/yolov8-n-seg.py'
+# Wells 1 to 4 of this batch are trained on (the preset draws so many); cells are then found in the next one.
+BATCH = 'M1'
+NEW_WELL = '5'
+NEW_BATCH = 'M1-new'  # test_batches of the config
 METRICS = 'metrics.json'
 PREDICTIONS = 'predictions'
 # Which steps are done, with their commands: a changed command is run again, and all that follow it.
@@ -72,40 +74,42 @@ def steps(folder: Path) -> list[Step]:
     """The way from nothing to predictions; everything is written below `folder`."""
     # Commands run in the root of the repository, where short paths read better.
     place = folder.relative_to(environment.ROOT) if environment.ROOT in folder.parents else folder
-    cultures, data, training = (place / name for name in ('cultures', 'data', 'training'))
+    data, training = place / 'data', place / 'training'
+    cultures, new = place / 'cultures', place / 'new_culture'
     model = [CONFIG, str(training / 'best.pth')]
-    settings = ['--fold', FOUND_IN, '--work-dir', str(training), '--cfg-options', f'data_root={data}']
-    draw = Step(
-        'draw sample wells',
-        ['data_prep/synthesize.py', str(cultures), '--preset', 'quickstart'],
-        cultures,
-    )
-    train = Step(
-        'train',
-        ['tools/train.py', CONFIG, '--resume', *settings],
-        training / 'best.pth',
-    )
-    score = Step(
-        f'score on batch {FOUND_IN}',
-        ['tools/test.py', *model, '--out', str(place / METRICS), *settings],
-        place / METRICS,
-    )
-    find = Step(
-        f'find the osteoclasts in the wells of batch {FOUND_IN}',
-        ['tools/predict.py', *model, str(cultures / FOUND_IN / 'wells'), '--out', str(place / PREDICTIONS)],
-        place / PREDICTIONS / 'wells.csv',
-    )
-    return [draw, *(cut(cultures / batch, data) for batch in (*TRAINED_ON, FOUND_IN)), train, score, find]
+    settings = ['--work-dir', str(training), '--cfg-options', f'data_root={data}']
+    draw = ['data_prep/synthesize.py', '--preset', 'quickstart']
+    return [
+        Step('draw sample wells', [*draw, str(cultures)], cultures / BATCH),
+        Step(
+            'draw a well that is not trained on',
+            [*draw, str(new), '--wells', '1', '--first-well', NEW_WELL],
+            new / BATCH,
+        ),
+        cut(cultures / BATCH, BATCH, data),
+        cut(new / BATCH, NEW_BATCH, data),
+        Step('train', ['tools/train.py', CONFIG, '--resume', *settings], training / 'best.pth'),
+        Step(
+            'score on the new well',
+            ['tools/test.py', *model, '--out', str(place / METRICS), *settings],
+            place / METRICS,
+        ),
+        Step(
+            'find the osteoclasts of the new well',
+            ['tools/predict.py', *model, str(new / BATCH / 'wells'), '--out', str(place / PREDICTIONS)],
+            place / PREDICTIONS / 'wells.csv',
+        ),
+    ]
 
 
-def cut(batch: Path, data: Path) -> Step:
-    """The step that cuts the wells of the folder `batch` into patches below `data`."""
-    options = {'--wells': batch / 'wells', '--rois': batch / 'rois', '--batch': batch.name, '--out': data}
+def cut(culture: Path, batch: str, data: Path) -> Step:
+    """The step that cuts the wells of the folder `culture` into patches of `batch` below `data`."""
+    options = {'--wells': culture / 'wells', '--rois': culture / 'rois', '--batch': batch, '--out': data}
     words = [str(word) for option in options.items() for word in option]
     return Step(
-        f'cut batch {batch.name} into patches',
+        f'cut {culture.parent.name} into patches',
         ['data_prep/extract_patches.py', *words],
-        data / batch.name / 'annotations.json',
+        data / batch / 'annotations.json',
     )
 
 

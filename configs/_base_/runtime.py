@@ -8,7 +8,14 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='YOLOv8ScheduleHook'),
     # also keeps the best one as best.pth, by best_metric
-    checkpoint=dict(type='BestCheckpointHook', interval=1, save_best='auto', rule='greater', max_keep_ckpts=2),
+    checkpoint=dict(
+        type='BestCheckpointHook',
+        interval=1,
+        save_best='auto',
+        rule='greater',
+        max_keep_ckpts=2,
+        save_param_scheduler=False,
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sample_seed=dict(type='EpochSeedHook'),
     visualization=dict(type='mmdet.DetVisualizationHook', draw=False),

@@ -4,10 +4,10 @@ _base_ = '../baseline/yolov8-seg.py'
 
 model_size = 'n'
 data_root = 'quickstart/data'
-train_batches = ['M1', 'M2']
-test_batches = ['M3']
-max_epochs = 30
-val_interval = 5
+train_batches = ['M1']
+test_batches = ['M1-new']
+max_epochs = 60
+val_interval = 10
 batch_size = 4
 nominal_batch_size = 4
 num_workers = 2

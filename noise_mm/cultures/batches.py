@@ -202,7 +202,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     'tiny': Preset({'M1': 2, 'M2': 2, 'H1': 2}, size_px=704),
-    'quickstart': Preset({'M1': 2, 'M2': 2, 'M3': 1}, size_px=1664, crowding=1.3),
+    'quickstart': Preset({'M1': 4}, size_px=1664, crowding=1.3),
     'study': Preset({'M1': 6, 'M2': 6, 'M3': 6, 'M4': 6, 'M5': 6, 'H1': 4, 'H2': 4}, size_px=4000),
 }
 

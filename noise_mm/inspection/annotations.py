@@ -1,6 +1,5 @@
 """Checks the annotations of a file: ids, references, repetitions, flags, and the shape of each. Pure; no files."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -64,19 +63,18 @@ def check_annotations(part: Part, content: Content, patches: Sequence[Patch], ca
     by_id = {patch.image_id: patch for patch in patches}
     sliver_fraction = _sliver_fraction(content)
     ids: set[int] = set()
-    originals: dict[bytes, Any] = {}
+    seen: dict[str, list[dict[str, Any]]] = {}
     for annotation in content.dataset['annotations']:
         if not isinstance(annotation, dict):  # already named by read_part
             checked.mended.append(annotation)
             continue
         patch = by_id.get(annotation['image_id']) if isinstance(annotation.get('image_id'), int) else None
         place = f'{part.place}, annotation {annotation.get("id")}' + (f' ({patch.file_name})' if patch else '')
-        identity = _identity(annotation)
-        if identity in originals:
-            what = f'is the same as annotation {originals[identity]}'
+        original = _original(annotation, seen)
+        if original is not None:
+            what = f'is the same as annotation {original.get("id")}'
             checked.found.append(Fault(faults.REPEATED, place, what, mendable=True))
             continue
-        originals[identity] = annotation.get('id')
         category = _category(annotation, categories)
         found = _found_in_references(annotation, patch, category, ids)
         mended = annotation
@@ -172,7 +170,12 @@ def _category(annotation: Mapping[str, Any], categories: Mapping[int, str]) -> s
     return categories.get(category_id) if isinstance(category_id, int) else None
 
 
-def _identity(annotation: Mapping[str, Any]) -> bytes:
-    """What two annotations of the same object have in common: all but their ids and notes."""
-    keys = ('image_id', 'category_id', 'iscrowd', 'segmentation', 'bbox')
-    return hashlib.blake2b(repr([annotation.get(key) for key in keys]).encode(), digest_size=16).digest()
+def _original(annotation: dict[str, Any], seen: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
+    """An earlier annotation of which this one is a copy, whatever their ids and notes; else it is added to `seen`."""
+    key = repr([annotation.get(name) for name in ('image_id', 'category_id', 'iscrowd', 'bbox')])
+    alike = seen.setdefault(key, [])
+    for other in alike:
+        if other.get('segmentation') == annotation.get('segmentation'):
+            return other
+    alike.append(annotation)
+    return None

@@ -10,6 +10,7 @@ from noise_mm.inspection import faults
 from noise_mm.inspection.faults import Fault
 from noise_mm.inspection.parts import Part, reason
 from noise_mm.inspection.patches import Patch
+from noise_mm.wells.chunked import Rgb
 from noise_mm.wells.slide import open_slide
 
 
@@ -68,5 +69,9 @@ def _check_image(part: Part, patch: Patch) -> Picture | Fault:
     if (width, height) != (patch.width, patch.height):
         what = f'{width} x {height} px, annotated as {patch.width} x {patch.height} px (image {patch.image_id})'
         return Fault(faults.WRONG_SIZE, place, what)
-    is_plain = bool((pixels == pixels[0, 0]).all())
-    return Picture(part.name, patch, None if is_plain else hashlib.blake2b(pixels, digest_size=16).digest())
+    return Picture(part.name, patch, None if _is_plain(pixels) else hashlib.sha256(pixels).digest())
+
+
+def _is_plain(pixels: Rgb) -> bool:
+    """Whether all pixels are the same; the first row decides for most images."""
+    return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())

@@ -1,12 +1,14 @@
 """Pictures of a dataset for the eye: histograms of areas and counts, and patches with what is annotated in them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from noise_mm.errors import InputError
@@ -19,9 +21,13 @@ from noise_mm.inspection.shapes import examine
 from noise_mm.wells.chunked import Rgb
 from noise_mm.wells.slide import open_slide
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 COLUMNS = 4
 SIDE_PX = 416  # of a patch on the sheet: that of the network, so that it shows what the network sees
 CAPTION_PX = 22
+GAP_PX = 8
 COLOURS = {'osteoclast': (200, 0, 140), 'nucleus': (0, 110, 255)}
 IGNORED_COLOUR = (255, 160, 0)
 OTHER_COLOUR = (0, 0, 0)
@@ -40,10 +46,12 @@ def write_histograms(path: Path, cells: Sequence[CellCounts], nuclei: Sequence[N
     from matplotlib import pyplot
 
     figure, (areas, outlines, marked) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout='constrained')
-    _draw(areas, [(one.name, one.areas_um2) for one in cells], 'area (um$^2$)', 'cells', is_log=True)
-    _draw(outlines, [(one.name, one.per_patch) for one in cells], 'outlines in a patch', 'patches')
-    of_nuclei = [(one.name, np.array(one.nuclei if one.nuclei is not None else [])) for one in nuclei]
-    _draw(marked, of_nuclei, 'nuclei in an image', 'images')
+    names = sorted({one.name for one in [*cells, *nuclei]})
+    colours = {name: f'C{index}' for index, name in enumerate(names)}  # the same batch, the same colour
+    _draw(areas, {one.name: one.areas_um2 for one in cells}, colours, 'area (um$^2$)', 'cells', is_log=True)
+    _draw(outlines, {one.name: one.per_patch for one in cells}, colours, 'outlines in a patch', 'patches')
+    of_nuclei = {one.name: np.array([] if one.nuclei is None else one.nuclei) for one in nuclei}
+    _draw(marked, of_nuclei, colours, 'nuclei in an image', 'images')
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
     pyplot.close(figure)
@@ -96,23 +104,30 @@ def draw_regions(
         cv2.polylines(pixels, fixed, True, colour, 1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _draw(axes, named_values: Sequence[tuple[str, np.ndarray]], label: str, unit: str, is_log: bool = False) -> None:
-    """One histogram with a curve for each name; all have the same bins."""
-    named_values = [(name, values) for name, values in named_values if len(values)]
+def _draw(
+    axes: 'Axes',
+    batches: Mapping[str, NDArray],
+    colours: Mapping[str, str],
+    label: str,
+    unit: str,
+    is_log: bool = False,
+) -> None:
+    """One histogram with a curve for each batch that has values; all have the same bins."""
+    batches = {name: values for name, values in batches.items() if len(values)}
     axes.set_xlabel(label)
     axes.set_ylabel(unit)
-    if not named_values:
+    if not batches:
         axes.text(0.5, 0.5, 'none', ha='center', va='center', transform=axes.transAxes)
         return
-    values = np.concatenate([values for _, values in named_values])
+    every = np.concatenate(list(batches.values()))
     if is_log:
-        low, high = values.min(), max(values.max(), values.min() * 1.01)
-        bins = np.geomspace(low, high, 41)
         axes.set_xscale('log')
+        bins = np.geomspace(every.min(), max(every.max(), every.min() * 1.01), 41)
     else:
-        bins = np.linspace(0, max(values.max(), 1), 31)
-    for name, of_name in named_values:
-        axes.hist(of_name, bins, histtype='step', label=f'{name}: {len(of_name)}, mean {of_name.mean():.0f}')
+        bins = np.linspace(0, max(every.max(), 1), 31)
+    for name, values in batches.items():
+        label = f'{name}: {len(values)}, mean {values.mean():.0f}'
+        axes.hist(values, bins, histtype='step', color=colours[name], label=label)
     axes.legend(fontsize='small')
 
 
@@ -125,9 +140,9 @@ def _row_of(checked: CheckedPart) -> Rgb:
         if annotation.get('image_id') in annotations:
             annotations[annotation['image_id']].append(annotation)
     names = {one.get('id'): one.get('name') for one in content.entries('categories')} if content else {}
-    row = np.full((CAPTION_PX + SIDE_PX, COLUMNS * SIDE_PX, 3), 255, np.uint8)
+    row = np.full((CAPTION_PX + SIDE_PX + GAP_PX, COLUMNS * (SIDE_PX + GAP_PX), 3), 255, np.uint8)
     for column, patch in enumerate(patches):
-        cell = row[:, column * SIDE_PX : (column + 1) * SIDE_PX]
+        cell = row[:, column * (SIDE_PX + GAP_PX) :][:, :SIDE_PX]
         of_patch = annotations[patch.image_id]
         caption = f'{checked.part.name}  {patch.well}  ({patch.x:g}, {patch.y:g})  {len(of_patch)} annotated'
         cv2.putText(cell, caption, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, OTHER_COLOUR, 1, cv2.LINE_AA)

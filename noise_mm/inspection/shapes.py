@@ -23,7 +23,7 @@ ROUNDING_PX = 0.01
 CLIPPED_PX = 1.0
 """What reaches no further beyond the image than this is cut off there; further is the wrong image or a wrong scale."""
 
-BOX_TOLERANCE_PX = 0.5
+BOX_TOLERANCE_PX = 1.0
 """Boxes of whole pixels around an outline are not called wrong."""
 
 AREA_TOLERANCE = 0.01

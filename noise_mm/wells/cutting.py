@@ -98,15 +98,27 @@ def group_windows(slide: Slide, scale: float, windows: Sequence[Window]) -> list
     """
     if slide.is_one_chunk:
         return [list(windows)] if windows else []
-    rows = BLOCK_ROWS
-    columns = max(1, math.floor(BLOCK_COLUMNS * min(scale, 1)))  # a shrunk patch covers more of the slide
-    if slide.chunk_width_px == slide.width_px:
-        columns = max((window.column for window in windows), default=0) + 1
+    has_columns = slide.chunk_width_px < slide.width_px
 
     def place(window: Window) -> tuple[int, int]:
-        return window.row // rows, window.column // columns
+        return window.row // BLOCK_ROWS, window.column // _block_columns(scale) if has_columns else 0
 
     return [list(group) for _, group in groupby(sorted(windows, key=lambda window: (place(window), window)), key=place)]
+
+
+def working_bytes(slide: Slide, scale: float, patch_px: int, stride_px: int) -> int:
+    """Memory for decoded pixels that cutting a block takes, at most: about a row of patches and the chunks under it."""
+    if slide.is_one_chunk:
+        return 2 * slide.width_px * slide.height_px * 3  # twice while it is decoded
+    high_px = patch_px / scale + 2 * slide.chunk_height_px
+    wide_px = (_block_columns(scale) * stride_px + patch_px) / scale + 2 * slide.chunk_width_px
+    has_columns = slide.chunk_width_px < slide.width_px
+    return math.ceil(high_px * (min(wide_px, slide.width_px) if has_columns else slide.width_px) * 3)
+
+
+def _block_columns(scale: float) -> int:
+    """Width of a block in patches; a patch that is shrunk covers more of the slide."""
+    return max(1, math.floor(BLOCK_COLUMNS * min(scale, 1)))
 
 
 def _keep_freed_memory() -> None:

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+
+# Parts of a mask smaller than this share of its largest part are specks, which networks leave beside a cell.
+SPECK_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,3 +36,13 @@ class Detection:
         top, left = int(rows[0]), int(columns[0])
         mask = np.ascontiguousarray(bitmap[top : rows[-1] + 1, left : columns[-1] + 1], dtype=bool)
         return cls(x + left, y + top, mask, float(score), int(label))
+
+
+def without_specks(bitmap: np.ndarray) -> np.ndarray:
+    """A mask without parts that are much smaller than its largest one; see `SPECK_SHARE`. (height, width) bool."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(bitmap.astype(np.uint8), connectivity=8)
+    if count <= 2:  # the background and one part
+        return bitmap
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.concatenate([[False], areas >= SPECK_SHARE * areas.max()])
+    return kept[parts]

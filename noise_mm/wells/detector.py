@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.errors import InputError
-from noise_mm.wells.detection import Detection
+from noise_mm.wells.detection import Detection, without_specks
 
 # Steps of a test pipeline that read files; a tile is in memory already.
 IMAGE_LOADERS = ('LoadImageFromFile', 'LoadImageFromNDArray', 'LoadPatch')
@@ -78,7 +78,7 @@ class TileDetector:
         detections = []
         for score, label, mask in zip(found.scores.tolist(), found.labels.tolist(), found.masks, strict=True):
             if score >= self.score_thr:
-                detection = Detection.from_bitmap(_bitmap(mask), 0, 0, score, label)
+                detection = Detection.from_bitmap(without_specks(_bitmap(mask)), 0, 0, score, label)
                 if detection is not None:
                     detections.append(detection)
         return detections

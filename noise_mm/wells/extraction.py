@@ -7,91 +7,30 @@ the order of wells and rows: so a run that was killed goes on at the next block 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from noise_mm.annotations.batch_folder import CATEGORIES, image_entry, patch_file_name, write_batch
+from noise_mm.annotations.batch_folder import image_entry, write_batch
 from noise_mm.annotations.coco import coco_annotation
-from noise_mm.annotations.outline import Outline
-from noise_mm.annotations.read import read_outlines
 from noise_mm.errors import InputError
 from noise_mm.files import read_json, write_text
-from noise_mm.wells.cutting import Block, at_reference, cut_block, group_windows
-from noise_mm.wells.outlines import area_um2
-from noise_mm.wells.pairing import WellFiles, find_wells
+from noise_mm.wells.cutting import Block, cut_block
+from noise_mm.wells.pairing import find_wells
 from noise_mm.wells.parallel import completed
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX, Patch, PatchSettings, plan_patches, scale_to_reference
+from noise_mm.wells.patches import REFERENCE_UM_PER_PX, Patch
+from noise_mm.wells.planning import (
+    CATEGORY_IDS,
+    PlannedWell,
+    Request,
+    default_workers,
+    patch_file,
+    patch_origin,
+    plan_well,
+)
 from noise_mm.wells.progress import Progress
-from noise_mm.wells.slide import open_slide
-from noise_mm.wells.tiles import Window
 
 JOURNAL = '.extracted'
-CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be extracted.
-
-    Attributes:
-        wells_dir: Folder of well images.
-        annotations_dir: Folder of annotation files.
-        batch: Name of the batch, the experiment.
-        out_dir: Root of the dataset; the batch folder is made in it.
-        settings: How wells are cut.
-        um_per_px: Pixel size of the wells; None takes it from each file, or the reference where the file has none.
-        left_out: Classes of outlines that are not taken over.
-        allow_unannotated: Whether a well without an annotation file counts as one without cells.
-        skip_bad: Whether wells with faults are left out instead of ending the work.
-    """
-
-    wells_dir: Path
-    annotations_dir: Path
-    batch: str
-    out_dir: Path
-    settings: PatchSettings = field(default_factory=PatchSettings)
-    um_per_px: float | None = None
-    left_out: tuple[str, ...] = ()
-    allow_unannotated: bool = False
-    skip_bad: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuses what can't be a folder's name or a pixel's size.
-
-        Raises:
-            InputError: With the name of the option.
-        """
-        if not re.fullmatch(r'\w[\w.-]*', self.batch):
-            raise InputError(f'--batch {self.batch!r}: becomes a folder name. Use letters, digits, "_", "-" and ".".')
-        if self.um_per_px is not None and not 0 < self.um_per_px < float('inf'):
-            raise InputError(f'--mpp must be positive, got {self.um_per_px}.')
-
-    @property
-    def folder(self) -> Path:
-        """The batch folder."""
-        return self.out_dir / self.batch
-
-
-@dataclass(frozen=True)
-class PlannedWell:
-    """One well that can be cut.
-
-    Attributes:
-        files: Its files.
-        facts: Its entry in `wells.json`.
-        scale: Reference pixels per pixel of the well.
-        outlines: Its cells, in pixels of the well.
-        patches: Its patches, row by row.
-        blocks: The work.
-    """
-
-    files: WellFiles
-    facts: dict[str, Any]
-    scale: float
-    outlines: list[Outline]
-    patches: list[Patch]
-    blocks: list[Block]
 
 
 @dataclass(frozen=True)
@@ -127,7 +66,7 @@ class WellsError(InputError):
         self.faults = faults
 
 
-def extract(request: Request, workers: int = 1, dask_address: str | None = None) -> Extracted:
+def extract(request: Request, workers: int | None = None, dask_address: str | None = None) -> Extracted:
     """Cuts all wells of a batch into patches and writes the batch folder (see `noise_mm.annotations.batch_folder`).
 
     Every fault of the wells and annotation files that can be seen without decoding pixels is found before any work is
@@ -138,7 +77,7 @@ def extract(request: Request, workers: int = 1, dask_address: str | None = None)
 
     Args:
         request: What to extract.
-        workers: Processes on this machine.
+        workers: Processes on this machine; by default as many as `default_workers` finds room for.
         dask_address: Runs on the workers of this `dask.distributed` scheduler instead.
 
     Raises:
@@ -151,7 +90,7 @@ def extract(request: Request, workers: int = 1, dask_address: str | None = None)
     planned: dict[str, PlannedWell] = {}
     for files in found:
         try:
-            planned[files.name] = _plan_well(files, request)
+            planned[files.name] = plan_well(files, request)
         except InputError as fault:
             faults[files.name] = fault
     _raise_faults(faults, names, request)
@@ -162,80 +101,6 @@ def extract(request: Request, workers: int = 1, dask_address: str | None = None)
     _remove_stale_patches(request.folder, names, {image['file_name'] for image in images})
     ignored = sum(annotation['iscrowd'] for annotation in annotations)
     return Extracted(len(wells), len(images), len(annotations), ignored, faults, _notes(wells))
-
-
-def _plan_well(files: WellFiles, request: Request) -> PlannedWell:
-    """Opens a well, reads its cells, and decides on patches; decodes nothing.
-
-    Raises:
-        InputError: If the image or the annotation file is damaged, or has cells of an unknown class.
-    """
-    with open_slide(files.image) as slide:
-        um_per_px, origin = _um_per_px(slide.um_per_px, request.um_per_px)
-        size_px = (slide.width_px, slide.height_px)
-        outlines = _read_cells(files, size_px, um_per_px, request)
-        scale = scale_to_reference(um_per_px)
-        reference = at_reference(slide, scale)
-        reference_px = (reference.width_px, reference.height_px)
-        patches = plan_patches(outlines, reference_px, scale, request.settings, files.name)
-        groups = group_windows(slide, scale, [patch.window for patch in patches])
-    blocks = [
-        Block(
-            files.name,
-            files.image.resolve(),
-            scale,
-            request.settings.stored_px,
-            tuple(windows),
-            tuple((request.folder / _file_name(files.name, window, scale)).resolve() for window in windows),
-        )
-        for windows in groups
-    ]
-    facts = {
-        'well': files.name,
-        'width': slide.width_px,
-        'height': slide.height_px,
-        'mpp': um_per_px,
-        'mpp_origin': origin,
-        'source': files.image.name,
-        'annotation_source': files.annotation.name if files.annotation else None,
-        'cells': len(outlines),
-        'cell_area_um2': area_um2(sum(outline.geometry.area for outline in outlines), um_per_px),
-        'patches': len(patches),
-        'empty_segments': slide.empty_segments,
-    }
-    return PlannedWell(files, facts, scale, outlines, patches, blocks)
-
-
-def _um_per_px(of_file: float | None, of_option: float | None) -> tuple[float, str]:
-    """Pixel size of a well and where it is from: the option, the file, or the reference for want of both."""
-    if of_option is not None:
-        return of_option, 'option'
-    return (of_file, 'file') if of_file is not None else (REFERENCE_UM_PER_PX, 'assumed')
-
-
-def _read_cells(files: WellFiles, size_px: tuple[int, int], um_per_px: float, request: Request) -> list[Outline]:
-    """The outlines of a well, checked to be of known classes."""
-    if files.annotation is None:
-        return []
-    outlines = read_outlines(files.annotation, size_px=size_px, um_per_px=um_per_px)
-    outlines = [outline for outline in outlines if outline.label not in request.left_out]
-    unknown = sorted({outline.label for outline in outlines if not outline.ignored} - set(CATEGORY_IDS))
-    if unknown:
-        raise InputError(
-            f'{files.annotation}: outlines of class {", ".join(map(repr, unknown))}, known are '
-            f'{", ".join(CATEGORY_IDS)}. Rename the class, or leave it out with --leave-out {" ".join(unknown)}.'
-        )
-    return outlines
-
-
-def _origin(window: Window, scale: float) -> tuple[float, float]:
-    """Upper left corner of a patch in pixels of the well; whole numbers where nothing was resampled."""
-    return (window.x, window.y) if scale == 1 else (window.x / scale, window.y / scale)
-
-
-def _file_name(well: str, window: Window, scale: float) -> str:
-    x, y = _origin(window, scale)
-    return patch_file_name(well, round(y), round(x))
 
 
 def _raise_faults(faults: dict[str, InputError], names: set[str], request: Request) -> None:
@@ -253,7 +118,7 @@ def _cut(
     faults: dict[str, InputError],
     names: set[str],
     request: Request,
-    workers: int,
+    workers: int | None,
     dask_address: str | None,
 ) -> None:
     """Cuts the blocks that an earlier run has not; wells that turn out damaged are added to `faults`."""
@@ -267,6 +132,7 @@ def _cut(
     write_text(journal, ''.join(f'{keys[block]}\n' for block in keys if block in done))
     progress = Progress(request.batch, sum(len(block.files) for block in keys), request.settings.patch_px**2)
     progress.skip(sum(len(block.files) for block in done))
+    workers = default_workers(list(planned.values())) if workers is None else workers
     with open(journal, 'a', encoding='ascii') as lines:
         for block, outcome in completed(cut_block, pending, workers, dask_address):
             if isinstance(outcome, InputError):
@@ -323,6 +189,8 @@ def _refuse_other_wells(folder: Path, names: set[str]) -> None:
 
 def _remove_stale_patches(folder: Path, names: set[str], file_names: set[str]) -> None:
     """Removes patches of these wells that an earlier run with other settings wrote and no annotation lists."""
+    for file in (folder / 'images').glob('.*.png'):  # half-written by a worker that was killed
+        file.unlink(missing_ok=True)
     for file in (folder / 'images').glob('*.png'):
         well = re.fullmatch(r'(.+)_\d+_\d+', file.stem)
         if well and well[1] in names and f'images/{file.name}' not in file_names:
@@ -336,8 +204,8 @@ def _coco_entries(wells: Sequence[PlannedWell], request: Request) -> tuple[list[
     stored_px, stored_scale = request.settings.stored_px, request.settings.stored_scale
     for well in wells:
         for patch in well.patches:
-            x, y = _origin(patch.window, well.scale)
-            file_name = _file_name(well.files.name, patch.window, well.scale)
+            x, y = patch_origin(patch.window, well.scale)
+            file_name = patch_file(well.files.name, patch.window)
             scale = well.scale * stored_scale
             place = {'batch': request.batch, 'well': well.files.name, 'x': x, 'y': y, 'mpp': well.facts['mpp'] / scale}
             images.append(image_entry(len(images) + 1, file_name, stored_px, stored_px, **place, scale=scale))

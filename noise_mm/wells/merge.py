@@ -29,12 +29,17 @@ class Agreement:
     Attributes:
         strip_iou: Least intersection over union of two views within what both tiles show.
         covered: Share of a cut view that has to lie in another cell of the result for it to be a mere fragment of it.
-        duplicate_iou: Intersection over union above which two cells of the result are one.
+        duplicate_iou: Intersection over union from which on two masks are of one cell, also within a tile.
+        contained: Share of the smaller of two masks of one tile that has to lie in the larger one for them to be of
+            one cell, if they are of similar size: a small cell on a giant one is another cell.
+        similar_size: Least ratio of the areas of two masks of similar size.
     """
 
     strip_iou: float = 0.5
     covered: float = 0.6
     duplicate_iou: float = 0.5
+    contained: float = 0.8
+    similar_size: float = 0.4
 
 
 @dataclass
@@ -91,12 +96,18 @@ class Merger:
         self._tiles: set[Window] = set()
 
     def add_tile(self, tile: Window, detections: Sequence[Detection]) -> None:
-        """Adds what was found in one tile, in pixels of the well. What reaches over the well's border is cut off."""
+        """Adds what was found in one tile, in pixels of the well.
+
+        What reaches over the well's border is cut off, and of several masks of one cell the most confident is kept:
+        networks suppress duplicates by their boxes, which leaves some.
+        """
         self._tiles.add(tile)
-        for detection in detections:
-            inside = _clipped(detection, *self.size_px)
-            if inside is not None:
-                self._views.append(View(inside, tile, self._is_cut(inside, tile)))
+        inside = [_clipped(detection, *self.size_px) for detection in detections]
+        kept: list[Detection] = []
+        for found in sorted((found for found in inside if found is not None), key=_total_order):
+            if not any(_is_duplicate(found, other, self.agreement) for other in kept):
+                kept.append(found)
+        self._views += [View(found, tile, self._is_cut(found, tile)) for found in kept]
 
     def close(self) -> list[Detection]:
         """The cells, each once, largest score first."""
@@ -273,6 +284,17 @@ def _cells_of(group: list[View], agreement: Agreement) -> list[_Cell]:
     if wholes:
         return [_Cell(views[0].found, tuple(views)) for views in wholes]
     return [_Cell(_union([view.found for view in group]), tuple(group))]
+
+
+def _is_duplicate(one: Detection, other: Detection, agreement: Agreement) -> bool:
+    """Whether two masks of one tile are of one cell; see `Agreement`."""
+    shared = _shared_px(one, other) if one.label == other.label else 0
+    if not shared:
+        return False
+    small, large = sorted((np.count_nonzero(one.mask), np.count_nonzero(other.mask)))
+    if shared >= agreement.duplicate_iou * (small + large - shared):
+        return True
+    return shared >= agreement.contained * small and small >= agreement.similar_size * large
 
 
 def _iou(one: Detection, other: Detection) -> float:

@@ -203,6 +203,20 @@ def test_another_magnification_is_resampled_to_the_reference(folders, by, run):
         assert each['area'] == pytest.approx(each['visible_fraction'] * whole, rel=1e-3)
 
 
+@pytest.mark.parametrize('mpp', [0.39, 1.5, 3.0])
+def test_every_patch_has_a_file_of_its_own(folders, mpp, run):
+    """Also the last one, which may lie less than a pixel of the well from the one before."""
+    for extra_px in range(3):
+        add_well(folders, f'w{extra_px}', (200 + extra_px, 180), count=4)
+    _, _, status = run(*folders, *SMALL, '--mpp', mpp, '--keep-empty', 1)
+    images = read(folders[2])['images']
+    assert status == 0
+    assert len({image['file_name'] for image in images}) == len(images)
+    assert {f'images/{file.name}' for file in (folders[2] / 'M1' / 'images').iterdir()} == {
+        image['file_name'] for image in images
+    }
+
+
 def test_network_size(folders, run):
     add_well(folders, 'a')
     wells, rois, out = folders

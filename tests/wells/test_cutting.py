@@ -8,7 +8,7 @@ from PIL import Image
 
 from noise_mm.errors import InputError
 from noise_mm.wells import cutting
-from noise_mm.wells.cutting import Block, at_reference, cut_block, group_windows
+from noise_mm.wells.cutting import Block, at_reference, cut_block, group_windows, working_bytes
 from noise_mm.wells.slide import open_slide
 from noise_mm.wells.tiles import window_grid
 
@@ -92,6 +92,18 @@ def test_strips_are_not_split_into_columns_and_a_png_not_at_all(tmp_path, textur
     with open_slide(tmp_path / 'w.png') as slide:
         assert group_windows(slide, 1.0, windows) == [windows]
         assert group_windows(slide, 1.0, []) == []
+
+
+def test_memory_follows_what_has_to_be_held(tmp_path, texture):
+    with open_slide(well(tmp_path, texture)) as slide:
+        tiles = working_bytes(slide, 1.0, SIDE, STRIDE)
+        assert (SIDE + 64) * 730 * 3 <= tiles <= (SIDE + 2 * 64) * 730 * 3
+        assert working_bytes(slide, 0.5, SIDE, STRIDE) > tiles
+    with open_slide(well(tmp_path, texture, tile=None, rowsperstrip=20)) as slide:
+        assert working_bytes(slide, 1.0, SIDE, STRIDE) == (SIDE + 2 * slide.chunk_height_px) * 730 * 3
+    Image.fromarray(texture).save(tmp_path / 'w.png')
+    with open_slide(tmp_path / 'w.png') as slide:
+        assert working_bytes(slide, 1.0, SIDE, STRIDE) == 2 * texture.nbytes
 
 
 def test_the_key_follows_what_decides_the_pixels(tmp_path, texture):

@@ -167,3 +167,33 @@ def test_classes_are_not_mixed():
     merger.add_tile(left, [Detection(60, 40, mask, 0.9, 0)])
     merger.add_tile(right, [Detection(60, 40, mask, 0.9, 1)])
     assert [cell.label for cell in merger.close()] == [0, 1]
+
+
+def in_one_tile(*masks):
+    merger = Merger(100, 100)
+    tile = Window(0, 0, 0, 0, 100, 100)
+    merger.add_tile(tile, [Detection.from_bitmap(mask, 0, 0, score, 0) for score, mask in masks])
+    return merger.close()
+
+
+def rectangle(x1, y1, x2, y2):
+    mask = np.zeros((100, 100), bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def test_of_several_masks_of_one_cell_the_most_confident_stays():
+    cells = in_one_tile(
+        (0.5, rectangle(10, 10, 50, 52)), (0.9, rectangle(10, 10, 50, 50)), (0.4, rectangle(10, 10, 70, 60))
+    )
+    assert [cell.score for cell in cells] == [0.9]
+
+
+def test_small_cell_on_a_large_one_stays():
+    cells = in_one_tile((0.9, rectangle(10, 10, 90, 90)), (0.5, rectangle(40, 40, 60, 60)))
+    assert len(cells) == 2
+
+
+def test_touching_cells_of_one_tile_stay():
+    cells = in_one_tile((0.9, rectangle(10, 10, 50, 50)), (0.5, rectangle(48, 10, 90, 50)))
+    assert len(cells) == 2
