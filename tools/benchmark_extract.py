@@ -59,8 +59,8 @@ def make_well(path: Path, side_px: int, tile_px: int, compression: str) -> None:
     tifffile.imwrite(path, well.clip(0, 255).astype(np.uint8), photometric='rgb', **options)
 
 
-def ways(well: Path, out: Path) -> tuple[dict[str, Callable[[], None]], int]:
-    """The ways to be timed, by name, and the number of patches."""
+def ways(well: Path) -> tuple[dict[str, Callable[[Path], None]], int]:
+    """The ways to be timed, by name, each a function of the folder to write to; and the number of patches."""
     from PIL import Image
 
     from noise_mm.wells.cutting import Block, cut_block, group_windows
@@ -76,14 +76,14 @@ def ways(well: Path, out: Path) -> tuple[dict[str, Callable[[], None]], int]:
         groups = group_windows(slide, 1.0, windows)
         cut = list(slide.windows(windows))
 
-    def files(group: list) -> tuple[Path, ...]:
+    def files(out: Path, group: list) -> tuple[Path, ...]:
         return tuple(out / f'{window.y}_{window.x}.png' for window in group)
 
-    def ours() -> None:
+    def ours(out: Path) -> None:
         for group in groups:
-            cut_block(Block('well', well, 1.0, side_px, tuple(group), files(group)))
+            cut_block(Block('well', well, 1.0, side_px, tuple(group), files(out, group)))
 
-    def bound() -> None:
+    def bound(_: Path) -> None:
         with open_slide(well) as slide:
             for row in range(-(-slide.height_px // slide.chunk_height_px)):
                 for column in range(-(-slide.width_px // slide.chunk_width_px)):
@@ -91,10 +91,10 @@ def ways(well: Path, out: Path) -> tuple[dict[str, Callable[[], None]], int]:
         for pixels in cut:
             png_bytes(pixels)
 
-    def pillow() -> None:
+    def pillow(out: Path) -> None:
         Image.MAX_IMAGE_PIXELS = None
         image = Image.open(well)
-        for window, file in zip(windows, files(windows), strict=True):
+        for window, file in zip(windows, files(out, windows), strict=True):
             image.crop((window.x, window.y, window.x + side_px, window.y + side_px)).save(file)
 
     return {'this project': ours, 'decoding and encoding alone': bound, 'Pillow, whole image': pillow}, len(windows)
@@ -111,13 +111,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         well = Path(folder) / 'well.tif'
         make_well(well, arguments.size, arguments.tile, arguments.compression)
-        timed, patches = ways(well, Path(folder))
+        timed, patches = ways(well)
         seconds: dict[str, list[float]] = {name: [] for name in timed}
         for _ in range(arguments.rounds):
             for name, way in timed.items():
-                began = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - began)
+                # a folder of its own: replacing files that exist makes some file systems write through
+                with tempfile.TemporaryDirectory(dir=folder) as out:
+                    began = time.perf_counter()
+                    way(Path(out))
+                    seconds[name].append(time.perf_counter() - began)
     megapixels = patches * PatchSettings().patch_px ** 2 / 1e6
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     print(f'{arguments.size} px well, {arguments.compression}, {patches} patches, median of {arguments.rounds} rounds')

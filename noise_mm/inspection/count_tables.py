@@ -28,9 +28,10 @@ def cells_table(parts: Iterable[CheckedPart]) -> list[str]:
     header = ['batch', 'wells', 'patches', 'cells', 'cells/well', 'outlines', 'ignored', 'outlines/patch']
     header += ['mean px2', 'mean um2', 'median um2', f'<{SMALLEST_CELL_PX2} px2']
     rows = [_cells_row(one) for one in _with_sums(counts, sum_cells)]
-    notes = ['outlines: what patches show of cells; overlapping patches show a cell several times. Areas: whole cells.']
+    measured = 'Areas: of whole cells'
     if any(one.cells is None for one in counts):
-        notes.append('Where cells are not told apart (-), areas are those of the outlines that no patch border cuts.')
+        measured += '; where cells are not told apart (-), of the outlines that no patch border cuts'
+    notes = ['outlines: what patches show of cells; overlapping patches show a cell several times.', f'{measured}.']
     return ['osteoclasts', *table(header, rows), *notes]
 
 

@@ -80,7 +80,8 @@ PATCH_SPLIT = Kind(
     "Not so with the default, split_unit='well'. Expected of the looser reading.",
     True,
 )
-NO_SPLIT = Kind('images without a stored split', "Import again, or set split_unit='well' in the config.")
+PART_SPLIT = Kind('images without the split that others have', CORRECT)
+NO_SPLIT = Kind('no stored split', "Set split_unit='well' in the config of stage 1, which expects a stored one.", True)
 ONE_SIDED = Kind('split with an empty side', 'Add wells, or set another split_unit or --val-fraction.', True)
 
 

@@ -183,8 +183,8 @@ def check_stored_split(part: Part, patches: Iterable[Patch]) -> list[Fault]:
     if not splits:
         return []
     if splits[None]:
-        what = f'{splits[None]} of {splits.total()} images say neither train nor val'
-        return [Fault(faults.NO_SPLIT, part.place, what)]
+        kind = faults.NO_SPLIT if len(splits) == 1 else faults.PART_SPLIT
+        return [Fault(kind, part.place, f'{splits[None]} of {splits.total()} images say neither train nor val')]
     if len(splits) == 1:
         return [Fault(faults.ONE_SIDED, part.place, f'all {splits.total()} images are of split {next(iter(splits))!r}')]
     return []

@@ -72,6 +72,8 @@ def _make_runner(config: Config) -> Runner:
     """MMEngine's runner for a config."""
     if not torch.cuda.is_available():
         config.env_cfg.dist_cfg.backend = 'gloo'
+        if config.model.type.rpartition('.')[2] == 'YOLODetector':
+            config.model.use_syncbn = False  # synchronised batch norm runs on GPUs only
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if config.get(loader):
                 config[loader].pin_memory = False

@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
+from torch import nn
 
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 
@@ -68,6 +71,12 @@ class YOLOv8Runner(Runner):
         self.logger.info(f'auto-scale-lr: {per_step} images per step, learning rate times {ratio:g}')
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """As in the parent, which takes it for granted that several processes have a GPU each."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            return MMDistributedDataParallel(module=model, broadcast_buffers=False)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
         """As in the parent, but a file of this name is at all times whole, so that a killed run can be resumed."""

@@ -52,9 +52,12 @@ def without_entries(name, keep=0):
     return apply
 
 
-def all_for_training(content):
-    for image in content['images']:
-        image['split'] = 'train'
+def all_of_split(split):
+    def apply(content):
+        for image in content['images']:
+            image['split'] = split
+
+    return apply
 
 
 def test_nothing_is_wrong_with_a_good_dataset(dataset):
@@ -85,8 +88,9 @@ def test_nothing_is_wrong_with_a_good_dataset(dataset):
         (CELLS, images(y=-1), faults.OUTSIDE_WELL, 'y -1 to 95'),
         (CELLS, images(mpp=None), faults.NO_PIXEL_SIZE, 'null'),
         (PSEUDO, images(batch='M2'), faults.OTHER_BATCH, "its batch is 'M2'"),
-        (NUCLEI, images(split=...), faults.NO_SPLIT, '1 of 4 images'),
-        (NUCLEI, all_for_training, faults.ONE_SIDED, "all 4 images are of split 'train'"),
+        (NUCLEI, images(split=...), faults.PART_SPLIT, '1 of 4 images'),
+        (NUCLEI, all_of_split(None), faults.NO_SPLIT, '4 of 4 images'),
+        (NUCLEI, all_of_split('train'), faults.ONE_SIDED, "all 4 images are of split 'train'"),
         # categories
         (CELLS, change('categories', 0, name='cell'), faults.UNKNOWN_CATEGORY, "is called 'cell'"),
         (CELLS, change('categories', 1, id='two'), faults.BAD_ENTRY, 'no id and name'),
