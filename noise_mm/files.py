@@ -59,8 +59,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Writes `value` as JSON to `path`, whole or not at all."""
-    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
-        json.dump(value, file, indent=indent)
+    # dumps, not dump: only the former uses the encoder written in C, which is several times faster.
+    write_text(path, json.dumps(value, indent=indent))
 
 
 def read_json(path: str | Path) -> Any:

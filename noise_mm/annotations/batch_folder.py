@@ -31,7 +31,7 @@ WELL_KEYS = ('well', 'width', 'height', 'mpp', 'source')
 
 
 def patch_file_name(well: str, row_px: int, column_px: int) -> str:
-    """The `file_name` of a patch: `images/<well>_<row>_<col>.png`, offsets in full-resolution well pixels."""
+    """The `file_name` of a patch: `images/<well>_<row>_<col>.png`, offsets in pixels of the reference magnification."""
     return f'images/{well}_{row_px}_{column_px}.png'
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from noise_mm.errors import InputError
 
-REFERENCE_UM_PER_PX = 0.7784  # scale of the published NOISe images
-
 
 @dataclass(frozen=True)
 class Bone:

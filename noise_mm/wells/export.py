@@ -77,7 +77,7 @@ def write_overlay(path: str | Path, slide: Slide, outlines: Sequence[Outline]) -
     """Writes a PNG of the well with outlines and the number of each cell, reduced to `OVERLAY_SIDE_PX`."""
     picture = np.ascontiguousarray(slide.thumbnail(OVERLAY_SIDE_PX))
     scale = np.array([picture.shape[1] / slide.width_px, picture.shape[0] / slide.height_px])
-    thickness = max(1, round(max(picture.shape) / 1200))
+    thickness = max(2, round(max(picture.shape) / 1000))
     labels = sorted({outline.label for outline in outlines})
     for outline in outlines:
         colour = COLOURS[labels.index(outline.label) % len(COLOURS)]

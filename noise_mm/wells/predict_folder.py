@@ -1,7 +1,6 @@
 """All wells of a folder: predicts one after the other, writes their files and the table of the folder."""
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +14,6 @@ from noise_mm.wells.export import WELL_COLUMNS, well_row, write_table, write_wel
 from noise_mm.wells.patches import REFERENCE_UM_PER_PX
 from noise_mm.wells.predict_well import TileSettings, predict_well
 from noise_mm.wells.slide import SLIDE_SUFFIXES, open_slide
-
-SECONDS_BETWEEN_LINES = 5.0
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -99,26 +96,8 @@ def _predict_one(
     if size is None:
         size = REFERENCE_UM_PER_PX
         print(f'{well}: the file states no pixel size; taken as {size} um. Give --mpp if it is another.')
-    progress = _Progress(well)
-    result = predict_well(slide, detector, detector.classes, size, settings, progress)
+    result = predict_well(slide, detector, detector.classes, size, settings, well)
     write_well(out, well, slide, result.outlines, size, formats)
     row = well_row(well, result.outlines, size)
     print(f'{well}: {row["count"]} cells, {row["total_area_um2"]} um2; {result.seams}')
     return row
-
-
-class _Progress:
-    """Prints tiles done, rate and time left, every few seconds."""
-
-    def __init__(self, well: str) -> None:
-        self.well = well
-        self.began = self.printed = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.printed > SECONDS_BETWEEN_LINES:
-            self.printed = now
-            rate = done / (now - self.began)
-            print(
-                f'{self.well}: {done}/{total} tiles, {rate:.1f} tiles/s, {(total - done) / rate:.0f} s left', flush=True
-            )

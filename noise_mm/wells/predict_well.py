@@ -18,6 +18,7 @@ from noise_mm.wells.detection import Detection
 from noise_mm.wells.merge import Merger, SeamReport
 from noise_mm.wells.outlines import scaled
 from noise_mm.wells.patches import scale_to_reference
+from noise_mm.wells.progress import Progress
 from noise_mm.wells.tiles import Window, window_grid
 
 Detector = Callable[[Sequence[np.ndarray]], list[list[Detection]]]
@@ -59,7 +60,7 @@ def predict_well(
     classes: Sequence[str],
     um_per_px: float,
     settings: TileSettings,
-    on_tiles: Callable[[int, int], None] = lambda done, total: None,
+    label: str,
 ) -> WellResult:
     """Finds the cells of one well.
 
@@ -69,7 +70,7 @@ def predict_well(
         classes: Names of the detector's classes.
         um_per_px: Pixel size of the well image.
         settings: Tiles.
-        on_tiles: Called with the number of tiles done and of all tiles.
+        label: What lines of progress begin with.
 
     Raises:
         InputError: If the image turns out to be damaged.
@@ -78,12 +79,12 @@ def predict_well(
     view = at_reference(slide, scale)
     windows = window_grid(view.width_px, view.height_px, settings.tile_px, settings.stride_px)
     merger = Merger(view.width_px, view.height_px)
-    done = 0
+    progress = Progress(label, len(windows), settings.tile_px**2, unit='tiles')
     for chunk, tiles in _in_batches(windows, view.windows(windows), settings.batch_size):
         for window, detections in zip(chunk, detector(tiles), strict=True):
             merger.add_tile(window, [_placed(detection, window) for detection in detections])
-        done += len(chunk)
-        on_tiles(done, len(windows))
+        progress.add(len(chunk))
+    progress.finish()
     outlines = [
         Outline(scaled(trace(cell.mask, cell.x, cell.y), 1 / scale), label=classes[cell.label], score=cell.score)
         for cell in merger.close()

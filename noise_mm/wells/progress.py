@@ -16,11 +16,14 @@ class Progress:
         total: Number of patches in all.
         px_each: Pixels of a patch at the reference magnification.
         stream: Where to print; standard error by default.
+        unit: What is counted.
     """
 
-    def __init__(self, label: str, total: int, px_each: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, label: str, total: int, px_each: int, stream: TextIO | None = None, unit: str = 'patches'
+    ) -> None:
         """Begins to take the time."""
-        self.label, self.total, self.px_each = label, total, px_each
+        self.label, self.total, self.px_each, self.unit = label, total, px_each, unit
         self.stream = stream or sys.stderr
         self.done = self.skipped = 0
         self._began = self._printed = time.monotonic()
@@ -52,9 +55,8 @@ class Progress:
         left = f'{_clock((self.total - self.done) / rate)} left' if rate else 'time left unknown'
         if self.done == self.total:
             left = f'in {_clock(seconds)}'
-        return (
-            f'{self.label}: {self.done}/{self.total} patches, {rate * self.px_each / 1e6:.1f} MPx/s of patches, {left}'
-        )
+        speed = f'{rate * self.px_each / 1e6:.1f} MPx/s of {self.unit}'
+        return f'{self.label}: {self.done}/{self.total} {self.unit}, {speed}, {left}'
 
     def _print(self, now: float) -> None:
         if self.stream.isatty():
