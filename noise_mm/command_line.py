@@ -89,6 +89,8 @@ def pick_device(name: str) -> Any:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f'--device {name}: no such kind of device. Use auto, cpu, cuda:0, ...') from error
+    if device.type not in ('cpu', 'cuda'):
+        raise InputError(f'--device {name}: not supported. Use auto, cpu, cuda:0, ...')
     if device.type == 'cuda':
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:

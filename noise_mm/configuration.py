@@ -16,6 +16,7 @@ looks. The top level always wins: change a value there, not where it is written 
 """
 
 import copy
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ from noise_mm.checkpoints.yolov8_size import SIZES
 from noise_mm.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+OUR_TYPES = (
+    'YOLOv8DetHeadModule',
+    'YOLOv8InsHeadModule',
+    'OsteoclastDataset',
+    'NucleiDataset',
+    'OsteoclastNucleiDataset',
+)
+NETWORK_STRIDE_PX = 32  # of the coarsest level: the network's input is a multiple of it
 PIPELINES = ('train_pipeline', 'train_pipeline_no_mosaic', 'test_pipeline')
 DATASET_SETTINGS = ('data_root', 'split_unit', 'val_fraction', 'split_seed', 'cache')
 
@@ -37,30 +46,49 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold:
         path: A config file.
         overrides: What `--cfg-options` gave: dotted keys and values, applied before anything is derived.
         fold: The batch to hold out: it becomes `test_batches`, and the others of `train_batches` and
-            `test_batches` together become `train_batches`. The saved config of a run records it.
+            `test_batches` together become `train_batches`; if `overrides` give only `train_batches`, the others of
+            these. The saved config of a run records it.
 
     Raises:
         InputError: If the file is missing or not a config, an option can't be applied, or values contradict each
             other.
     """
-    path = Path(path)
+    path, overrides = Path(path), overrides or {}
+    config = _read(path)
+    _apply(config, overrides, path)
+    resolve(config)
+    for key, value in overrides.items():
+        _check_kept(config, key, value)
+    if fold is not None:
+        if 'train_batches' in overrides and 'test_batches' not in overrides:
+            config.test_batches = []
+        hold_out(config, fold)
+        resolve(config)
+    return config
+
+
+def _read(path: Path) -> Config:
     if not path.is_file():
         raise InputError(f'{path}: no such config. Look in configs/ for those that exist.')
     try:
-        config = Config.fromfile(str(path))
-    except (SyntaxError, NameError, KeyError, AttributeError, OSError, TypeError, ValueError, ImportError) as error:
+        return Config.fromfile(str(path))
+    # A config is a program, and may fail in any of these ways.
+    except (SyntaxError, NameError, LookupError, AttributeError, OSError, TypeError, ValueError, ImportError) as error:
         raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
-    if overrides:
-        try:
-            config.merge_from_dict(overrides)
-        except (KeyError, TypeError, AssertionError, IndexError) as error:
-            raise InputError(f'--cfg-options: cannot be applied to {path} ({error}). Check the names.') from error
-    if fold is not None:
-        hold_out(config, fold)
-    resolve(config)
-    for key, value in (overrides or {}).items():
-        _check_kept(config, key, value)
-    return config
+    except (ArithmeticError, RuntimeError, AssertionError) as error:
+        raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
+
+
+def _apply(config: Config, overrides: dict[str, Any], path: Path) -> None:
+    """Applies the options, after a look for names that are nearly right and would do nothing."""
+    for key in overrides:
+        near = difflib.get_close_matches(key, list(config), n=1, cutoff=0.8) if '.' not in key else []
+        if near and key not in config:
+            raise InputError(f'--cfg-options {key}: {path} has no such setting. Did you mean {near[0]}?')
+    try:
+        config.merge_from_dict(overrides)
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise InputError(f'--cfg-options: cannot be applied to {path} ({error}). Check the names.') from error
 
 
 def _check_kept(config: Config, key: str, value: Any) -> None:
@@ -94,13 +122,45 @@ def hold_out(config: Config, fold: str) -> None:
 
 
 def resolve(config: Config) -> None:
-    """Writes every derived value to its place; see the module's text. Doing it twice changes nothing more."""
+    """Writes every derived value to its place; see the module's text. Doing it twice changes nothing more.
+
+    Configs that aren't built on those of this project, such as MMDetection's own, are left as they are.
+    """
+    if not _is_ours(config):
+        return
+    _check_values(config)
     if 'model_size' in config:
         _resolve_size(config)
     if 'classes' in config:
         _resolve_classes(config)
     _resolve_data(config)
     _resolve_run(config)
+
+
+def _is_ours(config: Config) -> bool:
+    """Whether the network or a dataset is one of this project's."""
+    head = (config.get('model') or {}).get('bbox_head') or {}
+    types = [(head.get('head_module') or {}).get('type'), *(dataset.get('type') for dataset in _datasets(config))]
+    return any(str(kind).rpartition('.')[2] in OUR_TYPES for kind in types)
+
+
+def _check_values(config: Config) -> None:
+    """Refuses sizes and counts that nothing could be made of, and lists batches that were given as one name.
+
+    Raises:
+        InputError: With the name of the setting.
+    """
+    for key in ('train_batches', 'test_batches'):
+        if isinstance(config.get(key), str):
+            config[key] = [config[key]]
+    least = {'batch_size': 1, 'max_epochs': 1, 'val_interval': 1, 'nominal_batch_size': 1, 'num_workers': 0}
+    for key, smallest in least.items():
+        value = config.get(key, smallest)
+        if not isinstance(value, int) or value < smallest:
+            raise InputError(f'{key} is {value!r}. Give a whole number from {smallest} on.')
+    size = config.get('network_size_px', NETWORK_STRIDE_PX)
+    if not isinstance(size, int) or size < NETWORK_STRIDE_PX or size % NETWORK_STRIDE_PX:
+        raise InputError(f'network_size_px is {size!r}. Give a multiple of {NETWORK_STRIDE_PX}, such as 416.')
 
 
 def _resolve_size(config: Config) -> None:
@@ -119,8 +179,9 @@ def _resolve_classes(config: Config) -> None:
     if not classes or len(set(classes)) < len(classes):
         raise InputError(f'classes is {classes!r}. Give at least one name, each once.')
     config.classes = classes
-    config.model.bbox_head.head_module.num_classes = len(classes)
-    config.model.train_cfg.assigner.num_classes = len(classes)
+    if 'model' in config:
+        config.model.bbox_head.head_module.num_classes = len(classes)
+        config.model.train_cfg.assigner.num_classes = len(classes)
     for dataset in _datasets(config):
         dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': classes}
 
@@ -133,7 +194,7 @@ def _resolve_data(config: Config) -> None:
             continue
         batches = config.get('test_batches' if loader == 'test_dataloader' else 'train_batches')
         if batches is not None:
-            dataset.batches = [batches] if isinstance(batches, str) else list(batches)
+            dataset.batches = list(batches)
         pipeline = config.get('train_pipeline' if loader == 'train_dataloader' else 'test_pipeline')
         if pipeline is not None:
             dataset.pipeline = copy.deepcopy(pipeline)
@@ -161,7 +222,7 @@ def _resolve_run(config: Config) -> None:
     """Length of the run, the metric that decides, and the list of hooks."""
     if config.get('train_cfg'):
         config.train_cfg.update({key: config[key] for key in ('max_epochs', 'val_interval') if key in config})
-    hooks = config.get('hooks', {})
+    hooks = config.get('hooks') or {}
     if 'best_metric' in config and 'default_hooks' in config:
         config.default_hooks.checkpoint.save_best = config.best_metric
         if hooks.get('early_stopping'):
@@ -170,7 +231,12 @@ def _resolve_run(config: Config) -> None:
         hooks.close_mosaic.switch_pipeline = config.train_pipeline_no_mosaic
     if hooks:
         # Sorted, because a saved config lists them so.
-        config.custom_hooks = [hooks[name] for name in sorted(hooks) if hooks[name]]
+        listed = [hooks[name] for name in sorted(hooks) if hooks[name]]
+        if config.get('custom_hooks', listed) != listed and not config.get('hooks_are_listed'):
+            raise InputError(
+                'custom_hooks: is made from the dictionary hooks. Add yours as hooks = dict(name=dict(...)).'
+            )
+        config.custom_hooks, config.hooks_are_listed = listed, True
 
 
 def _dataset(config: Config, loader: str) -> ConfigDict | None:

@@ -44,6 +44,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_folder(folder: str | Path) -> None:
+    """Makes a folder for results and tries to write there: better before hours of work than after.
+
+    Raises:
+        InputError: If it can't be made or written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f'{folder}: cannot write here ({error.strerror or error}). Choose another folder.') from error
+
+
 def _umask() -> int:
     """The process's umask; mkstemp makes files private, which shared lab folders don't want."""
     mask = os.umask(0)

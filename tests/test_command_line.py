@@ -31,7 +31,7 @@ def test_device(name):
     assert pick_device(name).type in ('cpu', 'cuda')
 
 
-@pytest.mark.parametrize('name', ['cuda:99', 'gpu', ''])
+@pytest.mark.parametrize('name', ['cuda:99', 'gpu', '', 'mps', 'meta'])
 def test_missing_device_is_refused(name):
     with pytest.raises(InputError, match='--device'):
         pick_device(name)

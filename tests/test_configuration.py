@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import mmdet
 import pytest
 from mmengine.config import Config
 
@@ -114,6 +117,31 @@ def test_plain_mmengine_configs_pass_through(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'name', ['rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py']
+)
+def test_mmdetections_own_configs_pass_through(name):
+    path = Path(mmdet.__file__).parent / '.mim/configs' / name
+    plain = Config.fromfile(path)
+    settings = {'classes': ['cell'], 'batch_size': 2, 'train_batches': ['a']}
+    assert load_config(path, settings).model == plain.model
+
+
+def test_fold_goes_with_batches_given_as_option(child):
+    config = load_config(child(''), {'train_batches': ['A', 'B', 'C']}, fold='A')
+    assert (config.train_batches, config.test_batches) == (['B', 'C'], ['A'])
+    single = load_config(child("test_batches = 'H1'"), fold='M2')
+    assert single.train_batches == ['H1', 'M1', 'M3', 'M4']
+
+
+def test_list_of_hooks_beside_the_dictionary_is_refused(child, tmp_path):
+    with pytest.raises(InputError, match='custom_hooks'):
+        load_config(child("custom_hooks = [dict(type='MyHook')]"))
+    config = load_config(child("hooks = dict(mine=dict(type='MyHook'))"))
+    config.dump(str(tmp_path / 'saved.py'))
+    assert load_config(tmp_path / 'saved.py').custom_hooks == config.custom_hooks
+
+
+@pytest.mark.parametrize(
     ('options', 'fold', 'words'),
     [
         ({'model_size': 'h'}, None, 'model_size'),
@@ -124,6 +152,10 @@ def test_plain_mmengine_configs_pass_through(tmp_path):
         ({'train_cfg.max_epochs': 3}, None, 'train_cfg.max_epochs'),
         ({'model.backbone.widen_factor': 0.5}, None, 'model.backbone.widen_factor'),
         ({'test_pipeline.99.type': 'X'}, None, '--cfg-options'),
+        ({'max_epoch': 5}, None, 'Did you mean max_epochs'),
+        ({'network_size_px': 400}, None, 'network_size_px'),
+        ({'batch_size': 0}, None, 'batch_size'),
+        ({'max_epochs': 1.5}, None, 'max_epochs'),
     ],
 )
 def test_contradictions_are_refused(child, options, fold, words):
@@ -135,7 +167,7 @@ def test_missing_and_broken_configs_are_refused(tmp_path):
     with pytest.raises(InputError, match='no such config'):
         load_config(tmp_path / 'none.py')
     broken = tmp_path / 'broken.py'
-    for text in ('model = dict(', 'model = undefined_name', "_base_ = 'missing.py'", 'raise ValueError(1)'):
+    for text in ('model = dict(', 'model = undefined_name', "_base_ = 'missing.py'", 'x = 1 / 0'):
         broken.write_text(text)
         with pytest.raises(InputError, match='broken.py'):
             load_config(broken)

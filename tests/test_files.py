@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, replacing, write_json, write_text
+from noise_mm.files import read_json, replacing, require_folder, write_json, write_text
 
 
 def test_file_appears_whole_and_readable_by_others(tmp_path):
@@ -59,3 +59,11 @@ def test_byte_order_mark_is_no_fault(tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(1), encoding='utf-8-sig')
     assert read_json(path) == 1
+
+
+def test_folder_is_made_or_refused(tmp_path):
+    require_folder(tmp_path / 'a' / 'b')
+    assert os.listdir(tmp_path / 'a' / 'b') == []
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='cannot write here'):
+        require_folder(tmp_path / 'file')

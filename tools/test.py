@@ -34,12 +34,13 @@ def main() -> None:
     from mmengine.dist import is_main_process
 
     from noise_mm.evaluation.report import table_text
-    from noise_mm.files import write_json
+    from noise_mm.files import require_folder, write_json
     from noise_mm.training.run import evaluate
 
+    out = args.out or Path(config.work_dir) / 'metrics.json'
+    require_folder(out.parent)
     numbers, report = evaluate(config, args.checkpoint)
     if is_main_process():
-        out = args.out or Path(config.work_dir) / 'metrics.json'
         write_json(out, report or numbers, indent=1)
         print(table_text(report) if report else '\n'.join(f'{name}: {value:.4f}' for name, value in numbers.items()))
         print(f'written to {out}')

@@ -11,6 +11,7 @@ batch_size = 16  # of each GPU
 num_workers = 4  # of each GPU
 
 # --- sometimes changed
+classes = ('osteoclast',)
 patch_size_px = 832  # side of a patch in the well, at the reference resolution; also of a tile at prediction
 network_size_px = 416  # side of the network's input, a multiple of 32
 split_unit = 'well'  # 'patch' lets overlapping patches lie in training and validation

@@ -11,6 +11,7 @@ batch_size = 16  # of each GPU
 num_workers = 4  # of each GPU
 
 # --- sometimes changed
+classes = ('osteoclast', 'nucleus')
 patch_size_px = 832  # side of a patch in the well, at the reference resolution; also of a tile at prediction
 network_size_px = 416  # side of the network's input, a multiple of 32
 split_unit = 'well'  # as in stage 3, whose validation wells are then not trained on here either
@@ -86,7 +87,6 @@ test_dataloader = dict(
     dataset=dict(**dataset, batches=test_batches, split='all', pipeline=test_pipeline, test_mode=True),
 )
 
-# mAP_50 counts up to the last of proposal_nums detections a patch, mAP only 100, too few for 200 nuclei: read mAP_50.
 # mode='ultralytics' matches and interpolates as the paper's numbers do; see docs/metrics.md
 val_evaluator = dict(type='OsteoclastMetric', metric=['bbox'], mode='coco')
 test_evaluator = val_evaluator

@@ -1,9 +1,8 @@
-# YOLOv8 detector: boxes only. Any size and any classes; both follow from the two settings of the first band when the
-# config is read by this project's tools (noise_mm/configuration.py).
+# YOLOv8 detector: boxes only. Any size and any classes; both follow when the config is read by this project's tools
+# (noise_mm/configuration.py): the size from the setting below, the classes from `classes` of the data config.
 
 # --- often changed
 model_size = 'l'  # n, s, m, l or x
-classes = ('osteoclast',)
 
 # --- hardly ever changed
 norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)

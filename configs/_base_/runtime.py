@@ -18,7 +18,6 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sample_seed=dict(type='EpochSeedHook'),
-    visualization=dict(type='mmdet.DetVisualizationHook', draw=False),
 )
 
 # The keys of custom_hooks name what each is for; a child config changes one by name, and adds others likewise.

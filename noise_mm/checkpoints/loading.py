@@ -1,4 +1,4 @@
-"""Weights into a network, all of them or none."""
+"""Weights into a network: all of them or none, or as many as fit."""
 
 from pathlib import Path
 
@@ -36,6 +36,52 @@ def load_weights(model: nn.Module, path: str | Path) -> dict:
         )
     model.load_state_dict(theirs)
     return checkpoint.get('meta') or {}
+
+
+def load_matching(model: nn.Module, path: str | Path) -> str:
+    """Loads what of a checkpoint fits by name and shape, to start a training from it.
+
+    Returns:
+        A sentence on what was loaded and what was not.
+
+    Raises:
+        InputError: If the file is not a checkpoint, or nothing in it fits: a training would start from nothing.
+    """
+    theirs, ours = load_checkpoint_file(path)['state_dict'], model.state_dict()
+    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    if not fitting:
+        raise InputError(
+            f'{path}: is of {_describe(theirs)}, and nothing in it fits {_describe(ours)}. '
+            'Choose another checkpoint, or leave load_from out.'
+        )
+    model.load_state_dict(fitting, strict=False)
+    reshaped = sum(name in ours for name in theirs) - len(fitting)
+    return (
+        f'{path}: {len(fitting)} of {len(ours)} tensors loaded; {reshaped} have another shape, '
+        f'{len(ours.keys() - theirs.keys())} are not in the checkpoint, '
+        f'{len(theirs.keys() - ours.keys())} not in the network'
+    )
+
+
+def check_resumable(model: nn.Module, path: str | Path) -> None:
+    """Refuses a checkpoint that a run of this network can't go on from.
+
+    Raises:
+        InputError: If it holds weights without the state of a run, or is of another network.
+    """
+    checkpoint = load_checkpoint_file(path)
+    missing = [key for key in ('meta', 'optimizer', 'message_hub') if key not in checkpoint]
+    if missing:
+        raise InputError(
+            f'{path}: holds weights but no state of a run (no {", ".join(missing)}). '
+            'To start a new run from it, use --cfg-options load_from=FILE instead of --resume.'
+        )
+    theirs, ours = checkpoint['state_dict'], model.state_dict()
+    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in ours.items()}:
+        raise InputError(
+            f'{path}: is of {_describe(theirs)}, but the config asks for {_describe(ours)}. '
+            'Resume with the config it was started with, or choose another --work-dir.'
+        )
 
 
 def _describe(state_dict: dict) -> str:

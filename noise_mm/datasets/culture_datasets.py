@@ -120,6 +120,12 @@ class CultureDataset(BaseDetDataset):
         images = self._of_split(self._of_batches(images))
         self._require_files(image['img_path'] for image in images)
         n_objects = sum(len(image['instances']) for image in images)
+        if self.split == 'train' and not n_objects:
+            classes, batches = ' or '.join(self.metainfo['classes']), ', '.join(self.batches or ['all batches'])
+            raise InputError(
+                f'{self.data_root or self.ann_file}: no {classes} in the training patches of {batches}. '
+                "Check the config's classes and the categories of the files."
+            )
         n_batches = len({image['batch'] for image in images})
         print_log(
             f'{type(self).__name__} ({self.split}): {len(images)} patches of {n_batches} batches, {n_objects} objects',

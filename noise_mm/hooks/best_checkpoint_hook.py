@@ -20,6 +20,17 @@ class BestCheckpointHook(CheckpointHook):
     The parent's name for it contains metric and epoch, so that nothing could refer to it beforehand.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Validates the epoch that a resumed run goes on from, if it was due for validation.
+
+        The checkpoint of an epoch is written before its validation. Without this, a run that was cut in between, or
+        just behind, would never compare that epoch with the best one, and early stopping would not count it.
+        """
+        super().before_train(runner)
+        is_due = runner.epoch % runner.val_interval == 0 or runner.epoch == runner.max_epochs
+        if runner._resume and runner.epoch and is_due and runner.val_loop is not None:
+            runner.val_loop.run()
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Saves, and renews `best.pth` if this was the best epoch so far."""
         before = self.best_ckpt_path

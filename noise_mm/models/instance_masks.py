@@ -138,29 +138,42 @@ def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> Itera
     return draw_masks(coefs, protos, proto_boxes, frame)
 
 
-def letterbox_window(
-    proto_shape: tuple[int, int], image_shape: tuple[int, int], whole_cells: bool
+def image_window(
+    proto_shape: tuple[int, int],
+    input_shape: tuple[int, int],
+    image_shape: tuple[int, int],
+    scale_factor: tuple[float, float],
+    padding: tuple[float, float],
+    whole_cells: bool,
 ) -> tuple[float, float, float, float]:
-    """Where an image lies on the prototype grid when it was scaled to fit and centred in the network's input.
+    """Where an image that was scaled and padded lies on the prototype grid.
 
     Args:
         proto_shape: Rows and columns of the prototype grid.
+        input_shape: Height and width of the network's input.
         image_shape: Height and width of the original image.
+        scale_factor: Input pixels per pixel of the original image, along x and along y.
+        padding: Input pixels above the image and left of it.
         whole_cells: Round the borders to whole cells as Ultralytics does, which shifts masks against their boxes by
             up to half a cell where the padding is not a whole number of cells.
 
     Returns:
         top, left, height, width in cells.
     """
-    gain = min(proto_shape[0] / image_shape[0], proto_shape[1] / image_shape[1])
     borders = []
-    for cells, pixels in zip(proto_shape, image_shape, strict=True):
-        padding = (cells - pixels * gain) / 2
+    for axis in (0, 1):
+        cells_per_px = proto_shape[axis] / input_shape[axis]
+        first = padding[axis] * cells_per_px
+        length = image_shape[axis] * scale_factor[1 - axis] * cells_per_px
         if whole_cells:
-            first, last = round(padding - 0.1), cells - round(padding + 0.1)
-        else:
-            first, last = padding, cells - padding
-        borders.append((first, last - first))
+            # Padding that is equal on both sides but for a pixel was rounded before; Ultralytics starts from the
+            # exact half.
+            behind = proto_shape[axis] - first - length
+            if abs(behind - first) <= cells_per_px:
+                first = behind = (first + behind) / 2
+            first, end = round(first - 0.1), proto_shape[axis] - round(behind + 0.1)
+            length = end - first
+        borders.append((first, length))
     (top, height), (left, width) = borders
     return top, left, height, width
 

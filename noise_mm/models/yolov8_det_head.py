@@ -121,7 +121,7 @@ class YOLOv8DetHead(YOLOv8Head):
 
     def to_original_frame(self, bboxes: Tensor, img_meta: dict) -> Tensor:
         """Boxes in network-input pixels -> pixels of the original image, clipped to it; (n, 4) both."""
-        top, left = _padding(img_meta)
+        top, left = padding_of(img_meta)
         scale = bboxes.new_tensor(img_meta['scale_factor']).repeat(2)
         bboxes = (bboxes - bboxes.new_tensor([left, top, left, top])) / scale
         height, width = img_meta['ori_shape'][:2]
@@ -167,7 +167,7 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
 
 
-def _padding(img_meta: dict) -> tuple[float, float]:
+def padding_of(img_meta: dict) -> tuple[float, float]:
     """Rows above and columns left of the image in the network's input."""
     padding = img_meta.get('pad_param')
     return (0.0, 0.0) if padding is None else (float(padding[0]), float(padding[2]))

@@ -16,9 +16,9 @@ from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
 from noise_mm.errors import InputError
-from noise_mm.models.instance_masks import MaskFrame, MaskRegion, draw_masks, letterbox_window, prototype_masks
+from noise_mm.models.instance_masks import MaskFrame, MaskRegion, draw_masks, image_window, prototype_masks
 from noise_mm.models.mask_loss import mask_loss
-from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, flatten_levels
+from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, flatten_levels, padding_of
 
 MASK_RESOLUTIONS = ('native', 'input', 'prototype')
 MASK_FORMATS = ('rle', 'bitmap')
@@ -116,7 +116,7 @@ class YOLOv8InsHead(YOLOv8DetHead):
         mask_format: 'rle' (default) for a list of COCO run-length encodings, which need no full-size array, or
             'bitmap' for a bool tensor (n, height, width).
         whole_cell_padding: Where the input was padded, cut the padding off in whole prototype cells as
-            Ultralytics does (default True) or exactly (False). See `letterbox_window`.
+            Ultralytics does (default True) or exactly (False). See `image_window`.
     """
 
     def __init__(
@@ -271,7 +271,9 @@ class YOLOv8InsHead(YOLOv8DetHead):
             crop = input_boxes * to_grid if resolution == 'input' else None
             return draw_masks(coefs, protos, input_boxes, frame, crop), input_shape
         size = tuple(meta['ori_shape'][:2])
-        window = letterbox_window(grid, size, whole_cells=cfg.get('whole_cell_padding', True))
+        window = image_window(
+            grid, input_shape, size, meta['scale_factor'], padding_of(meta), cfg.get('whole_cell_padding', True)
+        )
         return draw_masks(coefs, protos, boxes, MaskFrame(*size, window=window)), size
 
 

@@ -70,15 +70,13 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
 
 def _make_runner(config: Config) -> Runner:
     """MMEngine's runner for a config."""
-    if not torch.cuda.is_available():
-        config.env_cfg.dist_cfg.backend = 'gloo'
-        if config.model.type.rpartition('.')[2] == 'YOLODetector':
-            config.model.use_syncbn = False  # synchronised batch norm runs on GPUs only
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            if config.get(loader):
-                config[loader].pin_memory = False
     config.noise_mm_version = noise_mm.__version__
-    Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f'{config.work_dir}: cannot be a folder ({error.strerror or error}). Choose another --work-dir.'
+        ) from error
     return RUNNERS.get(config.get('runner_type', 'Runner')).from_cfg(config)
 
 

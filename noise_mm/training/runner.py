@@ -8,10 +8,11 @@ from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmyolo.registry import RUNNERS
 from torch import nn
 
+from noise_mm.checkpoints.loading import check_resumable, load_matching
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 
 
@@ -20,7 +21,8 @@ class YOLOv8Runner(Runner):
     """Chooses the optimizer by the number of iterations, and scales weight decay and learning rate with the batch.
 
     An optimizer of type `auto` becomes the one of `choose_optimizer`; any other is taken as it stands. Weight decay is
-    scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one.
+    scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one, and applies to
+    weights only, not to normalisation and biases.
 
     A small dataset wants more steps than one every 64 images: `nominal_batch_size` of the config lowers that number.
     """
@@ -55,9 +57,15 @@ class YOLOv8Runner(Runner):
                 )
                 self.logger.info(f'optimizer=auto: {chosen}')
                 optimizer.update(chosen)
-            optimizer.batch_size_per_gpu = self.train_dataloader.batch_size
-            optim_wrapper.paramwise_cfg = {'base_total_batch_size': self.nominal_batch_size}
-        return super().build_optim_wrapper(optim_wrapper)
+            if optim_wrapper.get('constructor') == 'YOLOv5OptimizerConstructor':
+                optimizer.batch_size_per_gpu = self.train_dataloader.batch_size
+                optim_wrapper.paramwise_cfg = {'base_total_batch_size': self.nominal_batch_size}  # all that it takes
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(optim_wrapper, dict) and optim_wrapper.get('constructor') == 'YOLOv5OptimizerConstructor':
+            # It leaves normalisation and biases to the optimizer's default, which AdamW has at 0.01.
+            for group in wrapper.optimizer.param_groups[1:]:
+                group['weight_decay'] = 0.0
+        return wrapper
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scales the learning rate with the images per STEP, which accumulation keeps near the nominal batch.
@@ -72,10 +80,33 @@ class YOLOv8Runner(Runner):
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
 
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """As in the parent; synchronised batch norm, which runs on GPUs only, is left out where there is none."""
+        if isinstance(model, dict) and model.get('type') == 'YOLODetector' and not torch.cuda.is_available():
+            model = {**model, 'use_syncbn': False}
+        return super().build_model(model)
+
+    def load_or_resume(self) -> None:
+        """Starts from the weights of `load_from`, as far as they fit, or resumes.
+
+        Raises:
+            InputError: If nothing of `load_from` fits this network, or the checkpoint to resume is not of this run.
+        """
+        model = getattr(self.model, 'module', self.model)
+        if self._load_from and not self._resume:
+            self.logger.info(load_matching(model, self._load_from))
+            self._has_loaded = True
+            return
+        if self._resume and not self._has_loaded:
+            latest = self._load_from or find_latest_checkpoint(self.work_dir)
+            if latest is not None:
+                check_resumable(model, latest)
+        super().load_or_resume()
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As in the parent, which takes it for granted that several processes have a GPU each."""
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
-            return MMDistributedDataParallel(module=model, broadcast_buffers=False)
+            return MMDistributedDataParallel(module=model)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:

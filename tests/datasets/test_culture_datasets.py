@@ -237,3 +237,10 @@ def test_samples_depend_on_seed_epoch_and_index_only(make_batch, tmp_path):
     expected = [sample(first, 1, i) for i in range(3)]
     assert [sample(second, 1, i) for i in (2, 1, 0)] == expected[::-1]
     assert sample(second, 2, 0) != expected[0]
+
+
+def test_training_without_objects_is_refused(make_batch, tmp_path):
+    make_batch(tmp_path, 'M1')
+    dataset = {'data_root': str(tmp_path), 'batches': ['M1'], 'split': 'train', 'pipeline': []}
+    with pytest.raises(InputError, match='no nucleus in the training patches of M1'):
+        OsteoclastDataset(**dataset, metainfo={'classes': ('nucleus',)})

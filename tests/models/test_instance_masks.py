@@ -11,7 +11,7 @@ from noise_mm.models.instance_masks import (
     MaskRegion,
     crop_weights,
     draw_masks,
-    letterbox_window,
+    image_window,
     prototype_masks,
 )
 
@@ -96,25 +96,50 @@ def test_crop_compares_pixel_indices():
     np.testing.assert_array_equal(inside, expected)
 
 
-def test_letterbox_window_without_padding_is_the_whole_grid():
+def test_window_without_padding_is_the_whole_grid():
     for whole_cells in (True, False):
-        assert letterbox_window((104, 104), (832, 832), whole_cells) == (0, 0, 104, 104)
+        assert image_window((104, 104), (416, 416), (832, 832), (0.5, 0.5), (0, 0), whole_cells) == (0, 0, 104, 104)
 
 
-def test_letterbox_window_rounds_as_ultralytics_only_on_request():
-    assert letterbox_window((64, 64), (333, 500), whole_cells=True) == (11, 0, 42, 64)
-    top, left, height, width = letterbox_window((64, 64), (333, 500), whole_cells=False)
-    assert (left, width) == (0, 64)
-    assert height == pytest.approx(64 * 333 / 500)
-    assert top == pytest.approx((64 - height) / 2)
+def test_window_is_rounded_as_ultralytics_only_on_request():
+    letterbox = ((64, 64), (256, 256), (333, 500), (0.512, 0.512), (43, 0))
+    assert image_window(*letterbox, whole_cells=True) == (11, 0, 42, 64)
+    top, left, height, width = image_window(*letterbox, whole_cells=False)
+    assert (top, left) == (43 / 4, 0)
+    assert (height, width) == pytest.approx((333 * 0.512 / 4, 64))
 
 
-def test_exact_window_keeps_masks_on_their_boxes():
-    # A bright band in the middle of the prototypes must be drawn in the middle of the image, whatever the padding.
-    protos = torch.full((1, 64, 64), -1.0)
-    protos[:, 28:36] = 1.0
-    size = (333, 500)
-    frame = MaskFrame(*size, window=letterbox_window((64, 64), size, whole_cells=False))
-    (region,) = draw_masks(torch.ones(1, 1), protos, torch.tensor([[0.0, 0, 500, 333]]), frame)
-    rows = np.flatnonzero(region.to_bitmap(*size).any(axis=1))
-    assert (rows[0] + rows[-1] + 1) / 2 == pytest.approx(size[0] / 2, abs=0.6)
+# Original image, network input, scale along x and y, padding above and left.
+FRAMES = [
+    ((64, 64), (64, 64), (1, 1), (0, 0)),
+    ((128, 96), (64, 64), (0.5, 0.5), (0, 8)),
+    ((128, 96), (64, 64), (0.5, 0.5), (0, 0)),  # padded on the right only, as MMDetection does
+    ((40, 30), (64, 64), (1, 1), (12, 17)),  # not enlarged; odd padding
+    ((100, 50), (96, 64), (1.28, 0.96), (0, 0)),  # stretched
+    ((256, 512), (256, 384), (0.75, 0.75), (32, 0)),
+]
+
+
+@pytest.mark.parametrize(('image', 'network_input', 'scale', 'padding'), FRAMES)
+def test_masks_lie_where_their_boxes_do(image, network_input, scale, padding):
+    """Prototypes that are positive inside a box only must fill that box of the original image, and no more."""
+    grid = (network_input[0] // 4, network_input[1] // 4)
+    x1, y1, x2, y2 = (0.25 * image[1], 0.25 * image[0], 0.75 * image[1], 0.75 * image[0])
+    in_input = (
+        x1 * scale[0] + padding[1],
+        y1 * scale[1] + padding[0],
+        x2 * scale[0] + padding[1],
+        y2 * scale[1] + padding[0],
+    )
+    fine = torch.full((1, 1, network_input[0] * 8, network_input[1] * 8), -1.0)
+    left, top, right, bottom = (round(value * 8) for value in in_input)
+    fine[..., top:bottom, left:right] = 1.0
+    protos = F.interpolate(fine, size=grid, mode='area')[0]
+    window = image_window(grid, network_input, image, scale, padding, whole_cells=False)
+    whole = torch.tensor([[0.0, 0.0, image[1], image[0]]])
+    (region,) = draw_masks(torch.ones(1, 1), protos, whole, MaskFrame(*image, window=window))
+    drawn = region.to_bitmap(*image)
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    cell = max(4 / scale[0], 4 / scale[1])
+    found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    np.testing.assert_allclose(found, (x1, y1, x2, y2), atol=0.3 * cell + 0.6)

@@ -26,6 +26,16 @@ class KillBeforeEpoch(Hook):
             raise Killed
 
 
+@HOOKS.register_module()
+class KillBeforeValidation(KillBeforeEpoch):
+    def before_train_epoch(self, runner):
+        pass
+
+    def before_val_epoch(self, runner):
+        if runner.epoch == self.epoch:
+            raise Killed
+
+
 @pytest.fixture
 def train(tiny_config):
     from noise_mm.training.run import train as start
@@ -44,15 +54,19 @@ def weights(path):
 
 
 @pytest.mark.slow
-def test_resumed_run_ends_where_the_whole_one_does(train, tmp_path):
+@pytest.mark.parametrize('kill', ['KillBeforeEpoch', 'KillBeforeValidation'])
+def test_resumed_run_ends_where_the_whole_one_does(train, tmp_path, kill):
     whole = train(tmp_path / 'whole', max_epochs=3)
     with pytest.raises(Killed):
-        train(tmp_path / 'cut', max_epochs=3, **{'default_hooks.kill': {'type': 'KillBeforeEpoch', 'epoch': 2}})
+        train(tmp_path / 'cut', max_epochs=3, **{'default_hooks.kill': {'type': kill, 'epoch': 2}})
     resumed = train(tmp_path / 'cut', resume='auto', max_epochs=3)
-    expected, found = weights(whole / 'epoch_3.pth'), weights(resumed / 'epoch_3.pth')
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+    for name in ('epoch_3.pth', 'best.pth'):
+        expected, found = weights(whole / name), weights(resumed / name)
+        assert expected.keys() == found.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=0, msg=f'{name} {key}')
+    stops = [load_checkpoint_file(folder / 'epoch_3.pth')['early_stopping'] for folder in (whole, resumed)]
+    assert stops[0] == stops[1]
 
 
 def test_run_leaves_what_the_next_stage_needs(train, tmp_path):
@@ -85,3 +99,72 @@ def test_amp_without_gpu_is_refused(tiny_config, tmp_path):
     config.work_dir = str(tmp_path)
     with pytest.raises(InputError, match='--amp'):
         start(config, amp=True)
+
+
+def test_only_weights_decay(tiny_config, tmp_path):
+    from mmyolo.registry import RUNNERS
+
+    config = load_config(tiny_config)
+    config.work_dir, config.launcher = str(tmp_path), 'none'
+    runner = RUNNERS.get('YOLOv8Runner').from_cfg(config)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    assert type(wrapper.optimizer).__name__ == 'AdamW'
+    assert [group['weight_decay'] for group in wrapper.optimizer.param_groups] == [0.0005, 0.0, 0.0]
+
+
+def test_run_starts_from_given_weights(train, build_weights, tmp_path):
+    start = build_weights(
+        lambda name, value: torch.full_like(value, 0.25) if name.endswith('coef_preds.0.2.bias') else value
+    )
+    folder = train(
+        tmp_path / 'run',
+        max_epochs=1,
+        load_from=str(start),
+        **{'optim_wrapper.optimizer.lr': 0.0, 'optim_wrapper.optimizer.type': 'SGD'},
+    )
+    bias = weights(folder / 'epoch_1.pth')['bbox_head.head_module.coef_preds.0.2.bias']
+    torch.testing.assert_close(bias, torch.full_like(bias, 0.25))
+
+
+@pytest.fixture
+def build_weights(tiny_config, tmp_path):
+    """`build_weights(change)` -> a checkpoint of the tiny network, each tensor as `change(name, value)` gives it."""
+    from mmyolo.registry import MODELS
+    from mmyolo.utils import register_all_modules
+
+    register_all_modules()
+
+    def make(change, **options):
+        model = MODELS.build(load_config(tiny_config, options).model)
+        path = tmp_path / 'start.pth'
+        torch.save({'state_dict': {name: change(name, value) for name, value in model.state_dict().items()}}, path)
+        return path
+
+    return make
+
+
+def test_weights_that_do_not_fit_at_all_are_refused(train, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save({'state_dict': {'fc.weight': torch.zeros(3)}}, path)
+    with pytest.raises(InputError, match='nothing in it fits'):
+        train(tmp_path / 'run', load_from=str(path))
+
+
+def test_resuming_what_is_no_run_is_refused(train, build_weights, tmp_path):
+    bare = build_weights(lambda name, value: value)
+    with pytest.raises(InputError, match='holds weights but no state of a run'):
+        train(tmp_path / 'run', resume=str(bare))
+
+
+@pytest.mark.slow
+def test_resuming_another_network_is_refused(train, tmp_path):
+    train(tmp_path / 'run', max_epochs=1)
+    with pytest.raises(InputError, match='YOLOv8-s'):
+        train(tmp_path / 'run', resume='auto', model_size='s')
+
+
+def test_work_folder_that_is_a_file_is_refused(train, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='--work-dir'):
+        train(tmp_path / 'file')
