@@ -32,8 +32,9 @@ example:
   python data_prep/import_nuclei.py --images nuclei_images --via nuclei_images/M1/via.csv nuclei_images/M2/via.json \\
       --out data/osteoclast
 
-Images are found by the names in the VIA files: first in the folder of the VIA file, then in --images and all folders
-in it. An image in nuclei_images/M1 is of batch M1; images that lie in no sub-folder are of the batch --batch.
+Images are found by the names in the VIA files: first in the folder of the VIA file, then in the folder `wells` beside
+that folder, then in --images and all folders in it. An image in nuclei_images/M1 is of batch M1; images that lie in no
+sub-folder are of the batch --batch.
 Writes OUT/nuclei/images/*.png, annotations.json (COCO, category 2 = nucleus) and wells.json.
 """
 
@@ -101,7 +102,8 @@ def find_marked_images(images_dir: Path, via_files: list[Path], batch: str) -> l
         for name, points in read_via_points(via).items():
             named = [path for path in files if path.name == Path(name).name]
             beside = [path for path in named if path.parent.resolve() == via.parent.resolve()]
-            found = beside or named
+            wells = via.resolve().parent.parent / 'wells'  # as data_prep/synthesize.py lays them out
+            found = beside or [path for path in named if path.parent.resolve() == wells] or named
             if len(found) != 1:
                 faults.add(str(via), f'image {name} is {"there several times" if found else "not there"}')
                 continue

@@ -36,9 +36,13 @@ from noise_mm.annotations.published import (
 from noise_mm.annotations.yolo_text import YoloRow, read_yolo_rows
 from noise_mm.errors import InputError, run_command
 from noise_mm.files import write_json
+from noise_mm.splits import draw_validation_units
 from noise_mm.wells.patches import REFERENCE_UM_PER_PX
 from noise_mm.wells.progress import Progress
 from noise_mm.wells.slide import open_slide
+
+VAL_FRACTION = 0.2  # of the wells with nuclei, as data_prep/import_nuclei.py holds back by default
+SPLIT_SEED = 0
 
 EXAMPLE = """
 example:
@@ -243,6 +247,8 @@ def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    wells = {(patch.batch, patch.well) for patch in batch.patches}
+    held_back = draw_validation_units(wells, VAL_FRACTION, SPLIT_SEED) if len(wells) > 1 else set()
     with new_batch_folder(folder) as temporary:
         for patch in batch.patches:
             file_name = patch_file_name(patch.well, patch.origin.y, patch.origin.x)
@@ -250,6 +256,8 @@ def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -
                 raise InputError(f'{patch.path}: a second patch of the same place in its well. Remove one of them.')
             bring(patch.path, temporary / file_name, arguments.link)
             facts = {'batch': patch.batch, 'well': patch.well, 'x': patch.origin.x, 'y': patch.origin.y}
+            if batch.category_id == NUCLEUS_ID:
+                facts['split'] = 'val' if (patch.batch, patch.well) in held_back else 'train'
             images.append(image_entry(len(images) + 1, file_name, *patch.size_px, **facts, mpp=arguments.mpp))
             for cell in cells_of(patch, batch):
                 annotations.append(

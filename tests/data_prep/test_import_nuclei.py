@@ -202,3 +202,17 @@ def test_help_from_any_folder(repo_dir, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0
     assert 'example:' in result.stdout
+
+
+def test_sample_cultures_are_taken_as_they_lie(run, add_image, tmp_path):
+    # data_prep/synthesize.py writes a label image of the same name beside each well.
+    for batch in ('M1', 'M2'):
+        add_image(f'{batch}/wells/{batch}_w01.png', 100, 80)
+        add_image(f'{batch}/labels/{batch}_w01.png', 100, 80)
+        points = {f'{batch}_w01.png': [ViaPoint(50, 40)]}
+        (tmp_path / 'images' / batch / 'nuclei').mkdir()
+        write_via_points(tmp_path / 'images' / batch / 'nuclei' / f'{batch}_w01.csv', points)
+    result = run('--via', 'images/M1/nuclei/M1_w01.csv', 'images/M2/nuclei/M2_w01.csv')
+    assert result.returncode == 0, result.stderr
+    dataset, _ = read_batch(tmp_path / 'out/nuclei')
+    assert [image['batch'] for image in dataset['images']] == ['M1', 'M2']

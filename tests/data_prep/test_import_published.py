@@ -151,6 +151,7 @@ def test_nuclei_boxes(run, add_patch, tmp_path):
     assert result.returncode == 0, result.stderr
     dataset, _ = read_batch(tmp_path / 'out/nuclei')
     assert [image['batch'] for image in dataset['images']] == ['N1', 'N2']
+    assert sorted(image['split'] for image in dataset['images']) == ['train', 'val']
     assert [a['category_id'] for a in dataset['annotations']] == [2, 2, 2]
     assert dataset['annotations'][0]['bbox'] == pytest.approx([398, 398, 36, 36])
     assert dataset['annotations'][1]['bbox'] == pytest.approx([0, 0, 18, 18])
