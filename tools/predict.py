@@ -42,6 +42,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _check_pixel_size(um_per_px: float | None) -> None:
+    from noise_mm.wells.tiff import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
+
+    if um_per_px is not None and plausible_um_per_px(um_per_px) is None:
+        low, high = PLAUSIBLE_UM_PER_PX
+        raise InputError(
+            f'--mpp {um_per_px:g}: not from {low:g} to {high:g}. Give um per px; the published wells have 0.7784.'
+        )
+
+
 def main() -> None:
     """Reads the options and predicts."""
     args = parse_arguments()
@@ -51,8 +61,7 @@ def main() -> None:
         raise InputError(f'--formats: unknown {", ".join(sorted(unknown))}. Choose from {", ".join(FORMATS)}.')
     if not 0 <= args.score_thr <= 1:
         raise InputError(f'--score-thr {args.score_thr}: not from 0 to 1. The default is 0.25.')
-    if args.mpp is not None and not args.mpp > 0:
-        raise InputError(f'--mpp {args.mpp}: not above 0. The published wells have 0.7784 um per px.')
+    _check_pixel_size(args.mpp)
     if args.batch_size < 1:
         raise InputError(f'--batch-size {args.batch_size}: not at least 1.')
 

@@ -13,11 +13,14 @@ from noise_mm.annotations.outline import Outline, parts_of
 from noise_mm.files import replacing, write_text
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.outlines import area_um2
+from noise_mm.wells.png import png_bytes
 
 # Longest side of an overlay picture: a screenful or two, at which single cells can still be told apart.
 OVERLAY_SIDE_PX = 3000
 # One colour a class (RGB), taken in turn; chosen to stand out from purple cells and from brown bone.
 COLOURS = ((0, 160, 60), (230, 120, 0), (0, 110, 230), (200, 0, 120))
+# Outlines of resampled wells reach the border but for the rounding of floating point.
+ROUNDING_PX = 1e-6
 
 CELL_COLUMNS = ('name', 'class', 'score', 'area_px2', 'area_um2', 'centroid_x_px', 'centroid_y_px', 'touches_edge')
 WELL_COLUMNS = ('well', 'count', 'total_area_px2', 'total_area_um2', 'mean_area_um2', 'um_per_px')
@@ -32,6 +35,7 @@ def cell_rows(outlines: Sequence[Outline], size_px: tuple[int, int], um_per_px: 
         um_per_px: Pixel size.
     """
     rows = []
+    far = size_px[0] - ROUNDING_PX, size_px[1] - ROUNDING_PX
     for outline in outlines:
         geometry = outline.geometry
         left, top, right, bottom = geometry.bounds
@@ -44,7 +48,7 @@ def cell_rows(outlines: Sequence[Outline], size_px: tuple[int, int], um_per_px: 
                 'area_um2': f'{area_um2(geometry.area, um_per_px):.1f}',
                 'centroid_x_px': f'{geometry.centroid.x:.1f}',
                 'centroid_y_px': f'{geometry.centroid.y:.1f}',
-                'touches_edge': int(left <= 0 or top <= 0 or right >= size_px[0] or bottom >= size_px[1]),
+                'touches_edge': int(left <= ROUNDING_PX or top <= ROUNDING_PX or right >= far[0] or bottom >= far[1]),
             }
         )
     return rows
@@ -88,7 +92,7 @@ def write_overlay(path: str | Path, slide: Slide, outlines: Sequence[Outline]) -
     for outline in outlines:
         _write_number(picture, outline, scale)
     with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), picture[..., ::-1])
+        temporary.write_bytes(png_bytes(picture))
 
 
 def _write_number(picture: np.ndarray, outline: Outline, scale: np.ndarray) -> None:

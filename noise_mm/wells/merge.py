@@ -5,18 +5,22 @@ longer than the overlap may be whole in none.
 
 How it works. Two views from different tiles are of one cell if they agree where both tiles look: the intersection
 over union of the two masks, restricted to the strip that the tiles share, is at least `Agreement.strip_iou`. Views
-that agree, directly or through others, form a group. A view that does not touch an inner border of its tile is whole;
-the whole view of highest score stands for the group, and without one the union of its cut views. Where tiles meet in
-a line and no other tile looks across it, cut views are joined by how well they agree along that line.
+that agree, directly or through others, form a group. A view that stays clear of the inner borders of its tile is
+whole; the whole view of highest score stands for the group, and without one the union of its cut views. Where tiles
+meet in a line and no other tile looks across it, cut views are joined by how well they agree along that line.
 
 Masks are compared, never boxes, so touching neighbours stay apart: in the strip their masks don't overlap. The result
 doesn't depend on the order in which tiles or detections were added.
+
+Memory: the masks of all views stay until the end, one byte a pixel of each cell's box, about four views a cell at a
+stride of half a tile. Pairs are found through a tree of boxes, so that time grows with the cells and not their square.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.tiles import Window
@@ -24,9 +28,12 @@ from noise_mm.wells.tiles import Window
 
 @dataclass(frozen=True)
 class Agreement:
-    """When two masks are of one cell; all are shares from 0 to 1.
+    """When two masks are of one cell; all but the first are shares from 0 to 1.
 
     Attributes:
+        border_px: A mask that comes so close to an inner border of its tile, in pixels of the tile, is taken for cut
+            off there. Networks let masks end short of the border, mostly by one cell of their prototypes: 8 px. A cell
+            that really ends there loses nothing: another tile shows it whole, or it becomes the union of its views.
         strip_iou: Least intersection over union of two views within what both tiles show.
         covered: Share of a cut view that has to lie in another cell of the result for it to be a mere fragment of it.
         duplicate_iou: Intersection over union from which on two masks are of one cell, also within a tile.
@@ -35,6 +42,7 @@ class Agreement:
         similar_size: Least ratio of the areas of two masks of similar size.
     """
 
+    border_px: int = 8
     strip_iou: float = 0.5
     covered: float = 0.6
     duplicate_iou: float = 0.5
@@ -47,7 +55,7 @@ class SeamReport:
     """How many cells met a seam.
 
     Attributes:
-        on_seam: Cells of which some view touches an inner tile border.
+        on_seam: Cells of which some view is cut off at an inner tile border.
         joined: Cells put together from cut views, because no tile shows them whole.
         unresolved: Centres (x, y) of cells that only one view shows, cut off, although a neighbour looks there, too.
     """
@@ -119,13 +127,15 @@ class Merger:
         return [cell.found for cell in sorted(cells, key=lambda cell: _total_order(cell.found))]
 
     def _is_cut(self, found: Detection, tile: Window) -> bool:
-        """Whether the mask touches a border of its tile that is not a border of the well."""
-        height, width = found.mask.shape
+        """Whether the mask comes close to a border of its tile that is not a border of the well."""
+        left, top, right, bottom = _box(found)
+        tile_right, tile_bottom = tile.x + tile.width, tile.y + tile.height
+        near_px = self.agreement.border_px
         return (
-            (found.x <= tile.x and tile.x > 0)
-            or (found.y <= tile.y and tile.y > 0)
-            or (found.x + width >= tile.x + tile.width and tile.x + tile.width < self.size_px[0])
-            or (found.y + height >= tile.y + tile.height and tile.y + tile.height < self.size_px[1])
+            (tile.x > 0 and left - tile.x <= near_px)
+            or (tile.y > 0 and top - tile.y <= near_px)
+            or (tile_right < self.size_px[0] and tile_right - right <= near_px)
+            or (tile_bottom < self.size_px[1] and tile_bottom - bottom <= near_px)
         )
 
 
@@ -189,7 +199,7 @@ def _tile_box(tile: Window) -> tuple[int, int, int, int]:
     return tile.x, tile.y, tile.x + tile.width, tile.y + tile.height
 
 
-def _strip_iou(one: View, other: View, tiles: Sequence[Window]) -> float:
+def _strip_iou(one: View, other: View, tiles: shapely.STRtree) -> float:
     """Intersection over union of two views within the strip that their tiles share."""
     strip = _common(_tile_box(one.tile), _tile_box(other.tile))
     if strip[2] <= strip[0] or strip[3] <= strip[1]:
@@ -201,7 +211,7 @@ def _strip_iou(one: View, other: View, tiles: Sequence[Window]) -> float:
     return shared / (inside - shared)
 
 
-def _line_iou(one: View, other: View, tiles: Sequence[Window]) -> float:
+def _line_iou(one: View, other: View, tiles: shapely.STRtree) -> float:
     """The same for tiles that meet in a line: along the pixels on both sides of it.
 
     0 if another tile looks across the line there: it shows whether the two belong together, and touching neighbours
@@ -221,7 +231,7 @@ def _line_iou(one: View, other: View, tiles: Sequence[Window]) -> float:
     else:
         return 0.0
     shared = np.count_nonzero(ends[0] & ends[1])
-    if not shared or any(_common(_tile_box(tile), across) == across for tile in tiles):
+    if not shared or len(tiles.query(shapely.box(*across), predicate='within')):
         return 0.0
     return float(shared / np.count_nonzero(ends[0] | ends[1]))
 
@@ -231,23 +241,25 @@ def _on_axis(line: np.ndarray, start: int, low: int, high: int) -> np.ndarray:
     return np.pad(line, (start - low, high - start - len(line)))
 
 
+def _touching(found: Sequence[Detection]) -> np.ndarray:
+    """Pairs of masks whose boxes overlap or touch: (n, 2) indices, higher one first, each pair once, sorted."""
+    boxes = shapely.box(*np.array([_box(one) for one in found], dtype=float).reshape(-1, 4).T)
+    pairs = shapely.STRtree(boxes).query(boxes).T
+    pairs = pairs[pairs[:, 0] > pairs[:, 1]]
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
 def _neighbours(views: Sequence[View]) -> Iterator[tuple[int, int]]:
-    """Pairs of views from different tiles whose boxes overlap or touch, by a sweep along y."""
-    order = sorted(range(len(views)), key=lambda i: _box(views[i].found)[1])
-    live: list[int] = []
-    for i in order:
-        left, top, right, _ = _box(views[i].found)
-        live = [j for j in live if _box(views[j].found)[3] >= top]
-        for j in live:
-            other = _box(views[j].found)
-            if views[i].tile[:4] != views[j].tile[:4] and other[0] <= right and left <= other[2]:
-                yield min(i, j), max(i, j)
-        live.append(i)
+    """Pairs of views of one class from different tiles whose boxes overlap or touch."""
+    for i, j in _touching([view.found for view in views]).tolist():
+        if views[i].tile[:4] != views[j].tile[:4] and views[i].found.label == views[j].found.label:
+            yield i, j
 
 
 def _groups(views: Sequence[View], tiles: Sequence[Window], agreement: Agreement) -> list[list[View]]:
     """Views of one cell each: connected by agreement. `views` are sorted, best first, and so is each group."""
     root = list(range(len(views)))
+    tree = shapely.STRtree([shapely.box(*_tile_box(tile)) for tile in tiles])
 
     def find(i: int) -> int:
         while root[i] != i:
@@ -256,10 +268,7 @@ def _groups(views: Sequence[View], tiles: Sequence[Window], agreement: Agreement
         return i
 
     for i, j in _neighbours(views):
-        if (
-            views[i].found.label == views[j].found.label
-            and _strip_iou(views[i], views[j], tiles) >= agreement.strip_iou
-        ):
+        if _strip_iou(views[i], views[j], tree) >= agreement.strip_iou:
             low, high = sorted((find(i), find(j)))
             root[high] = low
     groups: dict[int, list[View]] = {}
@@ -317,23 +326,22 @@ def _without_fragments(cells: list[_Cell], agreement: Agreement) -> list[_Cell]:
     ranked = sorted(
         cells, key=lambda cell: (not cell.is_whole, -np.count_nonzero(cell.found.mask), _total_order(cell.found))
     )
-    boxes = np.array([_box(cell.found) for cell in ranked]).reshape(-1, 4)
-    kept: list[int] = []
-    for i, cell in enumerate(ranked):
-        own = np.count_nonzero(cell.found.mask)
-        near = [j for j in kept if (boxes[i, :2] < boxes[j, 2:]).all() and (boxes[j, :2] < boxes[i, 2:]).all()]
-        for j in near:
-            other = ranked[j].found
-            if other.label != cell.found.label or _same_tile(cell, ranked[j]):
-                continue
-            shared = _shared_px(cell.found, other)
-            if shared > agreement.duplicate_iou * (own + np.count_nonzero(other.mask) - shared):
-                break
-            if not cell.is_whole and shared > agreement.covered * own:
-                break
-        else:
-            kept.append(i)
-    return [ranked[i] for i in kept]
+    dropped = np.zeros(len(ranked), dtype=bool)
+    for i, j in _touching([cell.found for cell in ranked]).tolist():  # i in rising order, so j < i is decided
+        if not dropped[i] and not dropped[j] and _repeats(ranked[i], ranked[j], agreement):
+            dropped[i] = True
+    return [cell for cell, is_dropped in zip(ranked, dropped, strict=True) if not is_dropped]
+
+
+def _repeats(cell: _Cell, better: _Cell, agreement: Agreement) -> bool:
+    """Whether a cell is another one again, or a fragment of it; see `_without_fragments`."""
+    if better.found.label != cell.found.label or _same_tile(cell, better):
+        return False
+    shared = _shared_px(cell.found, better.found)
+    own, other = np.count_nonzero(cell.found.mask), np.count_nonzero(better.found.mask)
+    if shared > agreement.duplicate_iou * (own + other - shared):
+        return True
+    return not cell.is_whole and shared > agreement.covered * own
 
 
 def _same_tile(one: _Cell, other: _Cell) -> bool:

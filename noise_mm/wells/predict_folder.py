@@ -1,8 +1,9 @@
 """All wells of a folder: predicts one after the other, writes their files and the table of the folder."""
 
 import sys
+import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from noise_mm.errors import InputError
 from noise_mm.files import write_json
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.export import WELL_COLUMNS, well_row, write_table, write_well
+from noise_mm.wells.merge import SeamReport
 from noise_mm.wells.patches import REFERENCE_UM_PER_PX
 from noise_mm.wells.predict_well import TileSettings, predict_well
 from noise_mm.wells.slide import SLIDE_SUFFIXES, open_slide
+
+# What results depend on besides this package; `mmcv` is the module of mmcv-lite and of the full mmcv.
+RECORDED_VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo')
+# Places listed in a warning; run.json has all.
+MOST_PLACES = 5
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -46,6 +53,26 @@ def well_name(image: Path) -> str:
     return image.name.removesuffix(image.suffix)
 
 
+def check_output_folder(out: Path, images: Sequence[Path]) -> None:
+    """Makes the folder for the results, before hours are spent on them.
+
+    Raises:
+        InputError: If it can't be written to, or well images lie in it: a second run would take overlays for wells,
+            and annotations that lie beside an image would be overwritten.
+    """
+    for image in images:
+        if image.parent.resolve() == out.resolve():
+            raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f'--out {out}: cannot write there ({error.strerror or error}). Choose another folder.'
+        ) from error
+
+
 def predict_folder(
     images: Sequence[Path],
     detector: Any,
@@ -57,6 +84,8 @@ def predict_folder(
 ) -> None:
     """Predicts and writes well after well; a bad image doesn't keep the others from being done.
 
+    `run.json` tells how the results were made, and for each well what happened at the seams of its tiles.
+
     Args:
         images: Well images.
         detector: A `TileDetector`.
@@ -67,30 +96,48 @@ def predict_folder(
         arguments: Recorded in `run.json` beside the results.
 
     Raises:
-        InputError: At the end, if images failed; it names them.
+        InputError: At once, as `check_output_folder` does; at the end, if images failed, which are named on the way.
     """
-    rows, failed = [], []
+    check_output_folder(out, images)
+    rows, seams, failed = [], {}, []
     for image in images:
         try:
             with open_slide(image) as slide:
-                rows.append(_predict_one(slide, detector, out, settings, um_per_px, formats))
+                row, report = _predict_one(slide, detector, out, settings, um_per_px, formats)
         except InputError as error:
+            if len(images) == 1:
+                raise
             print(f'failed: {error}', file=sys.stderr)
             failed.append(str(error))
+        else:
+            rows.append(row)
+            seams[row['well']] = report
     if rows:
         write_table(out / 'wells.csv', WELL_COLUMNS, rows)
-        versions = {name: version(name) for name in ('torch', 'mmengine', 'mmdet', 'mmyolo', 'mmcv-lite')}
-        record = {'noise_mm': noise_mm.__version__, 'versions': versions, 'arguments': arguments, 'failed': failed}
-        write_json(out / 'run.json', record, indent=1)
+        write_json(out / 'run.json', _record(arguments, seams, failed), indent=1)
         print(f'{len(rows)} wells, {sum(row["count"] for row in rows)} cells: see {out / "wells.csv"}')
     if failed:
-        raise InputError(failed[0] if len(failed) == 1 else f'{len(failed)} of {len(images)} images failed, see above.')
+        raise InputError(f'{len(failed)} of {len(images)} images failed, see above. Mend or leave them out.')
+
+
+def _record(arguments: dict[str, Any], seams: dict[str, SeamReport], failed: list[str]) -> dict[str, Any]:
+    """The content of `run.json`."""
+    return {
+        'noise_mm': noise_mm.__version__,
+        'versions': {name: import_module(name).__version__ for name in RECORDED_VERSIONS},
+        'arguments': arguments,
+        'seams': {
+            well: {'on_seam': report.on_seam, 'joined': report.joined, 'unresolved_at_px': report.unresolved}
+            for well, report in seams.items()
+        },
+        'failed': failed,
+    }
 
 
 def _predict_one(
     slide: Slide, detector: Any, out: Path, settings: TileSettings, um_per_px: float | None, formats: Sequence[str]
-) -> dict:
-    """Predicts one well and writes its files; its row of the folder's table."""
+) -> tuple[dict, SeamReport]:
+    """Predicts one well and writes its files; its row of the folder's table, and what happened at the seams."""
     well = well_name(slide.path)
     size = um_per_px or slide.um_per_px
     if size is None:
@@ -100,4 +147,12 @@ def _predict_one(
     write_well(out, well, slide, result.outlines, size, formats)
     row = well_row(well, result.outlines, size)
     print(f'{well}: {row["count"]} cells, {row["total_area_um2"]} um2; {result.seams}')
-    return row
+    if result.seams.unresolved:
+        places = ', '.join(f'({x}, {y})' for x, y in result.seams.unresolved[:MOST_PLACES])
+        more = ', ...' if len(result.seams.unresolved) > MOST_PLACES else ''
+        print(
+            f'warning: {well}: {len(result.seams.unresolved)} cells were cut off by a tile and not found by its '
+            f'neighbours; look at x, y = {places}{more} px (all in run.json).',
+            file=sys.stderr,
+        )
+    return row, result.seams

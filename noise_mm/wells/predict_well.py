@@ -16,7 +16,7 @@ from noise_mm.wells.chunked import Slide
 from noise_mm.wells.cutting import at_reference
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.merge import Merger, SeamReport
-from noise_mm.wells.outlines import scaled
+from noise_mm.wells.outlines import clipped, scaled
 from noise_mm.wells.patches import scale_to_reference
 from noise_mm.wells.progress import Progress
 from noise_mm.wells.tiles import Window, window_grid
@@ -45,13 +45,11 @@ class WellResult:
 
     Attributes:
         outlines: One for each cell, in pixels of the well image, largest score first.
-        seams: How the tiles' views were joined.
-        tiles: Number of tiles.
+        seams: How the tiles' views were joined; places in pixels of the well image.
     """
 
     outlines: list[Outline]
     seams: SeamReport
-    tiles: int
 
 
 def predict_well(
@@ -85,13 +83,23 @@ def predict_well(
             merger.add_tile(window, [_placed(detection, window) for detection in detections])
         progress.add(len(chunk))
     progress.finish()
-    outlines = [
-        Outline(scaled(trace(cell.mask, cell.x, cell.y), 1 / scale), label=classes[cell.label], score=cell.score)
-        for cell in merger.close()
-    ]
-    ordered = sorted(outlines, key=lambda outline: (-outline.score, outline.geometry.bounds))
+    outlines = [_outline(cell, slide, scale, classes) for cell in merger.close()]
+    inside = [outline for outline in outlines if not outline.geometry.is_empty]
+    ordered = sorted(inside, key=lambda outline: (-outline.score, outline.geometry.bounds))
     named = [replace(outline, name=f'{outline.label}_{i:04d}') for i, outline in enumerate(ordered, 1)]
-    return WellResult(named, merger.report, len(windows))
+    places = tuple((int(x / scale), int(y / scale)) for x, y in merger.report.unresolved)
+    return WellResult(named, replace(merger.report, unresolved=places))
+
+
+def _outline(cell: Detection, slide: Slide, scale: float, classes: Sequence[str]) -> Outline:
+    """From a mask at the reference magnification to an outline in the well image.
+
+    The last pixel of a resampled well may lie mostly outside the image. Outlines are clipped there, and are empty
+    where not even a sliver is left.
+    """
+    geometry = scaled(trace(cell.mask, cell.x, cell.y), 1 / scale)
+    inside = clipped(geometry, 0, 0, slide.width_px, slide.height_px)
+    return Outline(inside, label=classes[cell.label], score=cell.score)
 
 
 def _placed(detection: Detection, window: Window) -> Detection:

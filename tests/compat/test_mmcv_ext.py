@@ -1,6 +1,7 @@
 """The stand-in for `mmcv._ext`. What depends on the order of imports runs in processes of its own."""
 
 import importlib
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,67 @@ def test_has_a_spec_and_a_file_as_mmengine_wants(stand_in):
 
 
 def test_other_ops_raise_only_when_they_are_called(stand_in):
-    op = stand_in.roi_align_forward
-    assert op.__name__ == 'roi_align_forward'
-    with pytest.raises(NotImplementedError, match=r"mmcv-lite .* 'roi_align_forward' .* full mmcv 2\.0\.x"):
+    op = stand_in.roi_pool_forward
+    assert op.__name__ == 'roi_pool_forward'
+    with pytest.raises(NotImplementedError, match=r"mmcv-lite .* 'roi_pool_forward' .* full mmcv 2\.0\.x"):
         op(1, key=2)
+
+
+def bilinear(plane, y, x):
+    """One sample as MMCV's kernel takes it, written out for one channel."""
+    height, width = len(plane), len(plane[0])
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return 0.0
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    top, left = min(int(y), height - 2), min(int(x), width - 2)
+    down, right = y - top, x - left
+    upper = plane[top][left] * (1 - right) + plane[top][left + 1] * right
+    lower = plane[top + 1][left] * (1 - right) + plane[top + 1][left + 1] * right
+    return upper * (1 - down) + lower * down
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('sampling_ratio', [0, 1, 2])
+def test_roi_align_is_the_mean_of_bilinear_samples(stand_in, aligned, sampling_ratio):
+    from mmcv.ops import roi_align
+
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(2, 3, 9, 13, generator=generator)
+    rois = torch.tensor(
+        [[0, 3, 4, 30, 28], [1, -20, -9, 60, 50], [1, 10.3, 5.1, 11.2, 5.9], [0, 40, 20, 90, 70], [0, 5, 5, 5, 5]]
+    )
+    scale, (height, width) = 0.25, (3, 2)
+    found = roi_align(features, rois, (height, width), scale, sampling_ratio, 'avg', aligned)
+    assert found.shape == (len(rois), 3, height, width)
+    for i, (image, *corners) in enumerate(rois.tolist()):
+        x1, y1, x2, y2 = (corner * scale - 0.5 * aligned for corner in corners)
+        wide, high = (x2 - x1, y2 - y1) if aligned else (max(x2 - x1, 1), max(y2 - y1, 1))
+        down = sampling_ratio or math.ceil(high / height)
+        across = sampling_ratio or math.ceil(wide / width)
+        for channel in range(3):
+            plane = features[int(image), channel].tolist()
+            for row in range(height):
+                for column in range(width):
+                    samples = [
+                        bilinear(
+                            plane,
+                            y1 + (row + (a + 0.5) / down) * high / height,
+                            x1 + (column + (b + 0.5) / across) * wide / width,
+                        )
+                        for a in range(down)
+                        for b in range(across)
+                    ]
+                    mean = sum(samples) / max(len(samples), 1)
+                    assert found[i, channel, row, column].item() == pytest.approx(mean, abs=1e-5)
+
+
+def test_roi_align_without_boxes_and_for_maxima(stand_in):
+    from mmcv.ops import roi_align
+
+    features = torch.rand(1, 3, 8, 8)
+    assert roi_align(features, torch.zeros(0, 5), (7, 7), 1.0, 0, 'avg', True).shape == (0, 3, 7, 7)
+    with pytest.raises(NotImplementedError, match='max'):
+        roi_align(features, torch.zeros(1, 5), (7, 7), 1.0, 0, 'max', True)
 
 
 def test_private_names_are_missing(stand_in):

@@ -142,7 +142,9 @@ def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
     text.write_text('this is text')
     empty = tmp_path / 'empty'
     empty.mkdir()
-    assert_refused(run('predict', tiny_config, checkpoint, text, *out), 'text.tif')
+    result = run('predict', tiny_config, checkpoint, text, *out)
+    assert_refused(result, 'text.tif')
+    assert result[2].count('text.tif') == 1
     assert_refused(run('predict', tiny_config, checkpoint, empty, *out), 'no images')
     assert_refused(run('predict', tiny_config, checkpoint, tmp_path / 'none', *out), 'no such file')
     assert_refused(run('predict', tmp_path / 'none.py', checkpoint, well, *out), 'no such config')
@@ -151,9 +153,17 @@ def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--device', 'cuda:77'), '--device cuda:77')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', 'csv,pdf'), 'pdf')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--score-thr', '7'), '--score-thr')
-    assert_refused(run('predict', tiny_config, checkpoint, well, '--out', tmp_path / 'out', '--mpp', '-1'), '--mpp')
+    assert_refused(run('predict', tiny_config, checkpoint, well, '--out', well, '--mpp', '1'), '--out', 'cannot write')
+    assert_refused(run('predict', tiny_config, checkpoint, well.parent, '--out', well.parent), '--out', 'of its own')
+    for um_per_px in ('-1', '0', '0.0001', '353', 'nan'):
+        assert_refused(
+            run('predict', tiny_config, checkpoint, well, '--out', tmp_path / 'out', '--mpp', um_per_px),
+            '--mpp',
+            '0.7784',
+        )
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--batch-size', '0'), '--batch-size')
-    assert not (tmp_path / 'out').exists()
+    assert not list((tmp_path / 'out').iterdir())
+    assert [path.name for path in well.parent.iterdir()] == ['A1.tif']
 
 
 @pytest.mark.parametrize(

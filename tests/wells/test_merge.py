@@ -1,11 +1,13 @@
 """Merging with an oracle: a detector that returns the true instances, clipped to each tile."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from noise_mm.wells.detection import Detection
-from noise_mm.wells.merge import Merger
+from noise_mm.wells.merge import Agreement, Merger
 from noise_mm.wells.tiles import Window, window_grid
 
 
@@ -15,22 +17,31 @@ def disc(labels, value, x, y, radius_x, radius_y=None):
     labels[inside] = value
 
 
-def oracle(labels, tile):
-    """The instances in one tile, in pixels of the well."""
+def oracle(labels, tile, short_px=0):
+    """The instances in one tile, in pixels of the well. Those that are cut off end `short_px` before the border, as
+    networks draw them, and have the higher score."""
     height, width = labels.shape
     view = labels[tile.y : min(tile.y + tile.height, height), tile.x : min(tile.x + tile.width, width)]
+    inner = np.zeros(view.shape, bool)
+    rows = slice(short_px if tile.y > 0 else 0, None if tile.y + tile.height >= height else tile.height - short_px)
+    columns = slice(short_px if tile.x > 0 else 0, None if tile.x + tile.width >= width else tile.width - short_px)
+    inner[rows, columns] = True
     for value in np.unique(view[view > 0]):
-        yield Detection.from_bitmap(view == value, tile.x, tile.y, 0.9, 0)
+        whole = view == value
+        is_cut = whole.sum() < (labels == value).sum()
+        found = Detection.from_bitmap(whole & inner if is_cut else whole, tile.x, tile.y, 0.95 if is_cut else 0.9, 0)
+        if found is not None:
+            yield found
 
 
-def merged(labels, tile_px=100, stride_px=50, shuffle=None):
+def merged(labels, tile_px=100, stride_px=50, shuffle=None, short_px=0):
     height, width = labels.shape
     merger = Merger(width, height)
     tiles = window_grid(width, height, tile_px, stride_px)
     if shuffle is not None:
         tiles = [tiles[i] for i in np.random.default_rng(shuffle).permutation(len(tiles))]
     for tile in tiles:
-        found = list(oracle(labels, tile))
+        found = list(oracle(labels, tile, short_px))
         merger.add_tile(tile, found if shuffle is None else found[::-1])
     return merger.close(), merger.report
 
@@ -84,6 +95,33 @@ def test_oracle_gives_the_truth(seed, touching, stride_px):
     labels = random_layout(seed, touching=touching)
     cells, _ = merged(labels, stride_px=stride_px)
     assert_equals_truth(cells, labels)
+
+
+@pytest.mark.parametrize('short_px', [1, 2, 4, 7, 8])
+@pytest.mark.parametrize('touching', [False, True])
+@pytest.mark.parametrize('seed', range(4))
+def test_cut_views_may_end_before_the_border(seed, touching, short_px):
+    labels = random_layout(seed, touching=touching)
+    assert_equals_truth(merged(labels, stride_px=50, short_px=short_px)[0], labels)
+
+
+@pytest.mark.parametrize('short_px', range(9))
+@pytest.mark.parametrize('x', [75, 80, 90])
+def test_confident_truncated_view_does_not_replace_the_whole_one(x, short_px):
+    labels = np.zeros((100, 200), int)
+    disc(labels, 1, x, 50, 30)
+    cells, report = merged(labels, short_px=short_px)
+    assert_equals_truth(cells, labels)
+    assert report.on_seam == 1
+
+
+def test_border_px_is_a_setting():
+    tile = window_grid(200, 100, 100, 50)[0]
+    for border_px, on_seam in ((0, 0), (4, 0), (5, 1)):
+        merger = Merger(200, 100, Agreement(border_px=border_px))
+        merger.add_tile(tile, [Detection(75, 40, np.ones((20, 20), bool), 0.9, 0)])
+        merger.close()
+        assert merger.report.on_seam == on_seam
 
 
 def test_isolated_cell_is_kept():
@@ -197,3 +235,20 @@ def test_small_cell_on_a_large_one_stays():
 def test_touching_cells_of_one_tile_stay():
     cells = in_one_tile((0.9, rectangle(10, 10, 50, 50)), (0.5, rectangle(48, 10, 90, 50)))
     assert len(cells) == 2
+
+
+@pytest.mark.slow
+def test_many_cells_take_seconds():
+    """20,000 cells, each in four tiles or more: a time quadratic in the cells shows here."""
+    side_px, rng = 34_800, np.random.default_rng(0)
+    merger = Merger(side_px, side_px)
+    corners = np.stack(np.unravel_index(rng.choice(579**2, 20_000, replace=False), (579, 579)), axis=1) * 60
+    for tile in window_grid(side_px, side_px, 832, 416):
+        starts = corners - (tile.x, tile.y)
+        starts = starts[((starts > -50) & (starts < 832)).all(axis=1)]
+        low, high = np.clip(starts, 0, 832), np.clip(starts + 50, 0, 832)
+        seen = zip(np.add(low, tile[2:4]).tolist(), (high - low).tolist(), strict=True)
+        merger.add_tile(tile, [Detection(x, y, np.ones((high, wide), bool), 0.9, 0) for (x, y), (wide, high) in seen])
+    start = time.perf_counter()
+    assert len(merger.close()) == 20_000
+    assert time.perf_counter() - start < 60
