@@ -17,6 +17,8 @@ CONFIG = 'configs/quickstart/yolov8-n-seg.py'
 BATCH = 'M1'
 NEW_WELL = '5'
 NEW_BATCH = 'M1-new'  # test_batches of the config
+# So short a training leaves doubtful cells with a confidence of 0.25, the default.
+CONFIDENT = ('--score-thr', '0.4')
 METRICS = 'metrics.json'
 PREDICTIONS = 'predictions'
 # Which steps are done, with their commands: a changed command is run again, and all that follow it.
@@ -96,7 +98,7 @@ def steps(folder: Path) -> list[Step]:
         ),
         Step(
             'find the osteoclasts of the new well',
-            ['tools/predict.py', *model, str(new / BATCH / 'wells'), '--out', str(place / PREDICTIONS)],
+            ['tools/predict.py', *model, str(new / BATCH / 'wells'), '--out', str(place / PREDICTIONS), *CONFIDENT],
             place / PREDICTIONS / 'wells.csv',
         ),
     ]

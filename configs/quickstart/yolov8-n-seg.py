@@ -25,3 +25,9 @@ train_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
 hooks = dict(close_mosaic=None)  # there is none
+
+# An epoch has a handful of iterations here: running statistics that follow the weights faster than YOLOv8's (0.03).
+norm_cfg = dict(type='BN', momentum=0.1, eps=0.001)
+model = dict(
+    backbone=dict(norm_cfg=norm_cfg), neck=dict(norm_cfg=norm_cfg), bbox_head=dict(head_module=dict(norm_cfg=norm_cfg))
+)

@@ -10,7 +10,7 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
@@ -46,10 +46,11 @@ class TileDetector:
     def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
         if 'model' not in config:
             raise InputError(f'{config.filename}: describes no network (no model). Choose another config.')
-        init_default_scope(config.get('default_scope') or 'mmdet')
         self.score_thr = score_thr
-        self.pipeline = Compose(_tile_pipeline(config))
-        self.model = MODELS.build(_for_prediction(config.model, score_thr))
+        # Only here: names in the caller's own configs are not to be looked up elsewhere from now on.
+        with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
+            self.pipeline = Compose(_tile_pipeline(config))
+            self.model = MODELS.build(_for_prediction(config.model, score_thr))
         meta = load_weights(self.model, checkpoint)
         self.model.to(device).eval()
         self.classes = _class_names(self.model, meta, config)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
@@ -27,9 +27,9 @@ def detector(config, tmp_path, meta=None, score_thr=0.0, weights=None):
     from mmyolo.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    init_default_scope(config.get('default_scope') or 'mmdet')
     torch.manual_seed(0)
-    model = MODELS.build(config.model)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
+        model = MODELS.build(config.model)
     if weights is not None:
         weights(model)
     torch.save({'state_dict': model.state_dict(), 'meta': meta or {}}, tmp_path / 'random.pth')
@@ -137,3 +137,9 @@ def test_configs_that_describe_no_segmentor(tmp_path):
         TileDetector(Config({}), tmp_path / 'none.pth', CPU, 0.25)
     with pytest.raises(InputError, match='no test_pipeline'):
         TileDetector(Config({'model': {'type': 'YOLODetector'}}), tmp_path / 'none.pth', CPU, 0.25)
+
+
+def test_the_callers_scope_stays(tmp_path):
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        detector(two_classes(), tmp_path)
+        assert DefaultScope.get_current_instance().scope_name == 'mmyolo'
