@@ -1,7 +1,6 @@
 """All wells of a folder: predicts one after the other, writes their files and the table of the folder."""
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import noise_mm
 from noise_mm.errors import InputError
-from noise_mm.files import write_json
+from noise_mm.files import require_folder, write_json
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.export import WELL_COLUMNS, well_row, write_table, write_well
 from noise_mm.wells.merge import SeamReport
@@ -63,14 +62,7 @@ def check_output_folder(out: Path, images: Sequence[Path]) -> None:
     for image in images:
         if image.parent.resolve() == out.resolve():
             raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(
-            f'--out {out}: cannot write there ({error.strerror or error}). Choose another folder.'
-        ) from error
+    require_folder(out)
 
 
 def predict_folder(

@@ -104,7 +104,7 @@ def test_output_that_cannot_be_written_is_refused_before_anything_is_predicted(p
     (tmp_path / 'file').write_text('')
     detector = FirstTileOnly()
     for out in (tmp_path / 'file', tmp_path / 'file' / 'out'):
-        with pytest.raises(InputError, match='--out .*cannot write there'):
+        with pytest.raises(InputError, match='cannot write here'):
             predict(find_images([plate]), out, detector)
     assert detector.calls == 0
 
