@@ -51,9 +51,9 @@ class TileDetector:
         with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
             self.pipeline = Compose(_tile_pipeline(config))
             self.model = MODELS.build(_for_prediction(config.model, score_thr))
-        meta = load_weights(self.model, checkpoint)
+            meta = load_weights(self.model, checkpoint)
+            self.classes = _class_names(self.model, meta, config)
         self.model.to(device).eval()
-        self.classes = _class_names(self.model, meta, config)
 
     def __call__(self, tiles: Sequence[np.ndarray]) -> list[list[Detection]]:
         """The objects of each tile, in pixels of the tile.

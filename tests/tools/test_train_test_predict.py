@@ -153,7 +153,9 @@ def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--device', 'cuda:77'), '--device cuda:77')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', 'csv,pdf'), 'pdf')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--score-thr', '7'), '--score-thr')
-    assert_refused(run('predict', tiny_config, checkpoint, well, '--out', well, '--mpp', '1'), '--out', 'cannot write')
+    assert_refused(
+        run('predict', tiny_config, checkpoint, well, '--out', well, '--mpp', '1'), 'A1.tif: cannot write here'
+    )
     assert_refused(run('predict', tiny_config, checkpoint, well.parent, '--out', well.parent), '--out', 'of its own')
     for um_per_px in ('-1', '0', '0.0001', '353', 'nan'):
         assert_refused(
