@@ -18,7 +18,7 @@ data_root = 'data'
 train_batches = ['real']
 test_batches = ['real']
 split_unit = 'patch'  # there is one well only
-max_epochs = 80
+max_epochs = 120
 val_interval = 40
 num_workers = 0
 """
