@@ -7,7 +7,9 @@ looks. The top level always wins: change a value there, not where it is written 
 * `model_size` -> depth, width and channels of backbone, neck and head;
 * `classes` -> class counts of head and assigner, class names of all datasets;
 * `train_batches`, `test_batches` -> the batches of the datasets;
-* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `cache` -> the datasets that have such a setting;
+* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `later_validation`, `cache`, `pseudo_dir` -> the datasets that
+  have such a setting (not None); `test_batches` -> `held_out` of those that must not have seen them;
+* `train_batches`, `data_root`, `pseudo_dir` -> the hook that labels nuclei;
 * `train_pipeline`, `test_pipeline` -> the datasets; `train_pipeline_no_mosaic` -> the hook that closes mosaic;
 * `batch_size`, `num_workers` -> all loaders; `network_size_px` -> every step and dataset that has such a setting;
 * `max_epochs`, `val_interval` -> the training loop; what follows in turn is worked out in the run, by `noise_mm.hooks`;
@@ -36,7 +38,8 @@ OUR_TYPES = (
 )
 NETWORK_STRIDE_PX = 32  # of the coarsest level: the network's input is a multiple of it
 PIPELINES = ('train_pipeline', 'train_pipeline_no_mosaic', 'test_pipeline')
-DATASET_SETTINGS = ('data_root', 'split_unit', 'val_fraction', 'split_seed', 'cache')
+DATASET_SETTINGS = ('data_root', 'split_unit', 'val_fraction', 'split_seed', 'later_validation', 'cache', 'pseudo_dir')
+FOLD_FOLDER = '/without_'  # between the folder of pseudo-labels and the batch whose nuclei were not trained on
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold: str | None = None) -> Config:
@@ -117,6 +120,8 @@ def hold_out(config: Config, fold: str) -> None:
     config.train_batches = [batch for batch in batches if batch != fold]
     config.test_batches = [fold]
     config.fold = fold
+    if config.get('pseudo_dir'):
+        config.pseudo_dir = config.pseudo_dir.partition(FOLD_FOLDER)[0] + FOLD_FOLDER + fold
     if not config.train_batches:
         raise InputError(f'--fold {fold}: no other batch is left to train on. Add some to train_batches.')
 
@@ -198,7 +203,12 @@ def _resolve_data(config: Config) -> None:
         pipeline = config.get('train_pipeline' if loader == 'train_dataloader' else 'test_pipeline')
         if pipeline is not None:
             dataset.pipeline = copy.deepcopy(pipeline)
+        # None marks a setting that a base has and this kind of dataset has not.
+        for key in [key for key in (*DATASET_SETTINGS, 'held_out') if key in dataset and dataset[key] is None]:
+            del dataset[key]
         dataset.update({key: config[key] for key in DATASET_SETTINGS if key in config and key in dataset})
+        if 'held_out' in dataset:
+            dataset.held_out = list(config.get('test_batches') or ())
         config[loader].update({key: config[key] for key in ('batch_size', 'num_workers') if key in config})
         config[loader].persistent_workers = config[loader].get('num_workers', 0) > 0
     if 'network_size_px' in config:
@@ -227,6 +237,10 @@ def _resolve_run(config: Config) -> None:
         config.default_hooks.checkpoint.save_best = config.best_metric
         if hooks.get('early_stopping'):
             hooks.early_stopping.monitor = config.best_metric
+    if hooks.get('pseudo_labels'):
+        hooks.pseudo_labels.update(
+            batches=list(config.train_batches), data_root=config.data_root, pseudo_dir=config.pseudo_dir
+        )
     if hooks.get('close_mosaic') and 'train_pipeline_no_mosaic' in config:
         hooks.close_mosaic.switch_pipeline = config.train_pipeline_no_mosaic
     if hooks:

@@ -1,13 +1,14 @@
 """Whole files or none: writing through a temporary name, and reading JSON with errors that name the file."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from noise_mm.errors import InputError
 
@@ -92,3 +93,24 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f'{path}: not valid JSON ({error}). Export it again.') from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        InputError: If the file is missing or unreadable.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return _digest(file)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+
+
+def _digest(file: BinaryIO) -> str:
+    """What `hashlib.file_digest` does, which Python 3.10 has not."""
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.command_line import add_config_options, load_run_config, start_processes
-from noise_mm.errors import run_command
+from noise_mm.errors import InputError, run_command
 
 EXAMPLE = """
 example:
@@ -16,6 +16,10 @@ example:
       the best checkpoint is best.pth there
   python tools/train.py configs/baseline/yolov8-seg.py --fold M5 --amp --resume
       goes on where a stopped run was
+  python tools/train.py configs/noise/nuclei_detector_yolov8-l.py --fold M5
+  python tools/train.py configs/noise/pretrain_osteoclast-nuclei_yolov8-l.py --fold M5
+  python tools/train.py configs/noise/noise_m2m.py --fold M5
+      the three stages of NOISe; each finds the best checkpoint of the one before in the folder beside its own
 """
 
 
@@ -33,13 +37,25 @@ def main() -> None:
         metavar='CHECKPOINT',
         help='go on from the last checkpoint of the work folder, or from this one',
     )
+    parser.add_argument(
+        '--init',
+        nargs='+',
+        metavar='CHECKPOINT',
+        help="start from these instead of the config's init_from; of several, later ones win where they fit",
+    )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the images per step (64 is 1)'
     )
     args = parser.parse_args()
+    if args.init and args.resume:
+        raise InputError('--init: a resumed run has its weights already. Leave out --init or --resume.')
 
     config = load_run_config(args)
+    if not args.resume:
+        from noise_mm.stages import initial_checkpoints
+
+        config.init_checkpoints = initial_checkpoints(config, args.init)
     start_processes(args.launcher)
     from noise_mm.training.run import train
 

@@ -14,9 +14,11 @@ num_workers = 4  # of each GPU
 classes = ('nucleus',)
 patch_size_px = 832  # side of a patch in the well, at the reference resolution; also of a tile at prediction
 network_size_px = 416  # side of the network's input, a multiple of 32
-split_unit = 'stored'  # as data_prep/import_nuclei.py divided the images; or 'well' or 'patch', drawn here
+split_unit = 'well'  # or 'stored', as data_prep/import_nuclei.py divided the images; 'patch' mixes those of a well
+later_validation = 'left_out'  # wells that stages 2 and 3 validate on are not used here; 'kept': they are
 val_fraction = 0.2
 split_seed = 0
+pseudo_dir = 'pseudo'  # where labels for stage 2 go, below data_root; see data_osteoclast_nuclei.py
 cache = 'none'  # 'ram' keeps decoded patches in memory, 0.52 MB each at 416 px
 
 # --- hardly ever changed
@@ -68,7 +70,9 @@ test_pipeline = [
 ]
 
 dataset = dict(type='NucleiDataset', data_root=data_root, network_size_px=network_size_px, cache=cache)
-split = dict(split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed)
+split = dict(
+    split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed, later_validation=later_validation
+)
 loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True, pin_memory=True)
 train_dataloader = dict(
     **loader,

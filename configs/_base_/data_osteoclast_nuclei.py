@@ -2,7 +2,10 @@
 _base_ = 'data_nuclei.py'
 
 classes = ('osteoclast', 'nucleus')
-split_unit = 'well'  # as in stage 3, whose validation wells are then not trained on here either
-train_dataloader = dict(dataset=dict(type='OsteoclastNucleiDataset'))
-val_dataloader = dict(dataset=dict(type='OsteoclastNucleiDataset'))
-test_dataloader = dict(dataset=dict(type='OsteoclastNucleiDataset'))
+pseudo_dir = 'pseudo'  # below data_root; --fold B makes it pseudo/without_B, so that folds never share labels
+
+pseudo = dict(type='OsteoclastNucleiDataset', pseudo_dir=pseudo_dir, held_out=[])
+train_dataloader = dict(dataset=dict(**pseudo, later_validation=None))
+val_dataloader = dict(dataset=dict(**pseudo, later_validation=None))
+test_dataloader = dict(dataset=pseudo)
+del pseudo

@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/schedule.py',
     '../_base_/runtime.py',
 ]
+
+init_from = ['coco']

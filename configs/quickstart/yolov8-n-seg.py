@@ -3,6 +3,7 @@
 _base_ = '../baseline/yolov8-seg.py'
 
 model_size = 'n'
+init_from = []
 data_root = 'quickstart/data'
 train_batches = ['M1']
 test_batches = ['M1-new']

@@ -1,6 +1,8 @@
 """Weights into a network: all of them or none, or as many as fit."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -8,6 +10,7 @@ from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics
 from noise_mm.checkpoints.yolov8_size import size_of
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.errors import InputError
+from noise_mm.files import sha256_of
 
 
 def load_weights(model: nn.Module, path: str | Path) -> dict:
@@ -38,29 +41,85 @@ def load_weights(model: nn.Module, path: str | Path) -> dict:
     return checkpoint.get('meta') or {}
 
 
-def load_matching(model: nn.Module, path: str | Path) -> str:
+def load_initial(model: nn.Module, path: str | Path, classes: Sequence[str] = ()) -> dict[str, Any]:
     """Loads what of a checkpoint fits by name and shape, to start a training from it.
 
+    The rows of YOLOv8's classification layers belong to classes. They are taken over by the NAME of the class, so that
+    a detector of osteoclasts and nuclei hands its osteoclasts on to a segmentor of osteoclasts alone. Rows of classes
+    that the checkpoint does not have stay as they are; so do all rows if it does not name its classes and their number
+    is another.
+
+    Args:
+        model: The network; tensors that don't fit keep their values.
+        path: A checkpoint; its averaged weights are taken.
+        classes: Names of the network's classes.
+
     Returns:
-        A sentence on what was loaded and what was not.
+        A report: `file`, `sha256`, `loaded` (names of tensors, also those of which some rows were loaded), `remapped`
+        (those that were loaded row by row), `class_rows` (the classes whose rows these are), `reshaped` (names of
+        tensors that have another shape), `not_in_network` and `not_in_checkpoint` (names).
 
     Raises:
         InputError: If the file is not a checkpoint, or nothing in it fits: a training would start from nothing.
     """
-    theirs, ours = load_checkpoint_file(path)['state_dict'], model.state_dict()
-    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
-    if not fitting:
+    checkpoint = load_checkpoint_file(path)
+    theirs, ours = checkpoint['state_dict'], model.state_dict()
+    their_classes = _class_names(checkpoint)
+    shared = [name for name in classes if name in their_classes]
+    by_name = class_layer_names(model) if classes and their_classes and tuple(classes) != their_classes else ()
+    loaded, remapped = {}, []
+    for name, value in theirs.items():
+        if name not in ours:
+            continue
+        if name in by_name:
+            if shared and len(value) == len(their_classes) and value.shape[1:] == ours[name].shape[1:]:
+                merged = ours[name].clone()
+                for each in shared:
+                    merged[classes.index(each)] = value[their_classes.index(each)].to(merged)
+                loaded[name] = merged
+                remapped.append(name)
+        elif value.shape == ours[name].shape:
+            loaded[name] = value
+    if not loaded:
         raise InputError(
             f'{path}: is of {_describe(theirs)}, and nothing in it fits {_describe(ours)}. '
-            'Choose another checkpoint, or leave load_from out.'
+            'Choose another checkpoint, or leave it out of init_from.'
         )
-    model.load_state_dict(fitting, strict=False)
-    reshaped = sum(name in ours for name in theirs) - len(fitting)
+    model.load_state_dict(loaded, strict=False)
+    return {
+        'file': str(path),
+        'sha256': sha256_of(path),
+        'loaded': list(loaded),
+        'remapped': remapped,
+        'class_rows': shared if remapped else [],
+        'reshaped': [name for name in theirs if name in ours and name not in loaded],
+        'not_in_network': [name for name in theirs if name not in ours],
+        'not_in_checkpoint': [name for name in ours if name not in theirs],
+    }
+
+
+def initial_text(report: Mapping[str, Any]) -> str:
+    """A sentence on a report of `load_initial`."""
+    rows = f' ({len(report["remapped"])} of them the rows of {", ".join(report["class_rows"])})'
     return (
-        f'{path}: {len(fitting)} of {len(ours)} tensors loaded; {reshaped} have another shape, '
-        f'{len(ours.keys() - theirs.keys())} are not in the checkpoint, '
-        f'{len(theirs.keys() - ours.keys())} not in the network'
+        f'{report["file"]}: {len(report["loaded"])} tensors loaded{rows if report["remapped"] else ""}; '
+        f'{len(report["reshaped"])} have another shape or other classes, '
+        f'{len(report["not_in_checkpoint"])} are not in the checkpoint, {len(report["not_in_network"])} not in the network'
     )
+
+
+def class_layer_names(model: nn.Module) -> frozenset[str]:
+    """Names of the tensors of YOLOv8's heads that have a row for each class; none for other networks."""
+    head = getattr(getattr(model, 'bbox_head', None), 'head_module', None)
+    branches = getattr(head, 'cls_preds', ())
+    last = [f'bbox_head.head_module.cls_preds.{i}.{len(branch) - 1}' for i, branch in enumerate(branches)]
+    return frozenset(f'{layer}.{kind}' for layer in last for kind in ('weight', 'bias'))
+
+
+def _class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that a checkpoint names; none where it doesn't."""
+    names = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def check_resumable(model: nn.Module, path: str | Path) -> None:

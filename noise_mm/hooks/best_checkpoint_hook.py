@@ -9,8 +9,7 @@ from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
 
 from noise_mm.files import replacing
-
-BEST_NAME = 'best.pth'
+from noise_mm.stages import BEST_NAME
 
 
 @HOOKS.register_module()

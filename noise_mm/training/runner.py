@@ -1,6 +1,7 @@
 """MMEngine's runner, with what can only be chosen when the data are known."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,8 +13,11 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmyolo.registry import RUNNERS
 from torch import nn
 
-from noise_mm.checkpoints.loading import check_resumable, load_matching
+from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
+from noise_mm.files import write_json
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
+
+INITIAL_WEIGHTS_FILE = 'initial_weights.json'
 
 
 @RUNNERS.register_module()
@@ -87,14 +91,17 @@ class YOLOv8Runner(Runner):
         return super().build_model(model)
 
     def load_or_resume(self) -> None:
-        """Starts from the weights of `load_from`, as far as they fit, or resumes.
+        """Starts from the weights of `init_checkpoints`, or of `load_from`, as far as they fit; or resumes.
+
+        What was loaded from where is logged, and written to `initial_weights.json` in the work folder.
 
         Raises:
-            InputError: If nothing of `load_from` fits this network, or the checkpoint to resume is not of this run.
+            InputError: If nothing of a checkpoint fits this network, or the checkpoint to resume is not of this run.
         """
         model = getattr(self.model, 'module', self.model)
-        if self._load_from and not self._resume:
-            self.logger.info(load_matching(model, self._load_from))
+        if not self._resume:
+            first = [{'file': self._load_from, 'origin': 'load_from'}] if self._load_from else []
+            self._load_initial(model, first or self.cfg.get('init_checkpoints') or [])
             self._has_loaded = True
             return
         if self._resume and not self._has_loaded:
@@ -102,6 +109,20 @@ class YOLOv8Runner(Runner):
             if latest is not None:
                 check_resumable(model, latest)
         super().load_or_resume()
+
+    def _load_initial(self, model: nn.Module, checkpoints: Sequence[dict[str, str]]) -> None:
+        """Loads checkpoints one after the other, later ones over earlier ones, and reports."""
+        classes = tuple(self.train_dataloader.dataset.metainfo.get('classes', ()))
+        reports = []
+        for checkpoint in checkpoints:
+            reports.append({'origin': checkpoint['origin'], **load_initial(model, checkpoint['file'], classes)})
+            self.logger.info(initial_text(reports[-1]))
+        loaded = {name for report in reports for name in report['loaded']}
+        random = [name for name in model.state_dict() if name not in loaded]
+        self.logger.info(f'{len(random)} of {len(model.state_dict())} tensors start at random')
+        if is_main_process():
+            report = {'checkpoints': reports, 'random': random}
+            write_json(Path(self.work_dir) / INITIAL_WEIGHTS_FILE, report, indent=1)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As in the parent, which takes it for granted that several processes have a GPU each."""
