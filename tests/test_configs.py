@@ -1,54 +1,88 @@
-"""Every config of the repository builds and agrees with itself."""
+"""Every config builds at size n, agrees with itself, and says what it should; and facts on MMEngine that this rests on."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from noise_mm.configuration import load_config
+from noise_mm.stages import stage_config
 
-ROOT = Path(__file__).resolve().parents[1]
-RUNNABLE = sorted(path for path in (ROOT / 'configs').rglob('*.py') if path.parent.name != '_base_')
-DATA = sorted((ROOT / 'configs/_base_').glob('data_*.py'))
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+ALL = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_')
+DATA = sorted((CONFIGS / '_base_').glob('data_*.py'))
+MOUSE, HUMAN = ['M1', 'M2', 'M3', 'M4', 'M5'], ['H1', 'H2']
+PROTOCOLS = {'m2m': (MOUSE, []), 'm2h': (MOUSE, HUMAN), 'h2h': (HUMAN, [])}
+METHODS = {
+    'yolov8': ('baseline', ['coco']),
+    'random-init': ('baseline', []),
+    'noise': ('noise', ['coco', 'noise/pretrain_osteoclast-nuclei_yolov8-l.py']),
+    'nuclei-free': ('noise', ['coco', 'noise/pretrain_osteoclast_yolov8-l.py']),
+}
 
 
-@pytest.mark.parametrize('path', RUNNABLE, ids=lambda path: path.stem)
-def test_config_builds_and_agrees_with_itself(path):
+def name_of(path):
+    return path.stem
+
+
+@pytest.fixture(params=ALL, ids=name_of, scope='module')
+def path(request):
+    return request.param
+
+
+def folds(path):
+    config = load_config(path)
+    return [None, *(config.train_batches if not config.test_batches else [])]
+
+
+def test_builds(path):
     from mmyolo.registry import MODELS
-    from mmyolo.utils import register_all_modules
 
-    register_all_modules()
     config = load_config(path, {'model_size': 'n'})
-    model = MODELS.build(config.model)
-    assert model.bbox_head.num_classes == model.bbox_head.assigner.num_classes == len(config.classes)
-    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        assert loader.dataset.metainfo['classes'] == config.classes
-        assert loader.dataset.data_root == config.data_root
-    # Validation is a part of the training batches, and no batch is in both training and test.
-    assert config.train_dataloader.dataset.batches == config.val_dataloader.dataset.batches
-    assert not set(config.train_batches) & set(config.test_batches)
-    assert {config.train_dataloader.dataset.split, config.val_dataloader.dataset.split} == {'train', 'val'}
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        model = MODELS.build(config.model)
+    classes = model.bbox_head.head_module.cls_preds[0][-1].out_channels
+    assert classes == model.bbox_head.num_classes == model.bbox_head.assigner.num_classes == len(config.classes)
     assert config.train_cfg.max_epochs == config.max_epochs
     assert config.default_hooks.checkpoint.save_best == config.best_metric
 
 
-@pytest.mark.parametrize('path', RUNNABLE, ids=lambda path: path.stem)
-def test_config_makes_a_step(path, tiny_data):
+@pytest.fixture(scope='module')
+def stages_data(tiny_data, tmp_path_factory):
+    """The tiny dataset with its cells once more as nuclei, and as pseudo-labels."""
+    root = tmp_path_factory.mktemp('stages_data')
+    shutil.copytree(tiny_data, root, dirs_exist_ok=True)
+    shutil.copytree(root / 'M1', root / 'nuclei')
+    content = json.loads((root / 'M1' / 'annotations.json').read_text())
+    (root / 'pseudo').mkdir()
+    (root / 'pseudo' / 'M1.json').write_text(json.dumps(content))
+    for annotation in content['annotations']:
+        annotation['category_id'] = 2
+    (root / 'nuclei' / 'annotations.json').write_text(json.dumps(content))
+    return root
+
+
+def test_makes_a_step(path, stages_data):
     from mmengine.dataset import COLLATE_FUNCTIONS
     from mmyolo.registry import DATASETS, MODELS
 
-    options = {'model_size': 'n', 'data_root': str(tiny_data), 'train_batches': ['M1'], 'network_size_px': 64}
+    options = {'model_size': 'n', 'data_root': str(stages_data), 'train_batches': ['M1'], 'network_size_px': 64}
     config = load_config(path, options)
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    collate = COLLATE_FUNCTIONS.get(config.train_dataloader.collate_fn.type)
-    model = MODELS.build(config.model).train()
-    batch = model.data_preprocessor(collate([dataset[i] for i in range(2)]), training=True)
-    losses = model(**batch, mode='loss')
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+        collate = COLLATE_FUNCTIONS.get(config.train_dataloader.collate_fn.type)
+        model = MODELS.build(config.model).train()
+        batch = model.data_preprocessor(collate([dataset[i] for i in range(2)]), training=True)
+        losses = model(**batch, mode='loss')
     assert batch['inputs'].shape == (2, 3, 64, 64)
     assert torch.isfinite(sum(losses.values()))
 
 
-@pytest.mark.parametrize('path', DATA, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', DATA, ids=name_of)
 def test_data_config_names_its_settings_once(path):
     config = load_config(path)
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
@@ -56,3 +90,103 @@ def test_data_config_names_its_settings_once(path):
         assert loader.batch_size == config.batch_size
     assert config.train_dataloader.dataset.pipeline == config.train_pipeline
     assert config.test_dataloader.dataset.pipeline == config.test_pipeline
+
+
+def test_agrees_with_itself(path):
+    for fold in folds(path):
+        config = load_config(path, fold=fold)
+        train, val, test = (config[f'{name}_dataloader'].dataset for name in ('train', 'val', 'test'))
+        assert train.batches == val.batches == config.train_batches
+        assert test.batches == config.test_batches
+        assert not {*config.train_batches} & {*config.test_batches}
+        assert (train.split, val.split) == ('train', 'val')
+        assert all(train[key] == val[key] for key in ('val_fraction', 'split_seed', 'split_unit', 'data_root'))
+        assert {tuple(dataset.metainfo['classes']) for dataset in (train, val, test)} == {config.classes}
+        if 'held_out' in train:
+            assert train.held_out == val.held_out == config.test_batches
+
+
+def test_starts_from_what_exists(path):
+    for entry in load_config(path).get('init_from') or ():
+        assert entry == 'coco' or stage_config(entry).is_file()
+
+
+def test_saved_config_gives_the_same(path, tmp_path):
+    for fold in folds(path):
+        config = load_config(path, fold=fold)
+        saved = tmp_path / f'{path.stem}_{fold}.py'
+        config.dump(saved)
+        again = load_config(saved)
+        assert again.to_dict() == config.to_dict()
+        if fold:
+            assert load_config(saved, fold=fold).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+@pytest.mark.parametrize('method', METHODS)
+def test_protocols(method, protocol):
+    folder, init_from = METHODS[method]
+    config = load_config(CONFIGS / folder / f'{method}_{protocol}.py')
+    assert (config.method, config.protocol) == (method, protocol)
+    assert (config.train_batches, config.test_batches) == PROTOCOLS[protocol]
+    assert config.init_from == init_from
+    assert config.model_size == 'l'
+
+
+def test_stages_share_split_and_labels():
+    first, second, third = (
+        load_config(CONFIGS / 'noise' / f'{name}.py', fold='M5')
+        for name in ('nuclei_detector_yolov8-l', 'pretrain_osteoclast-nuclei_yolov8-l', 'noise_m2m')
+    )
+    for key in ('val_fraction', 'split_seed', 'split_unit', 'data_root', 'train_batches'):
+        assert first[key] == second[key] == third[key]
+    assert first.hooks.pseudo_labels.pseudo_dir == second.train_dataloader.dataset.pseudo_dir == 'pseudo/without_M5'
+    assert first.hooks.pseudo_labels.batches == second.train_batches == ['M1', 'M2', 'M3', 'M4']
+    assert first.train_dataloader.dataset.later_validation == 'left_out'
+    assert (first.classes, second.classes, third.classes) == (
+        ('nucleus',),
+        ('osteoclast', 'nucleus'),
+        ('osteoclast',),
+    )
+    assert first.best_metric == 'osteoclast/bbox_mAP50'
+
+
+# --- what MMEngine's configs do not do, and `load_config` does
+
+
+@pytest.fixture
+def child(tmp_path):
+    def write(text, base='baseline/yolov8-seg.py'):
+        file = tmp_path / 'child.py'
+        file.write_text(f"_base_ = '{CONFIGS / base}'\n{text}\n")
+        return file
+
+    return write
+
+
+def test_value_of_a_child_does_not_reach_what_the_base_derived(child):
+    file = child('max_epochs = 50')
+    assert Config.fromfile(file).train_cfg.max_epochs == 100
+    assert load_config(file).train_cfg.max_epochs == 50
+
+
+def test_option_does_not_reach_what_the_base_derived(child):
+    file = child('')
+    plain = Config.fromfile(file)
+    plain.merge_from_dict({'max_epochs': 50})
+    assert plain.train_cfg.max_epochs == 100
+    assert load_config(file, {'max_epochs': 50}).train_cfg.max_epochs == 50
+
+
+def test_lists_are_replaced_whole(child):
+    assert len(Config.fromfile(child("custom_hooks = [dict(type='A')]")).custom_hooks) == 1
+    hooks = load_config(child("hooks = dict(mine=dict(type='A'))")).custom_hooks
+    assert 'A' in [hook.type for hook in hooks]
+    assert 'StepEMAHook' in [hook.type for hook in hooks]
+
+
+def test_loaders_are_apart(child):
+    file = child("data_root = 'mine'")
+    assert Config.fromfile(file).test_dataloader.dataset.data_root == 'data/osteoclast'
+    loaded = load_config(file)
+    assert {loaded[f'{name}_dataloader'].dataset.data_root for name in ('train', 'val', 'test')} == {'mine'}

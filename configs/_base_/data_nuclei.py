@@ -70,9 +70,7 @@ test_pipeline = [
 ]
 
 dataset = dict(type='NucleiDataset', data_root=data_root, network_size_px=network_size_px, cache=cache)
-split = dict(
-    split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed, later_validation=later_validation
-)
+split = dict(split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed, later_validation=later_validation)
 loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True, pin_memory=True)
 train_dataloader = dict(
     **loader,
