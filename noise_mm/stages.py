@@ -1,7 +1,7 @@
 """Where a training starts: the ordered list `init_from` of a config, as files.
 
-An entry is the config of an earlier stage, whose best checkpoint is found by convention; 'coco', weights trained on COCO;
-or a checkpoint. Later entries win where they fit; see `noise_mm.checkpoints.loading.load_initial`.
+An entry is the config of an earlier stage, whose best checkpoint is found by convention; 'coco', for weights trained on
+COCO; or a checkpoint. Later entries win where they fit; see `noise_mm.checkpoints.loading.load_initial`.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from noise_mm.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 BEST_NAME = 'best.pth'  # the best checkpoint of a run, in its folder
+LAST_CHECKPOINT_FILE = 'last_checkpoint'  # MMEngine's: names the checkpoint that a resumed run goes on from
 COCO = 'coco'
 COCO_FOLDER = Path('checkpoints')
 
@@ -41,26 +42,36 @@ def stage_fold(config: Config, fold: str | None) -> str | None:
     return fold if fold in batches else None
 
 
+def can_resume(work_dir: str | Path) -> bool:
+    """Whether a run in this folder has written a checkpoint to go on from."""
+    return (Path(work_dir) / LAST_CHECKPOINT_FILE).is_file()
+
+
 def initial_checkpoints(config: Config, given: Sequence[str | Path] | None = None) -> list[dict[str, str]]:
     """The checkpoints that a training starts from, in the order in which they are loaded.
 
     The best checkpoint of an earlier stage is `best.pth` in the folder beside this run's that has that config's name.
     COCO weights are `checkpoints/yolov8<size>-seg.pth` (segmentors) or `checkpoints/yolov8<size>.pth`, or what the
     setting `coco_checkpoint` names. Where the file of this convention is missing the training does without, and says
-    so, because COCO weights can't come with this repository.
+    so, because COCO weights can't come with this repository. MMEngine's setting `load_from` replaces `init_from`.
 
     Args:
         config: From `load_config`, with `work_dir`.
         given: Checkpoints that replace `init_from`.
 
     Returns:
-        `file` and `origin` ('coco', the stage's config, or 'given') of each.
+        `file` and `origin` ('coco', the stage's config, 'load_from' or 'given') of each.
 
     Raises:
-        InputError: If another checkpoint than that one is missing; the message says how to make it.
+        InputError: If another checkpoint than that one is missing; the message says how to make it. Or if both `given`
+            and `load_from` name a start.
     """
+    if given and config.get('load_from'):
+        raise InputError(f'--init: load_from={config.load_from} names another start. Leave out one of them.')
     if given:
         return [_required(path, 'given', 'Check the path.') for path in given]
+    if config.get('load_from'):
+        return [_required(config.load_from, 'load_from', 'Correct load_from.')]
     found = []
     for entry in config.get('init_from') or ():
         if entry == COCO:
@@ -69,7 +80,8 @@ def initial_checkpoints(config: Config, given: Sequence[str | Path] | None = Non
             path = stage_config(entry)
             fold = stage_fold(load_config(path), config.get('fold'))
             file = Path(config.work_dir).parent / run_name(path, fold) / BEST_NAME
-            command = f'tools/train.py {_shown(path)}' + (f' --fold {fold}' if fold else '')
+            command = f'python tools/train.py {_shown(path)}' + (f' --fold {fold}' if fold else '')
+            command += '' if file.parent.parent == Path('work_dirs') else f' --work-dir {file.parent}'
             found.append(_required(file, str(entry), f'Train that stage first ({command}), or give it with --init.'))
         else:
             found.append(_required(entry, 'given', 'Correct init_from, or give another with --init.'))

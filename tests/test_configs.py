@@ -1,4 +1,4 @@
-"""Every config builds at size n, agrees with itself, and says what it should; and facts on MMEngine that this rests on."""
+"""Every config builds at size n and agrees with itself; and facts about MMEngine that this rests on."""
 
 import json
 import shutil

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics
 from noise_mm.checkpoints.yolov8_size import size_of
@@ -56,46 +56,72 @@ def load_initial(model: nn.Module, path: str | Path, classes: Sequence[str] = ()
 
     Returns:
         A report: `file`, `sha256`, `loaded` (names of tensors, also those of which some rows were loaded), `remapped`
-        (those that were loaded row by row), `class_rows` (the classes whose rows these are), `reshaped` (names of
-        tensors that have another shape), `not_in_network` and `not_in_checkpoint` (names).
+        (those that were loaded row by row), `class_rows` (the classes whose rows were loaded), `reshaped` (names of
+        tensors that have another shape or other classes), `not_in_network` and `not_in_checkpoint` (names).
 
     Raises:
-        InputError: If the file is not a checkpoint, or nothing in it fits: a training would start from nothing.
+        InputError: If the file is not a checkpoint, or nothing in it fits, or its backbone doesn't: a training would
+            start from nothing, or next to nothing.
     """
     checkpoint = load_checkpoint_file(path)
     theirs, ours = checkpoint['state_dict'], model.state_dict()
     their_classes = _class_names(checkpoint)
+    layers = class_layer_names(model)
+    by_name = layers if classes and their_classes and tuple(classes) != their_classes else frozenset()
+    loaded = {
+        name: value
+        for name, value in theirs.items()
+        if name in ours and name not in by_name and value.shape == ours[name].shape
+    }
+    remapped = {
+        name: _rows_by_name(ours[name], theirs[name], classes, their_classes)
+        for name in theirs
+        if name in by_name and _has_rows(theirs[name], ours[name], len(their_classes))
+    }
     shared = [name for name in classes if name in their_classes]
-    by_name = class_layer_names(model) if classes and their_classes and tuple(classes) != their_classes else ()
-    loaded, remapped = {}, []
-    for name, value in theirs.items():
-        if name not in ours:
-            continue
-        if name in by_name:
-            if shared and len(value) == len(their_classes) and value.shape[1:] == ours[name].shape[1:]:
-                merged = ours[name].clone()
-                for each in shared:
-                    merged[classes.index(each)] = value[their_classes.index(each)].to(merged)
-                loaded[name] = merged
-                remapped.append(name)
-        elif value.shape == ours[name].shape:
-            loaded[name] = value
-    if not loaded:
-        raise InputError(
-            f'{path}: is of {_describe(theirs)}, and nothing in it fits {_describe(ours)}. '
-            'Choose another checkpoint, or leave it out of init_from.'
-        )
+    loaded |= remapped if shared else {}
+    _refuse_misfit(path, loaded, theirs, ours)
     model.load_state_dict(loaded, strict=False)
     return {
         'file': str(path),
         'sha256': sha256_of(path),
         'loaded': list(loaded),
-        'remapped': remapped,
-        'class_rows': shared if remapped else [],
+        'remapped': list(remapped) if shared else [],
+        'class_rows': (shared if by_name else list(classes)) if layers & loaded.keys() else [],
         'reshaped': [name for name in theirs if name in ours and name not in loaded],
         'not_in_network': [name for name in theirs if name not in ours],
         'not_in_checkpoint': [name for name in ours if name not in theirs],
     }
+
+
+def _has_rows(theirs: Tensor, ours: Tensor, num_classes: int) -> bool:
+    """Whether tensors of two networks have rows of the same form, theirs one for each of its classes."""
+    return theirs.ndim > 0 and len(theirs) == num_classes and theirs.shape[1:] == ours.shape[1:]
+
+
+def _rows_by_name(ours: Tensor, theirs: Tensor, classes: Sequence[str], their_classes: Sequence[str]) -> Tensor:
+    """Our tensor with the rows of the classes that both have taken from theirs."""
+    merged = ours.clone()
+    for row, name in enumerate(classes):
+        if name in their_classes:
+            merged[row] = theirs[their_classes.index(name)].to(merged)
+    return merged
+
+
+def _refuse_misfit(path: str | Path, loaded: Mapping, theirs: Mapping, ours: Mapping) -> None:
+    """Raises if what can be loaded is nothing, or is no convolution of the backbone where there are some.
+
+    Two YOLOv8 of different sizes share a few tensors: counters of batch norm, and some of the head.
+    """
+    weights = [name for name, value in loaded.items() if value.ndim]
+    kernels = {name for name, value in ours.items() if name.startswith('backbone.') and value.ndim > 1}
+    if weights and (not kernels or kernels & set(weights)):
+        return
+    what = 'its backbone does not fit' if weights else 'nothing in it fits'
+    raise InputError(
+        f'{path}: is of {_describe(theirs)}, and {what} {_describe(ours)}. '
+        'Choose another checkpoint, or leave it out of init_from.'
+    )
 
 
 def initial_text(report: Mapping[str, Any]) -> str:
@@ -104,7 +130,8 @@ def initial_text(report: Mapping[str, Any]) -> str:
     return (
         f'{report["file"]}: {len(report["loaded"])} tensors loaded{rows if report["remapped"] else ""}; '
         f'{len(report["reshaped"])} have another shape or other classes, '
-        f'{len(report["not_in_checkpoint"])} are not in the checkpoint, {len(report["not_in_network"])} not in the network'
+        f'{len(report["not_in_checkpoint"])} are not in the checkpoint, '
+        f'{len(report["not_in_network"])} not in the network'
     )
 
 
