@@ -7,8 +7,8 @@ looks. The top level always wins: change a value there, not where it is written 
 * `model_size` -> depth, width and channels of backbone, neck and head;
 * `classes` -> class counts of head and assigner, class names of all datasets;
 * `train_batches`, `test_batches` -> the batches of the datasets;
-* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `later_validation`, `cache`, `pseudo_dir` -> the datasets that
-  have such a setting (not None); `test_batches` -> `held_out` of those that must not have seen them;
+* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `later_validation`, `cache`, `pseudo_dir` -> the datasets
+  that have such a setting; `test_batches` -> `held_out` of those that must not have seen them;
 * `train_batches`, `data_root`, `pseudo_dir` -> the hook that labels nuclei;
 * `train_pipeline`, `test_pipeline` -> the datasets; `train_pipeline_no_mosaic` -> the hook that closes mosaic;
 * `batch_size`, `num_workers` -> all loaders; `network_size_px` -> every step and dataset that has such a setting;
@@ -26,6 +26,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from noise_mm.checkpoints.yolov8_size import SIZES
+from noise_mm.derived_settings import refuse_overwritten, setting_behind
 from noise_mm.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -53,11 +54,15 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold:
             these. The saved config of a run records it.
 
     Raises:
-        InputError: If the file is missing or not a config, an option can't be applied, or values contradict each
-            other.
+        InputError: If the file is missing or not a config, an option can't be applied, values contradict each other,
+            or the file or an option sets what follows from another setting.
     """
     path, overrides = Path(path), overrides or {}
     config = _read(path)
+    if _is_ours(config):
+        plain = copy.deepcopy(config)
+        resolve(plain)
+        refuse_overwritten(path, config.to_dict(), plain.to_dict())
     _apply(config, overrides, path)
     resolve(config)
     for key, value in overrides.items():
@@ -104,7 +109,7 @@ def _check_kept(config: Config, key: str, value: Any) -> None:
     if found != given and not isinstance(value, dict) and not (isinstance(found, list) and [given] == found):
         raise InputError(
             f'--cfg-options {key}={value}: follows from a setting of the top level, which makes it {node}. '
-            'Set that one instead: model_size, classes, train_batches, test_batches, batch_size, max_epochs, ...'
+            f'Set {setting_behind(key)} instead.'
         )
 
 
@@ -150,12 +155,12 @@ def _is_ours(config: Config) -> bool:
 
 
 def _check_values(config: Config) -> None:
-    """Refuses sizes and counts that nothing could be made of, and lists batches that were given as one name.
+    """Refuses sizes and counts that nothing could be made of, and makes lists of single names.
 
     Raises:
         InputError: With the name of the setting.
     """
-    for key in ('train_batches', 'test_batches'):
+    for key in ('train_batches', 'test_batches', 'init_from'):
         if isinstance(config.get(key), str):
             config[key] = [config[key]]
     least = {'batch_size': 1, 'max_epochs': 1, 'val_interval': 1, 'nominal_batch_size': 1, 'num_workers': 0}
@@ -203,9 +208,6 @@ def _resolve_data(config: Config) -> None:
         pipeline = config.get('train_pipeline' if loader == 'train_dataloader' else 'test_pipeline')
         if pipeline is not None:
             dataset.pipeline = copy.deepcopy(pipeline)
-        # None marks a setting that a base has and this kind of dataset has not.
-        for key in [key for key in (*DATASET_SETTINGS, 'held_out') if key in dataset and dataset[key] is None]:
-            del dataset[key]
         dataset.update({key: config[key] for key in DATASET_SETTINGS if key in config and key in dataset})
         if 'held_out' in dataset:
             dataset.held_out = list(config.get('test_batches') or ())

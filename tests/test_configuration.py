@@ -163,6 +163,44 @@ def test_contradictions_are_refused(child, options, fold, words):
         load_config(child(''), options, fold)
 
 
+@pytest.mark.parametrize(
+    ('text', 'place', 'setting'),
+    [
+        ('train_dataloader = dict(batch_size=3)', 'train_dataloader.batch_size', 'batch_size'),
+        ('val_dataloader = dict(num_workers=0)', 'val_dataloader.num_workers', 'num_workers'),
+        ('train_cfg = dict(max_epochs=7)', 'train_cfg.max_epochs', 'max_epochs'),
+        ('model = dict(backbone=dict(widen_factor=0.5))', 'model.backbone.widen_factor', 'model_size'),
+        ('model = dict(bbox_head=dict(head_module=dict(num_classes=2)))', 'head_module.num_classes', 'classes'),
+        ("test_dataloader = dict(dataset=dict(batches=['H1']))", 'dataset.batches', 'train_batches or test_batches'),
+        ("test_dataloader = dict(dataset=dict(pipeline=[dict(type='A')]))", 'pipeline.0.type', 'test_pipeline'),
+        ("default_hooks = dict(checkpoint=dict(save_best='a/b'))", 'checkpoint.save_best', 'best_metric'),
+    ],
+)
+def test_child_that_sets_a_derived_place_is_refused(child, text, place, setting):
+    with pytest.raises(InputError, match=rf'child\.py: .*{place} .* would do nothing.* Set .*{setting} instead'):
+        load_config(child(text))
+
+
+@pytest.mark.parametrize(
+    ('text', 'options'),
+    [
+        ('batch_size = 3\ntrain_dataloader = dict(batch_size=3)', {}),
+        ('batch_size = 3\ntrain_dataloader = dict(batch_size=3)', {'batch_size': 5}),
+        ('train_dataloader = dict(drop_last=True)', {'batch_size': 5}),
+        ("network_size_px = 64\ntest_pipeline = [dict(type='FitPatch', network_size_px=416)]", {}),
+    ],
+)
+def test_child_that_agrees_with_its_settings_passes(child, text, options):
+    assert load_config(child(text), options).train_dataloader.batch_size == options.get(
+        'batch_size', 3 if '3' in text else 16
+    )
+
+
+def test_single_names_become_lists(child):
+    config = load_config(child("init_from = 'mine.pth'"), {'train_batches': 'M1'})
+    assert (config.init_from, config.train_batches) == (['mine.pth'], ['M1'])
+
+
 def test_missing_and_broken_configs_are_refused(tmp_path):
     with pytest.raises(InputError, match='no such config'):
         load_config(tmp_path / 'none.py')

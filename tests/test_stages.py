@@ -2,7 +2,7 @@ import pytest
 
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
-from noise_mm.stages import initial_checkpoints, run_name, stage_config, stage_fold
+from noise_mm.stages import can_resume, initial_checkpoints, run_name, stage_config, stage_fold
 
 PRETRAIN = 'noise/pretrain_osteoclast-nuclei_yolov8-l.py'
 
@@ -96,6 +96,31 @@ def test_missing_file_is_refused(config, init_from, given):
 def test_unknown_stage_is_refused(config):
     with pytest.raises(InputError, match=r'no config noise/gone\.py'):
         initial_checkpoints(config(['noise/gone.py']))
+
+
+def test_stage_of_a_run_elsewhere_is_asked_for_there(config):
+    with pytest.raises(InputError, match=r'--fold M5 --work-dir runs/pretrain_osteoclast-nuclei_yolov8-l_M5\)'):
+        initial_checkpoints(config([PRETRAIN], fold='M5'))
+    usual = config([PRETRAIN], fold='M5')
+    usual.work_dir = 'work_dirs/noise_m2m_M5'
+    with pytest.raises(InputError, match=r'--fold M5\)'):
+        initial_checkpoints(usual)
+
+
+def test_load_from_replaces_the_list_and_must_exist(config, tmp_path):
+    asked = config([PRETRAIN], load_from='mine.pth')
+    with pytest.raises(InputError, match=r'mine\.pth: no such checkpoint'):
+        initial_checkpoints(asked)
+    put(tmp_path / 'mine.pth')
+    assert initial_checkpoints(asked) == [{'file': 'mine.pth', 'origin': 'load_from'}]
+    with pytest.raises(InputError, match=r'--init: load_from=mine\.pth'):
+        initial_checkpoints(asked, ['mine.pth'])
+
+
+def test_what_can_be_resumed(tmp_path):
+    assert not can_resume(tmp_path / 'none')
+    put(tmp_path / 'run' / 'last_checkpoint')
+    assert can_resume(tmp_path / 'run')
 
 
 def test_fold_of_a_stage(config):

@@ -1,49 +1,126 @@
-"""Scores a checkpoint on the test data of a config."""
+"""Scores a checkpoint, or the results of any other tool, on the test data of a config."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.command_line import add_config_options, load_run_config, start_processes
-from noise_mm.errors import run_command
+from noise_mm.errors import InputError, run_command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLE = """
-example:
+examples:
   python tools/test.py configs/baseline/yolov8-seg.py work_dirs/yolov8-seg_M5/best.pth --fold M5 --out M5.json
-      prints precision, recall and mAP at IoU 0.10 to 0.90 on the held-out batch, and writes them to M5.json
+      prints precision, recall and mAP at IoU 0.10 to 0.90 on the held-out batch; writes them to M5.json, and
+      precision-recall and F1-confidence curves to M5_curves/
+  python tools/test.py configs/baseline/yolov8-seg.py --fold M5 --results cellpose/M5.json --name Cellpose
+      the same numbers for what another tool found: COCO results, a list of {image_id, category_id, score,
+      segmentation}, with the ids of data/osteoclast/M5/annotations.json; written to
+      work_dirs/yolov8-seg_M5/Cellpose/metrics.json, from where tools/summarize.py puts them into its table
 """
 
 
 def main() -> None:
     """Reads the options and runs the evaluation."""
+    args = parse_options()
+    if (args.checkpoint is None) == (args.results is None):
+        raise InputError('what to score: give either a checkpoint or --results, not both and not neither.')
+    if args.results is not None:
+        score_results_files(args, load_run_config(args))
+    else:
+        score_checkpoint(args, load_run_config(args))
+
+
+def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
+    """Runs the network on the test data, in one process or in several."""
+    start_processes(args.launcher)
+    from mmengine.dist import is_main_process
+
+    from noise_mm.evaluation.configured_test import add_outputs
+    from noise_mm.files import require_folder
+    from noise_mm.training.run import evaluate
+
+    if args.name is not None:
+        config.method = args.name
+    out = args.out or Path(config.work_dir) / 'metrics.json'
+    require_folder(out.parent)
+    add_outputs(config, curves_folder(out), args.save_results)
+    numbers, report = evaluate(config, args.checkpoint)
+    if is_main_process():
+        write_and_print(out, report, numbers)
+
+
+def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
+    """Scores COCO results on the same patches, without a network."""
+    for value, option in ((args.save_results, '--save-results'), (args.launcher != 'none', '--launcher')):
+        if value:
+            raise InputError(f'{option}: is of no use with --results, which are files already. Leave it out.')
+    if args.name is None:
+        raise InputError('--results: say whose they are, as the tables will show it, e.g. --name Cellpose.')
+    from noise_mm.evaluation.configured_test import score_results
+    from noise_mm.evaluation.curves import draw_curves
+    from noise_mm.evaluation.report import make_report
+    from noise_mm.files import require_folder
+
+    out = args.out or Path(config.work_dir) / re.sub(r'[^A-Za-z0-9_.-]+', '_', args.name) / 'metrics.json'
+    require_folder(out.parent)
+    evaluation = score_results(config, args.results)
+    run = {'config': config.filename, 'fold': config.get('fold'), 'protocol': config.get('protocol')}
+    report = make_report(evaluation, run={**run, 'method': args.name, 'results': [str(file) for file in args.results]})
+    draw_curves(evaluation, curves_folder(out))
+    write_and_print(out, report, {})
+
+
+def curves_folder(out: Path) -> Path:
+    """The folder of the curves beside the file of the numbers."""
+    return out.with_name(f'{out.stem}_curves')
+
+
+def write_and_print(out: Path, report: dict | None, numbers: dict[str, float]) -> None:
+    """Writes the report, or the bare numbers of a config with another metric, and prints them."""
+    from noise_mm.evaluation.report import table_text
+    from noise_mm.files import write_json
+
+    write_json(out, report or numbers, indent=1)
+    print(table_text(report) if report else '\n'.join(f'{name}: {value:.4f}' for name, value in numbers.items()))
+    print(f'written to {out}' + (f', curves to {curves_folder(out)}' if curves_folder(out).is_dir() else ''))
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path, help='a file of configs/')
-    parser.add_argument('checkpoint', type=Path, help='weights, such as best.pth of a training')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights, such as best.pth of a training')
     add_config_options(parser)
     parser.add_argument(
-        '--out', type=Path, metavar='FILE', help='where the numbers go (metrics.json of the work folder)'
+        '--results',
+        type=Path,
+        nargs='+',
+        metavar='FILE',
+        help='instead of a checkpoint: COCO results, one file for each test batch (called <batch>.json, or given in '
+        'the order of test_batches), or one for all if their image ids differ. A tool without confidences gives all '
+        'results the score 1; one that gives boxes only needs --cfg-options test_evaluator.metric=bbox',
     )
-    args = parser.parse_args()
-
-    config = load_run_config(args)
-    start_processes(args.launcher)
-    from mmengine.dist import is_main_process
-
-    from noise_mm.evaluation.report import table_text
-    from noise_mm.files import require_folder, write_json
-    from noise_mm.training.run import evaluate
-
-    out = args.out or Path(config.work_dir) / 'metrics.json'
-    require_folder(out.parent)
-    numbers, report = evaluate(config, args.checkpoint)
-    if is_main_process():
-        write_json(out, report or numbers, indent=1)
-        print(table_text(report) if report else '\n'.join(f'{name}: {value:.4f}' for name, value in numbers.items()))
-        print(f'written to {out}')
+    parser.add_argument('--name', help="the method's name in the tables (default: the config's `method`)")
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='FILE',
+        help='where the numbers go (metrics.json of the work folder; with --results, in its subfolder of that name); '
+        'curves go beside it, to FILE without its suffix + _curves/',
+    )
+    parser.add_argument(
+        '--save-results', type=Path, metavar='DIR', help='also write what was found: DIR/<batch>.json, for --results'
+    )
+    return parser.parse_args()
 
 
 if __name__ == '__main__':

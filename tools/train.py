@@ -52,10 +52,11 @@ def main() -> None:
         raise InputError('--init: a resumed run has its weights already. Leave out --init or --resume.')
 
     config = load_run_config(args)
-    if not args.resume:
-        from noise_mm.stages import initial_checkpoints
+    from noise_mm.stages import can_resume, initial_checkpoints
 
+    if not args.resume or (args.resume == 'auto' and not can_resume(config.work_dir)):
         config.init_checkpoints = initial_checkpoints(config, args.init)
+        config.init_from = args.init or config.get('init_from')
     start_processes(args.launcher)
     from noise_mm.training.run import train
 

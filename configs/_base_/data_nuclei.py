@@ -1,98 +1,11 @@
 # Stage 1: patches with hand-marked nuclei as boxes, of the training batches only.
-#
-# The settings of the first two bands are written to where they belong when the config is read by this project's tools
-# (noise_mm/configuration.py); change them here and nowhere below.
+_base_ = 'data_osteoclast_boxes.py'
 
-# --- often changed
-data_root = 'data/osteoclast'
-train_batches = ['M1', 'M2', 'M3', 'M4']
-test_batches = ['M5']
-batch_size = 16  # of each GPU
-num_workers = 4  # of each GPU
-
-# --- sometimes changed
 classes = ('nucleus',)
-patch_size_px = 832  # side of a patch in the well, at the reference resolution; also of a tile at prediction
-network_size_px = 416  # side of the network's input, a multiple of 32
 split_unit = 'well'  # or 'stored', as data_prep/import_nuclei.py divided the images; 'patch' mixes those of a well
 later_validation = 'left_out'  # wells that stages 2 and 3 validate on are not used here; 'kept': they are
-val_fraction = 0.2
-split_seed = 0
 pseudo_dir = 'pseudo'  # where labels for stage 2 go, below data_root; see data_osteoclast_nuclei.py
-cache = 'none'  # 'ram' keeps decoded patches in memory, 0.52 MB each at 416 px
 
-# --- hardly ever changed
-load = [
-    dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px, pad=False),
-    dict(type='LoadTargets', with_mask=False),
-]
-# Ultralytics' defaults for YOLOv8 (scale 0.5, shift 0.1, no rotation or shear, HSV 0.015, 0.7, 0.4, horizontal flips),
-# plus vertical flips and quarter turns, because a dish has no up.
-affine = dict(type='PatchAffine', network_size_px=network_size_px, min_area_ratio=0.1)
-finish = [
-    dict(type='YOLOv5HSVRandomAug'),
-    dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
-    dict(type='RandomQuarterTurn', prob=0.5),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
-]
-# The other patches of a mosaic come from the whole dataset, so that samples are the same in a resumed run and with any
-# number of workers. use_cached=True takes them from the worker's last ones: fewer files are read, without that promise.
-mosaic = dict(type='PatchMosaic', network_size_px=network_size_px, use_cached=False, pre_transform=load)
-train_pipeline = [*load, mosaic, affine, *finish]
-# For the last epochs, see the hook `close_mosaic`.
-train_pipeline_no_mosaic = [
-    dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px),
-    dict(type='LoadTargets', with_mask=False),
-    affine,
-    *finish,
-]
-# The annotation is not transformed: `instances` is the truth at the resolution of the patch.
-test_pipeline = [
-    dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px),
-    dict(
-        type='mmdet.PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'pad_param',
-            'batch',
-            'well',
-            'instances',
-        ),
-    ),
-]
-
-dataset = dict(type='NucleiDataset', data_root=data_root, network_size_px=network_size_px, cache=cache)
-split = dict(split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed, later_validation=later_validation)
-loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True, pin_memory=True)
-train_dataloader = dict(
-    **loader,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='yolov5_collate'),
-    dataset=dict(**dataset, **split, batches=train_batches, split='train', pipeline=train_pipeline),
-)
-val_dataloader = dict(
-    **loader,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, **split, batches=train_batches, split='val', pipeline=test_pipeline, test_mode=True),
-)
-test_dataloader = dict(
-    **loader,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, batches=test_batches, split='all', pipeline=test_pipeline, test_mode=True),
-)
-
-# mode='ultralytics' matches and interpolates as the paper's numbers do; see docs/metrics.md
-val_evaluator = dict(type='OsteoclastMetric', metric=['bbox'], mode='coco')
-test_evaluator = val_evaluator
-best_metric = 'osteoclast/bbox_mAP50'  # decides which checkpoint is the best, and when to stop early
-
-# Only building blocks of the above: changing them in a child config would do nothing.
-del load, mosaic, affine, finish, dataset, split, loader
+train_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation=later_validation))
+val_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation=later_validation))
+test_dataloader = dict(dataset=dict(type='NucleiDataset'))

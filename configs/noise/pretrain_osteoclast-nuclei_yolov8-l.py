@@ -9,3 +9,6 @@ _base_ = [
 train_batches = ['M1', 'M2', 'M3', 'M4', 'M5']
 test_batches = []  # --fold B holds one out
 init_from = ['coco']
+
+# Where stage 1 left nuclei uncertain, a nucleus is neither rewarded nor punished (`uncertain_from` of its hook).
+model = dict(data_preprocessor=dict(type='IgnoredRegionsPreprocessor'), bbox_head=dict(spare_ignored=True))

@@ -1,7 +1,11 @@
 # Ablation of stage 2: detects osteoclasts alone, without nuclei.
-_base_ = 'pretrain_osteoclast-nuclei_yolov8-l.py'
+_base_ = [
+    '../_base_/model_yolov8_det.py',
+    '../_base_/data_osteoclast_boxes.py',
+    '../_base_/schedule.py',
+    '../_base_/runtime.py',
+]
 
-classes = ('osteoclast',)
-train_dataloader = dict(dataset=dict(type='OsteoclastDataset', pseudo_dir=None, held_out=None))
-val_dataloader = dict(dataset=dict(type='OsteoclastDataset', pseudo_dir=None, held_out=None))
-test_dataloader = dict(dataset=dict(type='OsteoclastDataset', pseudo_dir=None, held_out=None))
+train_batches = ['M1', 'M2', 'M3', 'M4', 'M5']
+test_batches = []  # --fold B holds one out
+init_from = ['coco']

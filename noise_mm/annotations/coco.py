@@ -6,7 +6,9 @@ which every COCO tool fills rightly, and read back with its holes. Run-length ma
 whole image, first the pixels outside; they are traced along pixel edges. Ids are counted from 1.
 """
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from noise_mm.annotations.faults import OutlineCollector
 from noise_mm.annotations.outline import Outline, parts_of, polygonal_parts
 from noise_mm.annotations.pixels import fill_pixels, mask_of_runs, row_runs, trace
 from noise_mm.annotations.rings import geometry_of_ring, keyholed
-from noise_mm.files import read_json, write_json
+from noise_mm.files import read_json, replacing
 
 REMEDY = 'Export the COCO file again or correct these annotations.'
 
@@ -108,7 +110,13 @@ def coco_annotation(
 
 
 def coco_of_well(
-    outlines: Sequence[Outline], file_name: str, size_px: tuple[int, int], *, rle: bool = False, **image_facts: Any
+    outlines: Sequence[Outline],
+    file_name: str,
+    size_px: tuple[int, int],
+    *,
+    rle: bool = False,
+    attributes: Iterable[Mapping[str, Any]] | None = None,
+    **image_facts: Any,
 ) -> dict[str, Any]:
     """The COCO dictionary of one whole image.
 
@@ -116,29 +124,14 @@ def coco_of_well(
         outlines: Outlines in pixels of the image. Labels that are not among `CATEGORIES` get further ids.
         file_name: Name of the image file.
         size_px: Its width and height.
-        rle: Whether segmentations are RLE, as predictions are exchanged, instead of polygons.
+        rle: Whether segmentations are RLE, as predictions are exchanged, instead of polygons. `area` and `bbox` are
+            then those of the pixels. Slivers that hold no pixel's centre stay polygons.
+        attributes: For each outline what stands in its `attributes` besides the name.
         **image_facts: Further keys of the image, such as `well` and `mpp`.
     """
-    width, height = size_px
-    categories = [dict(category) for category in CATEGORIES]
-    ids = {category['name']: category['id'] for category in categories}
-    annotations = []
-    for number, outline in enumerate(outlines, start=1):
-        if outline.label not in ids:
-            ids[outline.label] = max(ids.values()) + 1
-            categories.append({'id': ids[outline.label], 'name': outline.label, 'supercategory': 'cell'})
-        annotation = coco_annotation(
-            number,
-            1,
-            outline.geometry,
-            category_id=ids[outline.label],
-            ignored=outline.ignored,
-            score=outline.score,
-            segmentation=coco_rle(outline.geometry, height, width) if rle else None,
-        )
-        annotations.append({**annotation, 'attributes': {'name': outline.name}} if outline.name else annotation)
-    image = {'id': 1, 'file_name': file_name, 'width': width, 'height': height, **image_facts}
-    return coco_dictionary([image], annotations, categories=categories)
+    dataset = _without_annotations(outlines, file_name, size_px, image_facts)
+    annotations = list(_annotations_of_well(outlines, dataset['categories'], size_px, rle, attributes))
+    return coco_dictionary(dataset['images'], annotations, categories=dataset['categories'])
 
 
 def write_coco(
@@ -148,10 +141,23 @@ def write_coco(
     size_px: tuple[int, int],
     *,
     rle: bool = False,
+    attributes: Iterable[Mapping[str, Any]] | None = None,
     **image_facts: Any,
 ) -> None:
-    """Writes the outlines of one whole image as a COCO file, whole or not at all; arguments as `coco_of_well`."""
-    write_json(path, coco_of_well(outlines, file_name, size_px, rle=rle, **image_facts))
+    """Writes the outlines of one whole image as a COCO file, whole or not at all; arguments as `coco_of_well`.
+
+    Annotations are written one by one, each in a line of its own.
+    """
+    dataset = _without_annotations(outlines, file_name, size_px, image_facts)
+    annotations = _annotations_of_well(outlines, dataset['categories'], size_px, rle, attributes)
+    end = ']}'
+    head = json.dumps(dataset)
+    assert head.endswith('"annotations": []}')
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8', newline='') as file:
+        file.write(head.removesuffix(end))
+        for annotation in annotations:
+            file.write((',\n' if annotation['id'] > 1 else '\n') + json.dumps(annotation))
+        file.write(f'\n{end}\n')
 
 
 def read_coco(
@@ -214,6 +220,63 @@ def is_coco(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(value.get(key), list) for key in ('images', 'annotations', 'categories')
     )
+
+
+def _without_annotations(
+    outlines: Sequence[Outline], file_name: str, size_px: tuple[int, int], image_facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The COCO dictionary of one image with the categories of its outlines, but without annotations."""
+    categories = [dict(category) for category in CATEGORIES]
+    known = {category['name'] for category in categories}
+    for label in dict.fromkeys(outline.label for outline in outlines):
+        if label not in known:
+            categories.append({'id': len(categories) + 1, 'name': label, 'supercategory': 'cell'})
+    image = {'id': 1, 'file_name': file_name, 'width': size_px[0], 'height': size_px[1], **image_facts}
+    return coco_dictionary([image], [], categories=categories)
+
+
+def _annotations_of_well(
+    outlines: Sequence[Outline],
+    categories: Sequence[Mapping[str, Any]],
+    size_px: tuple[int, int],
+    rle: bool,
+    attributes: Iterable[Mapping[str, Any]] | None,
+) -> Iterator[dict[str, Any]]:
+    """The annotations of one image one by one; arguments as `coco_of_well`."""
+    width, height = size_px
+    ids = {category['name']: category['id'] for category in categories}
+    facts = repeat({}, len(outlines)) if attributes is None else attributes
+    for number, (outline, more) in enumerate(zip(outlines, facts, strict=True), start=1):
+        annotation = coco_annotation(
+            number,
+            1,
+            outline.geometry,
+            category_id=ids[outline.label],
+            ignored=outline.ignored,
+            score=outline.score,
+            **(_pixel_facts(outline.geometry, height, width) if rle else {}),
+        )
+        named = {'name': outline.name, **more} if outline.name else dict(more)
+        yield {**annotation, 'attributes': named} if named else annotation
+
+
+def _pixel_facts(geometry: Polygon | MultiPolygon, height: int, width: int) -> dict[str, Any]:
+    """`segmentation` as RLE with the `area` and `bbox` of its pixels, as pycocotools has them.
+
+    Empty for a sliver without pixels, which only polygons can show.
+    """
+    rle = coco_rle(geometry, height, width)
+    borders = np.cumsum(_counts_of_text(rle['counts']))
+    ends = borders[1::2]
+    starts = borders[::2][: len(ends)]
+    if not len(ends):
+        return {}
+    first, last = starts // height, (ends - 1) // height
+    top, bottom = int((starts % height).min()), int(((ends - 1) % height).max()) + 1
+    if (last > first).any():  # a run that goes on at the top of the next column
+        top, bottom = 0, height
+    box = [first[0], top, last[-1] + 1 - first[0], bottom - top]
+    return {'segmentation': rle, 'area': float((ends - starts).sum()), 'bbox': [float(value) for value in box]}
 
 
 def _dataset(path: str | Path, remedy: str) -> dict[str, Any]:

@@ -3,18 +3,23 @@
 Coordinates are pixels of the full-resolution image, corners at whole numbers, origin at the upper left, as QuPath
 exports and imports them. What QuPath (0.4 and later) reads is written: `objectType`, `classification`,
 `measurements`, and a stable `id`. QuPath ignores objects whose class name ends with `*`; such outlines are `ignored`.
+Nuclei are points of the class `nucleus`; as they are no outlines, reading leaves them out.
 """
 
 import gzip
 import json
+import logging
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from noise_mm.annotations.faults import OutlineCollector
@@ -22,10 +27,13 @@ from noise_mm.annotations.outline import Outline, parts_of, ring_vertices
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
 
+logger = logging.getLogger(__name__)
+
 REMEDY = 'Export it from QuPath as GeoJSON in pixels of the full-resolution image.'
 OBJECT_TYPES = ('annotation', 'detection', 'cell')
 IGNORED_CLASS = 'Ignore*'  # QuPath's own class for regions that are left out
 SCORE_MEASUREMENT = 'Detection probability'  # the name that QuPath's StarDist extension uses
+NUCLEUS = 'nucleus'
 PIXEL_UNITS = ('', 'px', 'pixel', 'pixels')
 # A cell covers many pixels: a file whose coordinates all lie in 0 to 1 gives fractions of the image.
 FRACTION = 1.0
@@ -44,7 +52,8 @@ def read_geojson(
 
     Coordinates in another unit are refused as far as the file lets it be known: by a `crs` member or a `unit`
     that is not pixels, fractions of the image, outlines outside the image (with `size_px`), or areas stated in um^2
-    that equal those of the polygons (with `um_per_px`).
+    that equal those of the polygons (with `um_per_px`). Points of the class `nucleus`, as `write_geojson` writes
+    them, are left out, and the log says so.
 
     Args:
         path: A `.geojson`, `.json` or `.geojson.gz` file.
@@ -63,7 +72,12 @@ def read_geojson(
     if features is None:
         raise collector.error('not GeoJSON with features')
     _refuse_other_units(collector, value, features, um_per_px)
+    nuclei = sum(map(_is_nucleus, features))
+    if nuclei:
+        logger.info('%s: %d nuclei (points) are left out, only outlines are read', path, nuclei)
     for number, feature in enumerate(features, start=1):
+        if _is_nucleus(feature):
+            continue
         properties = _mapping(feature.get('properties'))
         name = str(properties.get('name') or '')
         where = f'feature {number}' + (f' ({name})' if name else '')
@@ -87,12 +101,14 @@ def read_geojson(
 def write_geojson(
     path: str | Path,
     outlines: Sequence[Outline],
-    measurements: Sequence[Mapping[str, float]] | None = None,
+    measurements: Iterable[Mapping[str, float]] | None = None,
     object_type: str = 'annotation',
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    nuclei_px: NDArray[np.float64] | None = None,
 ) -> None:
     """Writes a FeatureCollection for QuPath, gzipped if the name ends with `.gz`; whole or not at all.
 
-    Equal arguments give equal bytes.
+    Equal arguments give equal bytes. Features are written one by one, each in a line of its own.
 
     Args:
         path: File to write.
@@ -100,23 +116,28 @@ def write_geojson(
         measurements: For each outline a mapping from QuPath's measurement names to numbers; units belong in the
             names, such as `Area um^2`.
         object_type: `annotation` (can be edited in QuPath), `detection` (fast for many thousands) or `cell`.
+        colours: RGB by class; other classes have the colour that QuPath gives them.
+        nuclei_px: Centres of nuclei (n, 2), x and y, written after the outlines as points of the class `nucleus`.
+            They are detections: QuPath counts them in the annotation that they lie in.
 
     Raises:
         ValueError: If the object type is unknown, or `measurements` has another length than `outlines`.
     """
     if object_type not in OBJECT_TYPES:
         raise ValueError(f'object_type must be one of {", ".join(OBJECT_TYPES)}, got {object_type!r}')
-    if measurements is None:
-        measurements = [{}] * len(outlines)
-    features = [
-        _feature(number, outline, values, object_type)
-        for number, (outline, values) in enumerate(zip(outlines, measurements, strict=True), start=1)
-    ]
-    text = json.dumps({'type': 'FeatureCollection', 'features': features}, ensure_ascii=False, allow_nan=False)
-    data = text.encode('utf-8')
-    with replacing(path) as temporary:
-        # A gzip header without a date: the same outlines give the same bytes.
-        temporary.write_bytes(gzip.compress(data, mtime=0) if str(path).lower().endswith('.gz') else data)
+    measurements = repeat({}, len(outlines)) if measurements is None else measurements
+    colours = colours or {}
+    points = np.empty((0, 2)) if nuclei_px is None else nuclei_px
+    with replacing(path) as temporary, ExitStack() as open_files:
+        file = open_files.enter_context(open(temporary, 'wb'))
+        if str(path).lower().endswith('.gz'):
+            # A gzip header without a name and a date: the same outlines give the same bytes.
+            file = open_files.enter_context(gzip.GzipFile('', 'wb', fileobj=file, mtime=0))
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(_features(outlines, measurements, object_type, colours, points)):
+            text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
+            file.write((',\n' if number else '\n').encode() + text.encode('utf-8'))
+        file.write(b'\n]}\n')
 
 
 def features_of(value: Any) -> list[dict] | None:
@@ -238,7 +259,45 @@ def _mapping(value: Any) -> Mapping:
     return value if isinstance(value, dict) else {}
 
 
-def _feature(number: int, outline: Outline, measurements: Mapping[str, float], object_type: str) -> dict[str, Any]:
+def _is_nucleus(feature: dict) -> bool:
+    """Whether a feature is a point, or several, of the class `nucleus`."""
+    kind = _mapping(feature.get('geometry')).get('type')
+    return kind in ('Point', 'MultiPoint') and _class_name(_mapping(feature.get('properties'))).lower() == NUCLEUS
+
+
+def _features(
+    outlines: Sequence[Outline],
+    measurements: Iterable[Mapping[str, float]],
+    object_type: str,
+    colours: Mapping[str, tuple[int, int, int]],
+    points: NDArray[np.float64],
+) -> Iterator[dict[str, Any]]:
+    """The features of a file one by one, first the outlines and then the nuclei."""
+    for number, (outline, values) in enumerate(zip(outlines, measurements, strict=True), start=1):
+        classification = _classification(IGNORED_CLASS if outline.ignored else outline.label, colours)
+        yield _feature(number, outline, values, object_type, classification)
+    for number, (x, y) in enumerate(points.tolist(), start=1):
+        yield {
+            'type': 'Feature',
+            'id': _uuid(f'{NUCLEUS} {number} {x} {y}'),
+            'geometry': {'type': 'Point', 'coordinates': [x, y]},
+            'properties': {'objectType': 'detection', 'classification': _classification(NUCLEUS, colours)},
+        }
+
+
+def _classification(name: str, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
+    """A class as QuPath reads it."""
+    return {'name': name, 'color': list(colours[name])} if name in colours else {'name': name}
+
+
+def _uuid(seed: str) -> str:
+    """QuPath wants UUIDs; one from an object's number and place is the same whenever the file is written again."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, seed))
+
+
+def _feature(
+    number: int, outline: Outline, measurements: Mapping[str, float], object_type: str, classification: dict[str, Any]
+) -> dict[str, Any]:
     """One GeoJSON feature."""
     polygons = [
         [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
@@ -254,7 +313,7 @@ def _feature(number: int, outline: Outline, measurements: Mapping[str, float], o
         values[SCORE_MEASUREMENT] = outline.score
     properties: dict[str, Any] = {
         'objectType': object_type,
-        'classification': {'name': IGNORED_CLASS if outline.ignored else outline.label},
+        'classification': classification,
         'isLocked': False,
         'measurements': values,
     }
@@ -262,11 +321,9 @@ def _feature(number: int, outline: Outline, measurements: Mapping[str, float], o
         properties['name'] = outline.name
     if outline.ignored:
         properties['metadata'] = {'label': outline.label}
-    # QuPath wants UUIDs; one from the object's number and place is the same whenever the file is written again.
-    seed = f'{number} {outline.name} {outline.geometry.bounds}'
     return {
         'type': 'Feature',
-        'id': str(uuid.uuid5(uuid.NAMESPACE_OID, seed)),
+        'id': _uuid(f'{number} {outline.name} {outline.geometry.bounds}'),
         'geometry': geometry,
         'properties': properties,
     }

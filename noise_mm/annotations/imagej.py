@@ -17,7 +17,7 @@ import logging
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,12 @@ def read_imagej(
     return collector.finish()
 
 
-def write_imagej(path: str | Path, outlines: Sequence[Outline], position: int = 0) -> None:
+def write_imagej(
+    path: str | Path,
+    outlines: Sequence[Outline],
+    position: int = 0,
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+) -> None:
     """Writes a `.roi` file (one outline) or a zip for the ROI manager, whole or not at all.
 
     Outlines become sub-pixel polygons, or composites where they have holes or several parts; coordinates are
@@ -114,25 +119,28 @@ def write_imagej(path: str | Path, outlines: Sequence[Outline], position: int = 
         path: File to write; an existing zip is replaced and not added to.
         outlines: The outlines.
         position: Slice of the stack, from 1, that the ROIs belong to; 0 for none.
+        colours: RGB of the line by class; other classes have ImageJ's own colour.
 
     Raises:
         InputError: If the suffix is neither, or `.roi` is asked for another number of outlines than one.
     """
     path = Path(path)
-    rois = [_roi(outline, name, position) for outline, name in zip(outlines, _unique_names(outlines), strict=True)]
     suffix = path.suffix.lower()
     if suffix not in ('.roi', '.zip'):
         raise InputError(f'{path}: ImageJ ROIs are .roi or .zip files. Choose one of these suffixes.')
-    if suffix == '.roi' and len(rois) != 1:
-        raise InputError(f'{path}: a .roi file holds one ROI, not {len(rois)}. Choose the suffix .zip.')
+    if suffix == '.roi' and len(outlines) != 1:
+        raise InputError(f'{path}: a .roi file holds one ROI, not {len(outlines)}. Choose the suffix .zip.')
+    names = _unique_names(outlines)
+    # One after the other: as bytes, the ROIs of a large well are many times the size of the zip.
+    rois = (_roi(*pair, position, colours or {}).tobytes() for pair in zip(outlines, names, strict=True))
     with replacing(path) as temporary:
         if suffix == '.roi':
-            temporary.write_bytes(rois[0].tobytes())
+            temporary.write_bytes(next(rois))
             return
         with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
-            for roi, name in zip(rois, _entry_names([roi.name for roi in rois]), strict=True):
+            for roi, name in zip(rois, _entry_names(names), strict=True):
                 # A fixed date, the earliest that zip knows: the same outlines give the same bytes.
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), roi.tobytes(), zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), roi, zipfile.ZIP_DEFLATED)
 
 
 def _entries(path: Path, collector: OutlineCollector) -> list[tuple[str, bytes]]:
@@ -270,7 +278,7 @@ def _bezier(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return levels[:, 0]
 
 
-def _roi(outline: Outline, name: str, position: int) -> ImagejRoi:
+def _roi(outline: Outline, name: str, position: int, colours: Mapping[str, tuple[int, int, int]]) -> ImagejRoi:
     """The ROI of an outline."""
     geometry = outline.geometry
     rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(shapely.get_parts(geometry))]
@@ -287,6 +295,8 @@ def _roi(outline: Outline, name: str, position: int) -> ImagejRoi:
         roi.shape_roi_size = len(roi.multi_coordinates)
     roi.name = name
     roi.position = position
+    if outline.label in colours:
+        roi.stroke_color = bytes([255, *colours[outline.label]])  # opaque
     facts = [f'class: {outline.label}']
     if outline.score is not None:
         facts.append(f'score: {outline.score!r}')

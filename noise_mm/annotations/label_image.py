@@ -67,25 +67,33 @@ def read_label_image(
 
 
 def write_label_image(
-    path: str | Path, outlines: Sequence[Outline], size_px: tuple[int, int], um_per_px: float | None = None
+    path: str | Path,
+    outlines: Sequence[Outline],
+    size_px: tuple[int, int],
+    um_per_px: float | None = None,
+    *,
+    smaller_on_top: bool = False,
 ) -> None:
     """Writes a tiled label TIFF, the first outline as 1, the second as 2 and so on; whole or not at all.
 
-    Where outlines overlap, the later one is seen. Pixels are 16-bit, or 32-bit from 65,536 outlines on, compressed
-    with Deflate without predictor: ImageJ 1.53t reads predicted files wrongly without a message.
+    Where outlines overlap, the later one is seen, or with `smaller_on_top` the smaller one. Pixels are 16-bit, or
+    32-bit from 65,536 outlines on, compressed with Deflate without predictor: ImageJ 1.53t reads predicted files
+    wrongly without a message.
 
     Args:
         path: File to write.
         outlines: The outlines; what lies outside the image is cut off.
         size_px: Width and height of the image.
         um_per_px: Resolution to be stored, if known.
+        smaller_on_top: Whether a small cell that lies over a large one is always seen; of equally large ones the
+            earlier one is.
     """
     width, height = size_px
     dtype = np.uint16 if len(outlines) < 2**16 else np.uint32
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
-            _tiles(outlines, size_px, dtype),
+            _tiles(outlines, _drawing_order(outlines, smaller_on_top), size_px, dtype),
             shape=(height, width),
             dtype=dtype,
             tile=(TILE_PX, TILE_PX),
@@ -137,19 +145,29 @@ def _runs(band: NDArray, y_px: int, collector: OutlineCollector) -> tuple[NDArra
     return values.astype(np.int64), (rows + y_px).astype(np.int32), starts.astype(np.int32), ends.astype(np.int32)
 
 
-def _tiles(outlines: Sequence[Outline], size_px: tuple[int, int], dtype: type) -> Iterator[NDArray]:
+def _drawing_order(outlines: Sequence[Outline], smaller_on_top: bool) -> NDArray[np.int64]:
+    """Indices of the outlines in the order in which they are drawn over each other."""
+    if not smaller_on_top:
+        return np.arange(len(outlines))
+    areas = np.array([outline.geometry.area for outline in outlines])
+    return np.argsort(areas, kind='stable')[::-1]
+
+
+def _tiles(
+    outlines: Sequence[Outline], order: NDArray[np.int64], size_px: tuple[int, int], dtype: type
+) -> Iterator[NDArray]:
     """The tiles of the label image, row by row, each (`TILE_PX`, `TILE_PX`)."""
     width, height = size_px
     columns = -(-width // TILE_PX)
-    bounds = np.array([outline.geometry.bounds for outline in outlines]).reshape(-1, 4)
+    bounds = np.array([outline.geometry.bounds for outline in outlines]).reshape(-1, 4)[order]
     for y in range(0, height, TILE_PX):
         band = np.zeros((TILE_PX, columns * TILE_PX), dtype=dtype)
-        for index in np.nonzero((bounds[:, 1] < y + TILE_PX) & (bounds[:, 3] > y))[0].tolist():
-            left, top, right, bottom = bounds[index]
+        for place in np.nonzero((bounds[:, 1] < y + TILE_PX) & (bounds[:, 3] > y))[0].tolist():
+            left, top, right, bottom = bounds[place]
             x0, x1 = max(int(left), 0), min(int(np.ceil(right)), width)
             y0, y1 = max(int(top), y), min(int(np.ceil(bottom)), y + TILE_PX, height)
             if x0 < x1 and y0 < y1:
-                inside = fill_pixels(outlines[index].geometry, x0, y0, x1 - x0, y1 - y0)
-                band[y0 - y : y1 - y, x0:x1][inside] = index + 1
+                inside = fill_pixels(outlines[order[place]].geometry, x0, y0, x1 - x0, y1 - y0)
+                band[y0 - y : y1 - y, x0:x1][inside] = order[place] + 1
         for x in range(0, columns * TILE_PX, TILE_PX):
             yield band[:, x : x + TILE_PX]

@@ -1,5 +1,6 @@
 """Datasets and training transforms, registered in MMYOLO's registries by importing this package."""
 
+from noise_mm.datasets.collation import collate_with_ignored
 from noise_mm.datasets.culture_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
 from noise_mm.datasets.transforms import (
     DrawTargetMasks,
@@ -22,4 +23,5 @@ __all__ = [
     'PatchAffine',
     'PatchMosaic',
     'RandomQuarterTurn',
+    'collate_with_ignored',
 ]

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,14 +17,17 @@ from mmengine.logging import print_log
 from mmyolo.registry import DATASETS
 
 from noise_mm.datasets.coco_patches import parse_coco
+from noise_mm.datasets.later_validation import wells_of_batches, without_later_validation
 from noise_mm.datasets.patch_images import PatchCache
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
+from noise_mm.pseudo_labels.pseudo_file import check_pseudo_labels, label_command
 from noise_mm.splits import draw_validation_units
 
 SPLITS = ('train', 'val', 'all')
 SPLIT_UNITS = ('well', 'patch', 'stored')
 CACHES = ('none', 'ram')
+LATER_VALIDATIONS = ('left_out', 'kept')
 OSTEOCLAST_COLOUR = (200, 0, 140)
 NUCLEUS_COLOUR = (0, 150, 255)
 
@@ -113,12 +116,11 @@ class CultureDataset(BaseDetDataset):
         """
         images = []
         for source in self.sources():
-            content = read_json(source.annotation_file)
-            for image in parse_coco(content, str(source.annotation_file), self.metainfo['classes']):
+            for image in parse_coco(self.read(source), str(source.annotation_file), self.metainfo['classes']):
                 path = source.image_dir / image['file_name']
                 images.append({'batch': source.batch, **image, 'img_path': str(path), 'img_id': len(images) + 1})
         images = self._of_split(self._of_batches(images))
-        self._require_files(image['img_path'] for image in images)
+        require_files(image['img_path'] for image in images)
         n_objects = sum(len(image['instances']) for image in images)
         if self.split == 'train' and not n_objects:
             classes, batches = ' or '.join(self.metainfo['classes']), ', '.join(self.batches or ['all batches'])
@@ -132,6 +134,10 @@ class CultureDataset(BaseDetDataset):
             logger='current',
         )
         return images
+
+    def read(self, source: Source) -> Any:
+        """The content of a COCO file."""
+        return read_json(source.annotation_file)
 
     def sources(self) -> list[Source]:
         """The files to read."""
@@ -192,22 +198,6 @@ class CultureDataset(BaseDetDataset):
             )
         return image[key]
 
-    @staticmethod
-    def _require_files(paths: Iterable[str]) -> None:
-        """Refuses a list in which a file is missing; a folder is listed once, not asked for each file."""
-        by_folder: dict[Path, set[str]] = {}
-        for path in map(Path, paths):
-            by_folder.setdefault(path.parent, set()).add(path.name)
-        missing = []
-        for folder, names in by_folder.items():
-            there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-            missing += [folder / name for name in sorted(names - there)]
-        if missing:
-            more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
-            raise InputError(
-                f'{missing[0]}: is annotated but missing{more}. Copy it there, or extract the batch again.'
-            )
-
     def filter_data(self) -> list[dict]:
         """Drops images without objects from training, if `filter_cfg` asks for it."""
         if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
@@ -247,6 +237,24 @@ class CultureDataset(BaseDetDataset):
         return self.pipeline(info)
 
 
+def require_files(paths: Iterable[str | Path]) -> None:
+    """Checks that image files are there; a folder is listed once, not asked for each file.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    by_folder: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        by_folder.setdefault(path.parent, set()).add(path.name)
+    missing = []
+    for folder, names in by_folder.items():
+        there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        missing += [folder / name for name in sorted(names - there)]
+    if missing:
+        more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+        raise InputError(f'{missing[0]}: is annotated but missing{more}. Copy it there, or extract the batch again.')
+
+
 @DATASETS.register_module()
 class OsteoclastDataset(CultureDataset):
     """Stage 3: osteoclasts with outlines, from `<batch>/annotations.json`. Arguments: see `CultureDataset`."""
@@ -256,34 +264,80 @@ class OsteoclastDataset(CultureDataset):
 
 @DATASETS.register_module()
 class OsteoclastNucleiDataset(CultureDataset):
-    """Stage 2: osteoclasts and weakly labelled nuclei as boxes, from `pseudo/<batch>.json`; images from the batches.
+    """Stage 2: osteoclasts and weakly labelled nuclei as boxes, from `<pseudo_dir>/<batch>.json`.
 
-    The split is that of `OsteoclastDataset` with the same arguments, so that no validation well of stage 3 was trained
-    on in stage 2. Arguments: see `CultureDataset`.
+    Images are those of the batch folders. The split is that of `OsteoclastDataset` with the same arguments, so that no
+    validation well of stage 3 was trained on in stage 2. Labels are refused that belong to another batch, to
+    osteoclasts that were annotated otherwise, or that come from a detector which has seen the test data; see
+    `check_pseudo_labels`.
+
+    Args:
+        args: See `CultureDataset`.
+        pseudo_dir: Folder of the files, below `data_root`.
+        held_out: Batches that are tested on: no label may come from a detector that was trained on one of them.
+        kwargs: See `CultureDataset`.
+
+    Raises:
+        InputError: Also if labels are refused, with the command that makes them anew.
     """
 
     METAINFO: ClassVar = {'classes': ('osteoclast', 'nucleus'), 'palette': [OSTEOCLAST_COLOUR, NUCLEUS_COLOUR]}
-    FOLDER: ClassVar = 'pseudo'
+
+    def __init__(
+        self, *args: object, pseudo_dir: str = 'pseudo', held_out: Sequence[str] = (), **kwargs: object
+    ) -> None:
+        self.pseudo_dir = pseudo_dir
+        self.held_out = list(held_out)
+        super().__init__(*args, **kwargs)
 
     def batch_sources(self) -> list[Source]:
-        """The files `pseudo/<batch>.json`."""
+        """The files `<pseudo_dir>/<batch>.json`."""
         root = Path(self.data_root)
-        there = {path.stem: path for path in (root / self.FOLDER).glob('*.json')}
-        names = self._existing(there, 'Label it with tools/pseudo_label.py.')
+        there = {path.stem: path for path in (root / self.pseudo_dir).glob('*.json')}
+        wanted = self.batches or ['BATCH']
+        missing = next((name for name in wanted if name not in there), wanted[0])
+        names = self._existing(there, f'Label it: {label_command(root, self.pseudo_dir, missing)}')
         return [Source(there[name], root / name, name) for name in names]
+
+    def read(self, source: Source) -> Any:
+        """The content of a pseudo-label file, after a check that it belongs here."""
+        content = super().read(source)
+        if not self.ann_file:
+            check_pseudo_labels(content, self.data_root, self.pseudo_dir, source.batch, self.held_out)
+        return content
 
 
 @DATASETS.register_module()
 class NucleiDataset(CultureDataset):
     """Stage 1: hand-marked nuclei as boxes, from `nuclei/annotations.json`, whose images name their batch.
 
-    The split is the stored one by default (`data_prep/import_nuclei.py` makes it). Arguments: see `CultureDataset`.
+    The split is the stored one by default (`data_prep/import_nuclei.py` makes it).
+
+    Args:
+        args: See `CultureDataset`.
+        split_unit: See `CultureDataset`.
+        later_validation: What becomes of images from wells that stages 2 and 3 validate on: 'kept', or 'left_out' of
+            all splits, so that neither a gradient nor a choice of stage 1 has seen them. These wells are the ones that
+            `OsteoclastDataset` with the same batches, `val_fraction` and `split_seed` holds back, drawn from
+            `<batch>/annotations.json` of the batches that are there. That is `split_unit='well'` of stages 2 and 3,
+            whatever it is here; with 'patch' every well is on both sides there, and none can be left out.
+        kwargs: See `CultureDataset`.
+
+    Raises:
+        InputError: Also if an annotated patch doesn't name its well, or nothing remains.
     """
 
     METAINFO: ClassVar = {'classes': ('nucleus',), 'palette': [NUCLEUS_COLOUR]}
     FOLDER: ClassVar = 'nuclei'
 
-    def __init__(self, *args: object, split_unit: str = 'stored', **kwargs: object) -> None:
+    def __init__(
+        self, *args: object, split_unit: str = 'stored', later_validation: str = 'kept', **kwargs: object
+    ) -> None:
+        if later_validation not in LATER_VALIDATIONS:
+            raise InputError(
+                f'NucleiDataset: later_validation={later_validation!r}. Choose one of {", ".join(LATER_VALIDATIONS)}.'
+            )
+        self.later_validation = later_validation
         super().__init__(*args, split_unit=split_unit, **kwargs)
 
     def batch_sources(self) -> list[Source]:
@@ -294,4 +348,15 @@ class NucleiDataset(CultureDataset):
     def _of_batches(self, images: list[dict]) -> list[dict]:
         if not self.ann_file:
             self._existing({image['batch'] for image in images}, 'Import its nuclei with data_prep/import_nuclei.py.')
-        return super()._of_batches(images)
+        images = super()._of_batches(images)
+        if self.later_validation == 'kept':
+            return images
+        batches = sorted({image['batch'] for image in images}) if self.batches is None else self.batches
+        wells = wells_of_batches(self.data_root, batches)
+        remaining = without_later_validation(images, wells, self.val_fraction, self.split_seed)
+        if not remaining:
+            raise InputError(
+                f'{self.data_root}: all nuclei of {", ".join(batches)} are of wells that stages 2 and 3 validate on. '
+                "Mark nuclei in other wells, choose another split_seed, or set later_validation='kept'."
+            )
+        return remaining

@@ -205,7 +205,8 @@ class PatchAffine(YOLOv5RandomAffine):
 
     Objects are dropped by Ultralytics' rule (`box_candidates`): a visible part no larger than `min_bbox_size` px in
     width or height, or no larger than `min_area_ratio` of the whole in box area, or at least `max_aspect_ratio` times
-    longer than wide. A dropped object is background from then on.
+    longer than wide. A dropped object is background from then on. Ignored regions are kept as long as any of them is
+    visible, because what is left of them is no background.
 
     Args:
         network_size_px: Side of the square that comes out.
@@ -255,7 +256,9 @@ class PatchAffine(YOLOv5RandomAffine):
 
         before = Targets.from_results(results)
         after = before.moved(matrix).clipped(side_px, side_px)
-        after.selected(np.flatnonzero(self._large_enough(before.boxes * scale, after.boxes))).write_to(results)
+        visible = (after.boxes[:, 2:] > after.boxes[:, :2]).all(1)
+        kept = self._large_enough(before.boxes * scale, after.boxes) | (after.ignore_flags & visible)
+        after.selected(np.flatnonzero(kept)).write_to(results)
         return results
 
     def _large_enough(self, whole: np.ndarray, visible: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scores, and the tables made of them.
 
-The metric is registered with MMYOLO once its registries are imported. Scoring files and making tables needs neither it
-nor torch, so the command lines for that start fast.
+The metric, and the writer of results beside it, are registered with MMYOLO once its registries are imported.
+Scoring files and making tables needs neither it nor torch, so the command lines for that start fast.
 """
 
 import importlib
@@ -10,8 +10,9 @@ from types import ModuleType
 from noise_mm.compat.on_import import on_import
 
 
-def _register_metric(_registries: ModuleType) -> None:
+def _register_metrics(_registries: ModuleType) -> None:
     importlib.import_module('noise_mm.evaluation.osteoclast_metric')
+    importlib.import_module('noise_mm.evaluation.coco_results_writer')
 
 
-on_import('mmyolo.registry', _register_metric)
+on_import('mmyolo.registry', _register_metrics)

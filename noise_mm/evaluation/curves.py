@@ -54,10 +54,10 @@ def _precision_recall(scores: list[Score], iou_thrs: tuple[float, ...], title: s
 
 
 def _f1_confidence(scores: list[Score], iou_thrs: tuple[float, ...], title: str) -> Figure:
-    lines = {
-        f'IoU {thr:.2f}: F1 {score.f1:.3f} at {score.confidence:.3f}': score.f1_at_confidence
-        for thr, score in zip(iou_thrs, scores, strict=True)
-    }
+    lines = {}
+    for thr, score in zip(iou_thrs, scores, strict=True):
+        at = '' if np.isnan(score.confidence) else f' at {score.confidence:.3f}'
+        lines[f'IoU {thr:.2f}: F1 {score.f1:.3f}{at}'] = score.f1_at_confidence
     return _figure(CONFIDENCES, lines, ('confidence', 'F1'), title)
 
 

@@ -3,9 +3,10 @@
 `metrics.json`, schema 1; null stands for what is not defined, such as the AP of a class without objects:
 
     schema            1
-    run               {config, checkpoint, fold, protocol, method}: texts, or null or missing where nobody said
+    run               {config, checkpoint, fold, protocol, method}: texts, and results: a list of files, if it was files
+                      that were scored; null or missing where nobody said
     mode              'coco' or 'ultralytics', see `matching` and `precision_recall`
-    mask_resolution   'native' or 'prototype', see `OsteoclastMetric`
+    mask_resolution   'native' or 'prototype', see `OsteoclastMetric`; or 'well', see `well_scores`
     iou_thrs          [0.1, 0.25, 0.5, 0.75, 0.9]
     classes           class names
     n_images, n_objects, n_ignored, n_detections      of all images; ignored regions are not among the objects
@@ -22,7 +23,7 @@ n_true_positives}; detections on ignored regions are not among n_detections. The
 and F1 were read; in a mean it is null unless all classes have the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,21 +33,26 @@ from noise_mm.evaluation.evaluate import KINDS, Evaluation
 from noise_mm.evaluation.precision_recall import Score, mean_score
 
 SCHEMA = 1
-RUN_KEYS = ('config', 'checkpoint', 'fold', 'protocol', 'method')
+RUN_KEYS = ('config', 'checkpoint', 'fold', 'protocol', 'method', 'results')
 MODE_TEXTS = {
     'coco': "COCO's matching and 101-point AP, P and R at maximum F1",
     'ultralytics': "Ultralytics' matching, AP and smoothed-F1 P and R",
 }
+RESOLUTION_TEXTS = {
+    'native': ', masks at native resolution',
+    'prototype': ', masks at prototype resolution',
+    'well': ', cells matched in whole wells',
+}
 
 
 def make_report(
-    evaluation: Evaluation, mask_resolution: str = 'native', run: Mapping[str, str | None] | None = None
+    evaluation: Evaluation, mask_resolution: str = 'native', run: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The content of `metrics.json`, as described above.
 
     Args:
         evaluation: What was scored.
-        mask_resolution: What masks were compared at.
+        mask_resolution: What masks were compared at, one of `RESOLUTION_TEXTS`.
         run: Where the detections come from; any of `RUN_KEYS`.
     """
     selected = np.ones(len(evaluation.images), dtype=bool)
@@ -87,11 +93,21 @@ def flat_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 def table_text(report: Mapping[str, Any]) -> str:
     """P, R and mAP at each threshold as the paper's tables have them, for reading; then counts and areas of batches."""
+    return '\n\n'.join([score_text(report), '\n'.join(_count_lines(report['counts']))])
+
+
+def score_text(report: Mapping[str, Any], images: str = 'images') -> str:
+    """P, R and mAP at each threshold, for reading.
+
+    Args:
+        report: From `make_report`.
+        images: What its images are called.
+    """
     blocks = []
     for kind in (kind for kind in report if kind in KINDS):
-        resolution = f', masks at {report["mask_resolution"]} resolution' if kind == 'segm' else ''
+        resolution = RESOLUTION_TEXTS[report['mask_resolution']] if kind == 'segm' else ''
         head = (
-            f'{kind}, mode {report["mode"]} ({MODE_TEXTS[report["mode"]]}{resolution}): {report["n_images"]} images, '
+            f'{kind}, mode {report["mode"]} ({MODE_TEXTS[report["mode"]]}{resolution}): {report["n_images"]} {images}, '
             f'{report["n_objects"]} objects, {report["n_ignored"]} ignored regions, {report["n_detections"]} detections'
         )
         rows = [('all', report[kind]['mean'])]
@@ -100,7 +116,6 @@ def table_text(report: Mapping[str, Any]) -> str:
         if len(report['batches']) > 1:
             rows += [(f'batch {row["batch"]}', row[kind]) for row in report['batches']]
         blocks.append('\n'.join([head, *_score_lines(report['iou_thrs'], rows)]))
-    blocks.append('\n'.join(_count_lines(report['counts'])))
     return '\n\n'.join(blocks)
 
 
@@ -181,8 +196,23 @@ def _count_lines(counts: Mapping[str, Any]) -> list[str]:
         if 'area_px2_error' in row:
             line += f'; area {row["area_px2_annotated"]:.0f} and {row["area_px2_detected"]:.0f} px^2'
             line += _percent(row['area_px2_error_percent'])
-        lines.append(line)
+        wells = [each for each in counts['wells'] if all(each[key] == row[key] for key in ('batch', 'class'))]
+        lines += [line, *_well_line(wells)]
     return lines
+
+
+def _well_line(wells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How far the wells of a batch are off, each taken by itself; nothing where there is but one."""
+    if len(wells) < 2:
+        return []
+    parts = []
+    for what, key, digits in (('count', 'n_error', 1), ('area', 'area_px2_error', 0)):
+        if key in wells[0]:
+            unit = ' px^2' if what == 'area' else ''
+            part = f'{what} {np.mean([abs(row[key]) for row in wells]):.{digits}f}{unit}'
+            percents = [abs(row[f'{key}_percent']) for row in wells if row[f'{key}_percent'] is not None]
+            parts.append(part + (f' ({np.mean(percents):.1f} %)' if percents else ''))
+    return [f'  mean absolute error of its {len(wells)} wells: {", ".join(parts)}']
 
 
 def _percent(error: float | None) -> str:

@@ -23,7 +23,13 @@ from noise_mm.evaluation.report import SCHEMA
 FORMATS = ('md', 'latex', 'csv')
 METRICS = ('P', 'R', 'mAP')
 KEYS = ('precision', 'recall', 'ap')
-METHOD_NAMES = {'yolov8': 'YOLOv8', 'noise': 'NOISe'}
+# In the order of the paper, each ablation before the method that it takes something from.
+METHOD_NAMES = {
+    'random-init': 'YOLOv8 (random init)',
+    'yolov8': 'YOLOv8',
+    'nuclei-free': 'NOISe (nuclei-free)',
+    'noise': 'NOISe',
+}
 PROTOCOLS = ('m2m', 'm2h', 'h2h')  # the order in which the paper shows them
 UNDEFINED = '-'
 METRICS_FILE = 'metrics.json'

@@ -2,6 +2,7 @@
 
 import warnings
 
+from noise_mm.models.data_preprocessor import IgnoredRegionsPreprocessor
 from noise_mm.models.task_aligned_assigner import YOLOv8TaskAlignedAssigner
 from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead, YOLOv8InsHeadModule
@@ -10,6 +11,7 @@ from noise_mm.models.yolov8_ins_head import YOLOv8InsHead, YOLOv8InsHeadModule
 warnings.filterwarnings('ignore', message='torch.meshgrid: in an upcoming release', category=UserWarning)
 
 __all__ = [
+    'IgnoredRegionsPreprocessor',
     'YOLOv8DetHead',
     'YOLOv8DetHeadModule',
     'YOLOv8InsHead',

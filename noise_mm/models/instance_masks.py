@@ -10,6 +10,7 @@ for rows). This is YOLOv8's crop rule, in the loss as well as in prediction.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 
 # Instances whose logits on the prototype grid are held at a time: 44 MB at 104 x 104.
 INSTANCES_AT_ONCE = 1024
+# Interpolation weights kept for the next image, which mostly is of the same size: 0.35 MB each at 832 px.
+AXES_KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class MaskFrame:
     width_px: int
     window: tuple[float, float, float, float]
 
-    def row_weights(self, rows: int) -> Tensor:
-        """(height_px, rows): bilinear weights of the prototype rows for each image row."""
-        return _bilinear_weights(self.height_px, rows, self.window[0], self.window[2])
+    def row_axis(self, rows: int) -> '_Axis':
+        """How image rows are made from the prototype rows."""
+        return _axis(self.height_px, rows, self.window[0], self.window[2])
 
-    def column_weights(self, columns: int) -> Tensor:
-        """(width_px, columns): bilinear weights of the prototype columns for each image column."""
-        return _bilinear_weights(self.width_px, columns, self.window[1], self.window[3])
+    def column_axis(self, columns: int) -> '_Axis':
+        """How image columns are made from the prototype columns."""
+        return _axis(self.width_px, columns, self.window[1], self.window[3])
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,33 @@ class MaskRegion:
         height, width = self.pixels.shape
         bitmap[self.top : self.top + height, self.left : self.left + width] = self.pixels
         return bitmap
+
+
+@dataclass(frozen=True, eq=False)
+class UndrawnMasks:
+    """The masks of one image as the network gives them; attributes as the arguments of `draw_masks`.
+
+    They are drawn, one after the other, by iterating over them.
+    """
+
+    coefs: Tensor
+    protos: Tensor
+    boxes: Tensor
+    frame: MaskFrame
+    proto_boxes: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Their number."""
+        return len(self.coefs)
+
+    def cpu(self) -> 'UndrawnMasks':
+        """The same in host memory, where masks can be drawn while the network goes on."""
+        proto_boxes = None if self.proto_boxes is None else self.proto_boxes.cpu()
+        return UndrawnMasks(self.coefs.cpu(), self.protos.cpu(), self.boxes.cpu(), self.frame, proto_boxes)
+
+    def __iter__(self) -> Iterator[MaskRegion]:
+        """Draws them; see `draw_masks`."""
+        return draw_masks(self.coefs, self.protos, self.boxes, self.frame, self.proto_boxes)
 
 
 def crop_weights(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -109,7 +139,7 @@ def draw_masks(
         For each instance its region; empty (0 x 0) where the box holds no pixel.
     """
     rows, columns = protos.shape[-2:]
-    down, across = (weights.to(protos.device) for weights in (frame.row_weights(rows), frame.column_weights(columns)))
+    vertical, horizontal = frame.row_axis(rows), frame.column_axis(columns)
     if proto_boxes is None:
         areas = _whole_pixels(boxes, frame.height_px, frame.width_px)
     else:
@@ -120,12 +150,13 @@ def draw_masks(
             logits = (coefs[first : first + INSTANCES_AT_ONCE].float() @ flat).unflatten(1, (rows, columns))
             if proto_boxes is not None:
                 logits = logits * crop_weights(proto_boxes[first : first + INSTANCES_AT_ONCE], rows, columns)
-            for instance, (left, top, right, bottom) in zip(logits, areas[first:], strict=False):
-                enlarged = down[top:bottom] @ instance @ across[left:right].T
-                yield MaskRegion(top, left, (enlarged > 0).cpu().numpy())
+        for instance, (left, top, right, bottom) in zip(logits.detach().cpu().numpy(), areas[first:], strict=False):
+            down, down_cells = vertical.weights_of(top, bottom)
+            across, across_cells = horizontal.weights_of(left, right)
+            yield MaskRegion(top, left, down @ instance[down_cells, across_cells] @ across.T > 0)
 
 
-def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> Iterator[MaskRegion]:
+def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> UndrawnMasks:
     """The masks of one image on the prototype grid itself, as YOLOv8's own validation compares them.
 
     Args:
@@ -135,7 +166,7 @@ def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> Itera
     """
     rows, columns = protos.shape[-2:]
     frame = MaskFrame(rows, columns, (0, 0, rows, columns))
-    return draw_masks(coefs, protos, proto_boxes, frame)
+    return UndrawnMasks(coefs, protos, proto_boxes, frame)
 
 
 def image_window(
@@ -178,24 +209,49 @@ def image_window(
     return top, left, height, width
 
 
-def _bilinear_weights(length_px: int, cells: int, first: float, extent: float) -> Tensor:
-    """(length_px, cells) weights that enlarge `extent` cells from cell `first` on to `length_px` pixels.
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """How the pixels along one axis of an image are interpolated from the cells of the prototype grid.
+
+    Attributes:
+        weights: (pixels, cells).
+        first: For each pixel the first cell with a weight.
+        last: For each pixel the last one.
+    """
+
+    weights: np.ndarray
+    first: list[int]
+    last: list[int]
+
+    def weights_of(self, start: int, end: int) -> tuple[np.ndarray, slice]:
+        """The weights of pixels `start` to `end` (not included), and the cells that these are of; no others count."""
+        cells = slice(self.first[start], self.last[end - 1] + 1) if start < end else slice(0, 0)
+        return self.weights[start:end, cells], cells
+
+
+@lru_cache(maxsize=AXES_KEPT)
+def _axis(length_px: int, cells: int, first: float, extent: float) -> _Axis:
+    weights = _bilinear_weights(length_px, cells, first, extent)
+    reached = weights > 0
+    return _Axis(weights, reached.argmax(axis=1).tolist(), (cells - 1 - reached[:, ::-1].argmax(axis=1)).tolist())
+
+
+def _bilinear_weights(length_px: int, cells: int, first: float, extent: float) -> np.ndarray:
+    """(length_px, cells) float32 weights that enlarge `extent` cells from cell `first` on to `length_px` pixels.
 
     The same as `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)` of the cells that were cut out
     where `first` and `extent` are whole numbers: samples beyond the outermost cell centres repeat these. Otherwise
     the cells that the window touches take part.
     """
     lowest, highest = math.floor(first), min(math.ceil(first + extent), cells) - 1
-    at = (torch.arange(length_px, dtype=torch.float64) + 0.5) * (extent / length_px) + first - 0.5
-    at = at.clamp(lowest, highest)
-    below = at.floor().long().clamp(max=max(highest - 1, lowest))
-    above = (below + 1).clamp(max=highest)
+    at = ((np.arange(length_px) + 0.5) * (extent / length_px) + first - 0.5).clip(lowest, highest)
+    below = np.minimum(np.floor(at).astype(np.intp), max(highest - 1, lowest))
     share = at - below
-    weights = torch.zeros((length_px, cells), dtype=torch.float64)
-    rows = torch.arange(length_px)
-    weights.index_put_((rows, below), 1 - share, accumulate=True)
-    weights.index_put_((rows, above), share, accumulate=True)
-    return weights.float()
+    weights = np.zeros((length_px, cells))
+    pixels = np.arange(length_px)
+    np.add.at(weights, (pixels, below), 1 - share)
+    np.add.at(weights, (pixels, np.minimum(below + 1, highest)), share)
+    return weights.astype(np.float32)
 
 
 def _whole_pixels(boxes: Tensor, height: int, width: int) -> list[tuple[int, int, int, int]]:

@@ -1,15 +1,19 @@
 """YOLOv8's box head where MMYOLO's differs from YOLOv8 or loses precision."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from mmcv.ops import batched_nms
 from mmdet.models.utils import filter_scores_and_topk
+from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.registry import MODELS
 from torch import Tensor, nn
+
+from noise_mm.errors import InputError
 
 # The class branch of YOLOv8 grows with the number of classes up to this width.
 MAX_CLASS_BRANCH_WIDTH = 100
@@ -64,13 +68,116 @@ class YOLOv8DetHeadModule(YOLOv8HeadModule):
         return logits, distances
 
 
+class SparingLoss(nn.Module):
+    """An element-wise class loss that leaves out some pairs of anchor and class.
+
+    Attributes:
+        loss: The loss proper, with `reduction='none'`.
+        spared: Tells, when the loss is computed, which pairs: a function that returns bools of the shape of the
+            logits. None for no pair, which is exactly the loss proper.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+        self.spared: Callable[[], Tensor] | None = None
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(batch_size, num_anchors, num_classes) logits and soft targets -> losses of the same shape."""
+        if self.spared is None:
+            return self.loss(logits, targets)
+        return self.loss(logits, targets, weight=(~self.spared()).to(logits.dtype))
+
+
 @MODELS.register_module()
 class YOLOv8DetHead(YOLOv8Head):
     """YOLOv8's box head: MMYOLO's losses, and a prediction that other heads can extend.
 
     Use it with `YOLOv8DetHeadModule` and `YOLOv8TaskAlignedAssigner`. Losses are those of MMYOLO's `YOLOv8Head`.
     The prediction is split into `decode`, `select` and `to_original_frame`, so that the mask head only adds to it.
+
+    Args:
+        spare_ignored: Whether detections in ignored regions are neither rewarded nor punished: the class loss leaves
+            out class c of every anchor whose centre lies inside an ignored box of class c, unless a target took the
+            anchor. The assignment, the other classes and the other losses stay as they are, and so does everything
+            where nothing is ignored. Needs `collate_with_ignored` and `IgnoredRegionsPreprocessor`; not for
+            `YOLOv8InsHead`, which refuses it at the first batch.
     """
+
+    def __init__(self, *args: object, spare_ignored: bool = False, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.spare_ignored = spare_ignored
+        if spare_ignored:
+            self.loss_cls = SparingLoss(self.loss_cls)
+
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: dict | list[DetDataSample]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            x: Features of the neck.
+            batch_data_samples: The dictionary of `collate_with_ignored` or, without `spare_ignored`, of MMYOLO's fast
+                collation: `bboxes_labels` (n, 6) and `ignored` (m, 6), rows of image index, class, x1, y1, x2, y2 in
+                network-input pixels; `img_metas`. Or MMDetection's list of samples.
+
+        Returns:
+            `loss_cls`, `loss_bbox`, `loss_dfl`, each times the batch size.
+
+        Raises:
+            InputError: If ignored regions are to be spared and the batch doesn't bring them.
+        """
+        if not self.spare_ignored or isinstance(batch_data_samples, list):
+            return super().loss(x, batch_data_samples)
+        targets, ignored = batch_data_samples['bboxes_labels'], batch_data_samples.get('ignored')
+        return self.loss_by_feat(*self(x), targets, batch_data_samples['img_metas'], ignored)
+
+    def loss_by_feat(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        bbox_dist_preds: Sequence[Tensor],
+        batch_gt_instances: Tensor | Sequence[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: Tensor | Sequence[InstanceData | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses from the raw outputs; see MMYOLO's `YOLOv8Head`.
+
+        Args:
+            cls_scores: For each level (batch_size, num_classes, h, w).
+            bbox_preds: For each level (batch_size, 4, h, w).
+            bbox_dist_preds: For each level (batch_size, h * w, 4, reg_max).
+            batch_gt_instances: (n, 6), see `loss`, or for each image `bboxes` and `labels`.
+            batch_img_metas: One for each image.
+            batch_gt_instances_ignore: The same of the ignored regions.
+
+        Raises:
+            InputError: See `loss`.
+        """
+        targets = batch_gt_instances, batch_img_metas
+        if not self.spare_ignored:
+            return super().loss_by_feat(cls_scores, bbox_preds, bbox_dist_preds, *targets)
+        if batch_gt_instances_ignore is None:
+            raise InputError(
+                "spare_ignored: a batch doesn't bring its ignored regions. Train a detector with collate_fn.type="
+                "'collate_with_ignored' and data_preprocessor.type='IgnoredRegionsPreprocessor', or set it to False."
+            )
+        regions = _as_rows(batch_gt_instances_ignore, cls_scores[0])
+        # Asked for by the class loss, when the parent has made the anchors and their assignment.
+        self.loss_cls.spared = partial(self._spared, regions) if len(regions) else None
+        try:
+            return super().loss_by_feat(cls_scores, bbox_preds, bbox_dist_preds, *targets)
+        finally:
+            self.loss_cls.spared = None
+
+    def _spared(self, regions: Tensor) -> Tensor:
+        """(batch_size, num_anchors, num_classes) bool: inside one of the `regions` (m, 6), and not assigned."""
+        foreground = self.assigner.assignment['fg_mask_pre_prior']
+        centres = self.flatten_priors_train[:, :2]
+        spared = torch.zeros((*foreground.shape, self.num_classes), dtype=torch.bool, device=foreground.device)
+        for image, label in regions[:, :2].long().unique(dim=0).tolist():
+            boxes = regions[(regions[:, 0] == image) & (regions[:, 1] == label), None, 2:]  # (k, 1, 4)
+            inside = ((centres > boxes[..., :2]) & (centres < boxes[..., 2:])).all(dim=2)  # (k, num_anchors)
+            spared[image, :, label] = inside.any(dim=0)
+        return spared & ~foreground[..., None]
 
     def decode(self, cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes and class probabilities of all anchors.
@@ -160,6 +267,19 @@ class YOLOv8DetHead(YOLOv8Head):
                 found.bboxes = self.to_original_frame(found.bboxes, meta)
             results.append(found)
         return results
+
+
+def _as_rows(instances: Tensor | Sequence[InstanceData | None], like: Tensor) -> Tensor:
+    """Rows (m, 6) of image index, class, x1, y1, x2, y2 from either form of a batch's objects."""
+    if isinstance(instances, Tensor):
+        return instances
+    rows = [like.new_zeros((0, 6))]
+    for index, each in enumerate(instances):
+        if each is not None and len(each):
+            boxes = getattr(each.bboxes, 'tensor', each.bboxes).to(like)
+            labels = each.labels[:, None].to(like)
+            rows.append(torch.cat([torch.full_like(labels, index), labels, boxes], dim=1))
+    return torch.cat(rows)
 
 
 def flatten_levels(levels: Sequence[Tensor]) -> Tensor:

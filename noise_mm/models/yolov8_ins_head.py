@@ -1,6 +1,6 @@
 """YOLOv8's instance-segmentation head: what its box head lacks for masks, and no more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,12 +16,12 @@ from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
 from noise_mm.errors import InputError
-from noise_mm.models.instance_masks import MaskFrame, MaskRegion, draw_masks, image_window, prototype_masks
+from noise_mm.models.instance_masks import MaskFrame, UndrawnMasks, image_window, prototype_masks
 from noise_mm.models.mask_loss import mask_loss
 from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, flatten_levels, padding_of
 
 MASK_RESOLUTIONS = ('native', 'input', 'prototype')
-MASK_FORMATS = ('rle', 'bitmap')
+MASK_FORMATS = ('rle', 'bitmap', 'undrawn')
 
 
 class ProtoModule(BaseModule):
@@ -113,8 +113,9 @@ class YOLOv8InsHead(YOLOv8DetHead):
         mask_resolution: 'native' (default; logits are enlarged to the original image and cropped to the box there),
             'input' (logits are cropped on the prototype grid and enlarged to the network's input: the default of
             Ultralytics' prediction) or 'prototype' (cropped and thresholded on the prototype grid: its validation).
-        mask_format: 'rle' (default) for a list of COCO run-length encodings, which need no full-size array, or
-            'bitmap' for a bool tensor (n, height, width).
+        mask_format: 'rle' (default) for a list of COCO run-length encodings, which need no full-size array,
+            'bitmap' for a bool tensor (n, height, width), or 'undrawn' for `UndrawnMasks`, which are drawn when
+            somebody iterates over them, each within its box only.
         whole_cell_padding: Where the input was padded, cut the padding off in whole prototype cells as
             Ultralytics does (default True) or exactly (False). See `image_window`.
     """
@@ -243,13 +244,11 @@ class YOLOv8InsHead(YOLOv8DetHead):
             input_boxes = found.bboxes
             if rescale:
                 found.bboxes = self.to_original_frame(input_boxes, meta)
-            regions, size = self._draw(
-                coefs[i, found.anchors], protos[i], input_boxes, found.bboxes, meta, cfg, rescale
-            )
-            found.masks = _as_format(regions, size, cfg.get('mask_format', 'rle'), protos.device)
+            own = coefs[i, found.anchors], protos[i], input_boxes, found.bboxes
+            found.masks = _as_format(self._undrawn(*own, meta, cfg, rescale), cfg.get('mask_format', 'rle'))
         return results
 
-    def _draw(
+    def _undrawn(
         self,
         coefs: Tensor,
         protos: Tensor,
@@ -258,32 +257,35 @@ class YOLOv8InsHead(YOLOv8DetHead):
         meta: dict,
         cfg: ConfigDict,
         rescale: bool,
-    ) -> tuple[Iterator[MaskRegion], tuple[int, int]]:
-        """The masks of one image in the resolution of `cfg`, and the height and width of the image they are of."""
+    ) -> UndrawnMasks:
+        """The masks of one image in the resolution of `cfg`."""
         grid = tuple(protos.shape[-2:])
         input_shape = tuple(meta['batch_input_shape'])
         resolution = cfg.get('mask_resolution', 'native')
         to_grid = input_boxes.new_tensor([grid[1] / input_shape[1], grid[0] / input_shape[0]]).repeat(2)
         if resolution == 'prototype':
-            return prototype_masks(coefs, protos, input_boxes * to_grid), grid
+            return prototype_masks(coefs, protos, input_boxes * to_grid)
         if resolution == 'input' or not rescale:
             frame = MaskFrame(*input_shape, window=(0, 0, *grid))
             crop = input_boxes * to_grid if resolution == 'input' else None
-            return draw_masks(coefs, protos, input_boxes, frame, crop), input_shape
+            return UndrawnMasks(coefs, protos, input_boxes, frame, crop)
         size = tuple(meta['ori_shape'][:2])
         window = image_window(
             grid, input_shape, size, meta['scale_factor'], padding_of(meta), cfg.get('whole_cell_padding', True)
         )
-        return draw_masks(coefs, protos, boxes, MaskFrame(*size, window=window)), size
+        return UndrawnMasks(coefs, protos, boxes, MaskFrame(*size, window=window))
 
 
-def _as_format(regions: Iterator[MaskRegion], size: tuple[int, int], mask_format: str, device: torch.device) -> object:
-    """The regions as a list of run-length encodings or as one bool tensor (n, height, width)."""
+def _as_format(masks: UndrawnMasks, mask_format: str) -> list[dict] | Tensor | UndrawnMasks:
+    """Masks as a list of run-length encodings, as one bool tensor (n, height, width), or as they are."""
+    if mask_format == 'undrawn':
+        return masks
+    size = masks.frame.height_px, masks.frame.width_px
     if mask_format == 'rle':
-        return [region.to_rle(*size) for region in regions]
-    bitmaps = [region.to_bitmap(*size) for region in regions]
+        return [region.to_rle(*size) for region in masks]
+    bitmaps = [region.to_bitmap(*size) for region in masks]
     stack = np.stack(bitmaps) if bitmaps else np.zeros((0, *size), dtype=bool)
-    return torch.from_numpy(stack).to(device)
+    return torch.from_numpy(stack).to(masks.protos.device)
 
 
 def _resize_masks(masks: Tensor, size: torch.Size) -> Tensor:

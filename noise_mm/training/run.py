@@ -1,9 +1,12 @@
 """Runs a config: training, and evaluation of a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmyolo.registry import RUNNERS
 
@@ -12,10 +15,25 @@ from noise_mm.checkpoints.loading import load_weights
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
+from noise_mm.files import read_json, sha256_of
+from noise_mm.training.run_record import (
+    RunRecord,
+    begin_record,
+    data_inputs,
+    digest,
+    evaluation_settings,
+    finish_record,
+    listed,
+    training_inputs,
+    training_settings,
+)
+from noise_mm.training.runner import INITIAL_WEIGHTS_FILE
 
 
 def train(config: Config, resume: str | None = None, amp: bool = False, auto_scale_lr: bool = False) -> None:
-    """Trains; everything the run writes is in `config.work_dir`.
+    """Trains; everything the run writes is in `config.work_dir`, at the very end `finished.json`.
+
+    A folder of a finished run is trained in anew, and is not finished again before this run is.
 
     Args:
         config: From `noise_mm.configuration.load_config`, with `work_dir`.
@@ -27,6 +45,7 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
         InputError: If the config has no training part, or options can't be followed.
     """
     _require(config, 'train_dataloader', 'is not for training')
+    settings = training_settings(config, amp, auto_scale_lr)  # before the options change the config
     if amp:
         if not torch.cuda.is_available():
             raise InputError('--amp: needs a GPU, and there is none. Leave it out.')
@@ -41,7 +60,10 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
     runner = _make_runner(config)
+    runner.register_hook(RunRecordHook(settings), priority='HIGHEST')
     runner.train()
+    if is_main_process():
+        finish_record(config.work_dir)
 
 
 def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], dict | None]:
@@ -63,9 +85,45 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
     reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, OsteoclastMetric)]
     report = reports[0] if reports else None
     if report is not None:
-        run = {'config': config.filename, 'checkpoint': str(checkpoint), 'fold': config.get('fold')}
-        report['run'] |= run | {key: config.get(key) for key in ('protocol', 'method')}
+        report['run'] |= _facts(config, checkpoint)
     return numbers, report
+
+
+class RunRecordHook(Hook):
+    """Notes what a training is made of, once its data are read and its weights are there, and before anything else.
+
+    Not sooner, because a run that can't begin, for a mistake in its options, must not undo the former one there.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Writes `started.json`."""
+        version, gpus = noise_mm.__version__, get_world_size()
+        record = RunRecord(self.settings, training_inputs(runner.cfg), noise_mm_version=version, gpus=gpus)
+        changed = begin_record(runner.work_dir, record, resumed=runner.iter > 0)
+        if changed:
+            runner.logger.warning(f'resumed with other settings than it began with: {listed(changed)}')
+
+
+def _facts(config: Config, checkpoint: str | Path) -> dict[str, Any]:
+    """What `metrics.json` says about a run: what was scored on what, and what its training started from."""
+    initial = Path(checkpoint).parent / INITIAL_WEIGHTS_FILE
+    sources = read_json(initial)['checkpoints'] if initial.is_file() else None
+    return {
+        'config': config.filename,
+        'checkpoint': str(checkpoint),
+        'checkpoint_sha256': sha256_of(checkpoint),
+        'settings_digest': digest(evaluation_settings(config)),
+        'data': data_inputs(config, 'test_dataloader'),
+        'initialised_from': None
+        if sources is None
+        else [{key: each[key] for key in ('origin', 'file', 'sha256')} for each in sources],
+        'coco_weights': None if sources is None else any(each['origin'] == 'coco' for each in sources),
+        **{key: config.get(key) for key in ('fold', 'protocol', 'method')},
+    }
 
 
 def _make_runner(config: Config) -> Runner:

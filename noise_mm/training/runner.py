@@ -15,6 +15,7 @@ from torch import nn
 
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.files import write_json
+from noise_mm.stages import COCO
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 
 INITIAL_WEIGHTS_FILE = 'initial_weights.json'
@@ -28,8 +29,12 @@ class YOLOv8Runner(Runner):
     scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one, and applies to
     weights only, not to normalisation and biases.
 
+    A training starts from `init_checkpoints`, see `noise_mm.stages`.
+
     A small dataset wants more steps than one every 64 images: `nominal_batch_size` of the config lowers that number.
     """
+
+    _is_training = False
 
     @property
     def total_batch_size(self) -> int:
@@ -90,38 +95,56 @@ class YOLOv8Runner(Runner):
             model = {**model, 'use_syncbn': False}
         return super().build_model(model)
 
-    def load_or_resume(self) -> None:
-        """Starts from the weights of `init_checkpoints`, or of `load_from`, as far as they fit; or resumes.
+    def train(self) -> nn.Module:
+        """As in the parent."""
+        self._is_training = True
+        return super().train()
 
-        What was loaded from where is logged, and written to `initial_weights.json` in the work folder.
+    def load_or_resume(self) -> None:
+        """Starts a training from the weights of `init_checkpoints` or `load_from`, as far as they fit, or resumes it.
+
+        A test starts as in the parent: MMEngine calls this before it, too.
+
+        What was loaded from where is logged, and written to `initial_weights.json` in the work folder. A run that was
+        cut before its first checkpoint has nothing to resume, and starts as a new one does.
 
         Raises:
             InputError: If nothing of a checkpoint fits this network, or the checkpoint to resume is not of this run.
         """
-        model = getattr(self.model, 'module', self.model)
-        if not self._resume:
-            first = [{'file': self._load_from, 'origin': 'load_from'}] if self._load_from else []
-            self._load_initial(model, first or self.cfg.get('init_checkpoints') or [])
-            self._has_loaded = True
+        if self._has_loaded or not self._is_training:
+            super().load_or_resume()
             return
-        if self._resume and not self._has_loaded:
-            latest = self._load_from or find_latest_checkpoint(self.work_dir)
-            if latest is not None:
-                check_resumable(model, latest)
-        super().load_or_resume()
+        model = getattr(self.model, 'module', self.model)
+        latest = (self._load_from or find_latest_checkpoint(self.work_dir)) if self._resume else None
+        if latest is not None:
+            check_resumable(model, latest)
+            super().load_or_resume()
+            return
+        self._resume = False
+        first = [{'file': self._load_from, 'origin': 'load_from'}] if self._load_from else []
+        self._load_initial(model, first or self.cfg.get('init_checkpoints') or [])
+        # The averaged model was copied before the weights were there; MMEngine's hook takes them over at this call.
+        self.call_hook('after_load_checkpoint', checkpoint={'state_dict': model.state_dict()})
+        self._has_loaded = True
 
     def _load_initial(self, model: nn.Module, checkpoints: Sequence[dict[str, str]]) -> None:
         """Loads checkpoints one after the other, later ones over earlier ones, and reports."""
         classes = tuple(self.train_dataloader.dataset.metainfo.get('classes', ()))
         reports = []
+        asked = () if self._load_from else self.cfg.get('init_from') or ()
+        if COCO in asked and not any(each['origin'] == COCO for each in checkpoints):
+            self.logger.warning('no COCO weights were found, this training starts without them')
         for checkpoint in checkpoints:
             reports.append({'origin': checkpoint['origin'], **load_initial(model, checkpoint['file'], classes)})
             self.logger.info(initial_text(reports[-1]))
         loaded = {name for report in reports for name in report['loaded']}
         random = [name for name in model.state_dict() if name not in loaded]
-        self.logger.info(f'{len(random)} of {len(model.state_dict())} tensors start at random')
+        known = {name for report in reports for name in report['class_rows']}
+        random_classes = [name for name in classes if name not in known]
+        rows = f', and the rows of {", ".join(random_classes)}' if random_classes else ''
+        self.logger.info(f'{len(random)} of {len(model.state_dict())} tensors start at random{rows}')
         if is_main_process():
-            report = {'checkpoints': reports, 'random': random}
+            report = {'checkpoints': reports, 'random': random, 'random_class_rows': random_classes}
             write_json(Path(self.work_dir) / INITIAL_WEIGHTS_FILE, report, indent=1)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:

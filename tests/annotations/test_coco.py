@@ -64,6 +64,30 @@ def test_round_trip_of_rle_gives_the_pixels(data, tmp_path, geometries):
     assert outline.geometry.equals(trace(pixels))
 
 
+@settings(max_examples=100)
+@given(mask=MASKS)
+def test_area_and_box_of_an_rle_are_those_of_pycocotools(mask):
+    (annotation,) = coco_of_well([Outline(trace(mask))], 'well.tif', mask.shape[::-1], rle=True)['annotations']
+    assert annotation['area'] == coco_mask.area(annotation['segmentation'])
+    assert annotation['bbox'] == coco_mask.toBbox(annotation['segmentation']).tolist()
+
+
+def test_a_sliver_stays_a_polygon(tmp_path):
+    write_coco(tmp_path / 'a.json', [Outline(box(3.6, 0, 4.4, 9))], 'w.tif', (40, 40), rle=True)
+    (outline,) = read_coco(tmp_path / 'a.json')
+    assert outline.geometry.equals(box(3.6, 0, 4.4, 9))
+
+
+def test_attributes_stand_beside_the_name(tmp_path):
+    outlines = [Outline(RING, name='OC1'), Outline(RING), Outline(RING)]
+    dataset = coco_of_well(outlines, 'w.tif', (40, 40), attributes=[{'nuclei': 3}, {'nuclei': 2}, {}])
+    first, second, third = dataset['annotations']
+    assert (first['attributes'], second['attributes']) == ({'name': 'OC1', 'nuclei': 3}, {'nuclei': 2})
+    assert 'attributes' not in third
+    write_coco(tmp_path / 'a.json', outlines, 'w.tif', (40, 40), attributes=[{'nuclei': 3}, {'nuclei': 2}, {}])
+    assert json.loads((tmp_path / 'a.json').read_text()) == dataset
+
+
 @settings(max_examples=50)
 @given(data=st.data())
 def test_pycocotools_sees_holes_and_parts(data, geometries):

@@ -1,6 +1,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,6 +54,38 @@ def test_what_qupath_reads_is_there(tmp_path):
     assert second['properties']['classification'] == {'name': 'Ignore*'}
     assert first['id'] != second['id']
     assert [ring[0] == ring[-1] for ring in first['geometry']['coordinates']] == [True, True]
+
+
+def test_classes_have_the_colours_given(tmp_path):
+    outlines = [Outline(box(0, 0, 4, 4)), Outline(box(5, 5, 9, 9), label='debris')]
+    write_geojson(tmp_path / 'a.geojson', outlines, colours={'osteoclast': (1, 2, 3)})
+    first, second = json.loads((tmp_path / 'a.geojson').read_text())['features']
+    assert first['properties']['classification'] == {'name': 'osteoclast', 'color': [1, 2, 3]}
+    assert second['properties']['classification'] == {'name': 'debris'}
+
+
+@pytest.mark.parametrize('suffix', ['.geojson', '.geojson.gz'])
+def test_nuclei_are_points_that_reading_leaves_out(tmp_path, caplog, suffix):
+    path = tmp_path / f'a{suffix}'
+    nuclei = np.array([[1.5, 2.0], [3.25, 1.0]])
+    write_geojson(path, [Outline(box(0, 0, 4, 4), name='OC1')], colours={'nucleus': (1, 2, 3)}, nuclei_px=nuclei)
+    data = path.read_bytes()
+    features = json.loads(gzip.decompress(data) if suffix.endswith('.gz') else data)['features']
+    assert [feature['geometry']['type'] for feature in features] == ['Polygon', 'Point', 'Point']
+    assert [feature['geometry']['coordinates'] for feature in features[1:]] == nuclei.tolist()
+    assert features[1]['properties']['objectType'] == 'detection'
+    assert features[1]['properties']['classification'] == {'name': 'nucleus', 'color': [1, 2, 3]}
+    assert len({feature['id'] for feature in features}) == 3
+    with caplog.at_level('INFO'):
+        (outline,) = read_geojson(path, (10, 10))
+    assert outline.name == 'OC1'
+    assert '2 nuclei (points) are left out' in caplog.text
+
+
+def test_points_of_another_class_are_refused(tmp_path):
+    value = _feature({'type': 'Point', 'coordinates': [1, 1]}, classification={'name': 'spot'})
+    with pytest.raises(InputError, match='is a Point, not a Polygon'):
+        read_geojson(_write(tmp_path / 'a.geojson', value))
 
 
 def test_the_same_outlines_give_the_same_bytes(tmp_path):

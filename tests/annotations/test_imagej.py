@@ -245,6 +245,19 @@ def test_the_set_is_replaced_and_not_added_to(tmp_path):
     assert len(read_imagej(tmp_path / 'a.zip')) == 1
 
 
+def test_lines_have_the_colour_of_their_class(tmp_path):
+    outlines = [
+        Outline(box(0, 0, 4, 4), label='a'),
+        Outline(box(0, 0, 9, 9) - box(2, 2, 4, 4), label='a'),
+        Outline(box(5, 5, 9, 9), label='b'),
+    ]
+    write_imagej(tmp_path / 'a.zip', outlines, position=1, colours={'a': (1, 2, 3)})
+    rois = roifile.roiread(tmp_path / 'a.zip')
+    assert [bytes(roi.stroke_color) for roi in rois] == [b'\xff\1\2\3', b'\xff\1\2\3', b'\0\0\0\0']
+    assert [roi.position for roi in rois] == [1, 1, 1]
+    assert [outline.label for outline in read_imagej(tmp_path / 'a.zip')] == ['a', 'a', 'b']
+
+
 def test_the_same_outlines_give_the_same_bytes(tmp_path):
     write_imagej(tmp_path / 'a.zip', [SQUARE, SQUARE])
     write_imagej(tmp_path / 'b.zip', [SQUARE, SQUARE])

@@ -106,6 +106,13 @@ def test_what_lies_outside_is_cut_off_and_later_outlines_cover_earlier(tmp_path)
     assert (labels[:4, :6] == 1).all() and (labels[4:, 4:] == 2).all()
 
 
+def test_smaller_outlines_lie_on_top(tmp_path):
+    outlines = [Outline(box(2, 2, 4, 4)), Outline(box(0, 0, 9, 9)), Outline(box(3, 2, 5, 4))]
+    write_label_image(tmp_path / 'a.tif', outlines, (9, 9), smaller_on_top=True)
+    labels = tifffile.imread(tmp_path / 'a.tif')
+    assert np.bincount(labels.ravel()).tolist() == [0, 4, 75, 2]  # of equally large ones the first is seen whole
+
+
 def test_an_empty_image_has_no_outline(tmp_path):
     write_label_image(tmp_path / 'a.tif', [], (30, 20))
     assert read_label_image(tmp_path / 'a.tif') == []

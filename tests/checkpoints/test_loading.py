@@ -79,6 +79,22 @@ def test_rows_of_unknown_classes_stay_random(saved):
     assert torch.equal(model.backbone.stem.conv.weight, coco.backbone.stem.conv.weight)
 
 
+def test_mmyolos_own_coco_detector_fits_but_for_its_classes(saved):
+    from mmyolo.registry import MODELS
+
+    config = load_config(stage_config(DET), {'model_size': 'n', 'classes': [f'thing {i}' for i in range(80)]})
+    config.model.bbox_head = dict(type='YOLOv8Head', head_module={**config.model.bbox_head.head_module})
+    config.model.bbox_head.head_module.type = 'YOLOv8HeadModule'
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        coco = MODELS.build(config.model)
+    model = build(SEG, ['osteoclast'], 1)
+    report = load_initial(model, saved(coco), ('osteoclast',))
+    assert not report['not_in_network']
+    assert all('cls_preds' in name for name in report['reshaped'])  # narrower at size n where classes are few
+    assert all('coef_preds' in name or 'proto' in name for name in report['not_in_checkpoint'])
+    assert not report['class_rows']
+
+
 @pytest.mark.parametrize('same_number', [True, False])
 def test_checkpoint_without_class_names_is_taken_by_shape(saved, same_number):
     theirs = build(DET, ['a'] if same_number else ['a', 'b'], 0)
@@ -102,6 +118,22 @@ def test_later_checkpoints_win(saved):
     detector = second.state_dict()
     for name, value in model.state_dict().items():
         assert torch.equal(value, detector.get(name, first.state_dict()[name]))
+
+
+@pytest.mark.parametrize('names', [['osteoclast'], ['thing'], None])
+def test_report_names_the_classes_whose_rows_were_loaded(saved, names):
+    model = build(DET, ['osteoclast'], 1)
+    report = load_initial(model, saved(build(DET, names or ['x'], 0), names), ('osteoclast',))
+    assert report['class_rows'] == ([] if names == ['thing'] else ['osteoclast'])
+
+
+def test_network_of_another_size_is_an_error(saved):
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        from mmyolo.registry import MODELS
+
+        small = MODELS.build(load_config(stage_config(DET), {'model_size': 's', 'classes': ['a']}).model)
+    with pytest.raises(InputError, match='YOLOv8-s detector with 1 class, and its backbone does not fit a YOLOv8-n'):
+        load_initial(build(DET, ['a'], 0), saved(small, ['a']), ('a',))
 
 
 def test_nothing_that_fits_is_an_error(saved):

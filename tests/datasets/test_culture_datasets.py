@@ -92,7 +92,7 @@ def test_stage_two_splits_the_same_wells(root: Path) -> None:
     both = OsteoclastNucleiDataset(root, split='val', batches=['M1', 'M2'])
     assert paths_of(both) == paths_of(OsteoclastDataset(root, split='val', batches=['M1', 'M2']))
     assert both.metainfo['classes'] == ('osteoclast', 'nucleus')
-    with pytest.raises(InputError, match=r"no batch 'M3'; there are: M1, M2\. Label it"):
+    with pytest.raises(InputError, match=r"no batch 'M3'; there are: M1, M2\. Label it: python tools/pseudo_label.py"):
         OsteoclastNucleiDataset(root, batches=['M3'])
 
 
@@ -114,6 +114,141 @@ def test_nuclei_are_selected_by_batch_and_stored_split(tmp_path: Path, make_batc
     with pytest.raises(InputError, match="no batch 'M5'; there are: M1, M2"):
         NucleiDataset(tmp_path, batches=['M5'])
     assert len(NucleiDataset(tmp_path, batches=['M1'], split='val', split_unit='patch')) == 1
+
+
+def write_pseudo(root: Path, batch: str, pseudo_dir: str = 'pseudo', **provenance: object) -> Path:
+    """A pseudo-label file with the osteoclasts of the batch and one nucleus."""
+    content = json.loads((root / batch / 'annotations.json').read_text())
+    nucleus = {'id': 5000, 'image_id': 1, 'category_id': 2, 'iscrowd': 0, 'bbox': [1, 1, 9, 9], 'score': 0.5}
+    content['annotations'].append(nucleus)
+    content['info'] = {'pseudo_labels': provenance}
+    path = root / pseudo_dir / f'{batch}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_labels_of_a_detector_that_saw_the_test_batch_are_refused(root: Path) -> None:
+    write_pseudo(root, 'M1', detector={'train_batches': ['M1', 'M2']})
+    stage_two = {'data_root': root, 'batches': ['M1']}
+    assert len(OsteoclastNucleiDataset(**stage_two, held_out=['M5'])) == 6
+    assert len(OsteoclastNucleiDataset(**stage_two)) == 6
+    with pytest.raises(InputError, match=r'its detector was trained on M2, which is held out.*pseudo_label\.py'):
+        OsteoclastNucleiDataset(**stage_two, held_out=['M5', 'M2'])
+
+
+def test_each_fold_has_labels_of_its_own(root: Path) -> None:
+    write_pseudo(root, 'M1', 'pseudo/without_M5')
+    assert len(OsteoclastNucleiDataset(root, ['M1'], pseudo_dir='pseudo/without_M5')) == 6
+    with pytest.raises(InputError, match='no batch'):
+        OsteoclastNucleiDataset(root, ['M1'])
+    with pytest.raises(InputError, match=r"no batch 'M2'.* --batches M2 --fold M5$"):
+        OsteoclastNucleiDataset(root, ['M1', 'M2'], pseudo_dir='pseudo/without_M5')
+
+
+def test_labels_of_another_batch_are_refused(root: Path) -> None:
+    write_pseudo(root, 'M1').rename(root / 'pseudo' / 'M2.json')
+    with pytest.raises(InputError, match=r'M2\.json: holds images of batch M1 and not of M2\. Label it again: python'):
+        OsteoclastNucleiDataset(root, ['M2'])
+
+
+@pytest.mark.parametrize('key', ['annotations', 'images'])
+def test_labels_for_osteoclasts_of_before_are_refused(root: Path, key: str) -> None:
+    write_pseudo(root, 'M1')
+    path = root / 'M1' / 'annotations.json'
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=3))  # another file with the same content
+    assert len(OsteoclastNucleiDataset(root, ['M1'])) == 6
+    edit(path, lambda content: content[key][-1].update({'bbox': [0, 0, 1, 1], 'file_name': 'images/other.png'}))
+    with pytest.raises(InputError, match=r'M1\.json: its osteoclasts are not those of .*annotations\.json\. Label it'):
+        OsteoclastNucleiDataset(root, ['M1'])
+    path.unlink()
+    assert len(OsteoclastNucleiDataset(root, ['M1'])) == 6
+
+
+def test_a_pseudo_file_that_is_no_coco_file_is_named(root: Path) -> None:
+    write_pseudo(root, 'M1').write_text('[1]')
+    with pytest.raises(InputError, match='M1.json: not a COCO file'):
+        OsteoclastNucleiDataset(root, ['M1'])
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_batch: Callable) -> Path:
+    """Osteoclasts of M1 to M3 with five wells each, and nuclei of the same wells, named as the importer does."""
+    contents = []
+    for batch in ('M1', 'M2', 'M3'):
+        make_batch(tmp_path, batch, n_wells=5)
+        folder = make_batch(tmp_path, batch, n_wells=5, n_cells=1, folder='nuclei', category='nucleus')
+        contents.append(json.loads((folder / 'annotations.json').read_text()))
+    joined = {'categories': contents[0]['categories'], 'images': [], 'annotations': []}
+    for number, content in enumerate(contents):
+        for image in content['images']:
+            image |= {'id': image['id'] + 100 * number, 'well': f'{image["batch"]}-{image["well"]}'}
+        for each in content['annotations']:
+            each |= {'id': each['id'] + 1000 * number, 'image_id': each['image_id'] + 100 * number}
+        joined['images'] += content['images']
+        joined['annotations'] += content['annotations']
+    (tmp_path / 'nuclei' / 'annotations.json').write_text(json.dumps(joined))
+    return tmp_path
+
+
+def bare(wells: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(batch, well.removeprefix(f'{batch}-')) for batch, well in wells}
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('fold', ['M1', 'M3'])
+def test_stage_one_sees_neither_the_test_batch_nor_a_validation_well_of_later_stages(
+    study: Path, fold: str, seed: int
+) -> None:
+    batches = [batch for batch in ('M1', 'M2', 'M3') if batch != fold]
+    common = {'data_root': study, 'batches': batches, 'split_unit': 'well', 'split_seed': seed}
+    later = wells_of(OsteoclastDataset(**common, split='val'))
+    assert len(later) == 2  # a fifth of ten wells
+    for batch in batches:
+        write_pseudo(study, batch)
+    assert wells_of(OsteoclastNucleiDataset(**common, split='val')) == later
+    parts = {
+        split: bare(wells_of(NucleiDataset(**common, later_validation='left_out', split=split)))
+        for split in ('train', 'val', 'all')
+    }
+    assert not parts['all'] & later
+    assert not parts['train'] & parts['val']
+    assert parts['train'] | parts['val'] == parts['all']
+    assert parts['val']
+    assert len(parts['all']) == 8
+    for wells in (*parts.values(), later, wells_of(OsteoclastDataset(**common, split='train'))):
+        assert fold not in {batch for batch, _ in wells}
+    kept = bare(wells_of(NucleiDataset(**common, later_validation='kept')))
+    assert kept == parts['all'] | later
+
+
+def test_without_osteoclast_folders_nothing_is_left_out(study: Path) -> None:
+    for batch in ('M1', 'M2', 'M3'):
+        (study / batch / 'annotations.json').unlink()
+    assert len(NucleiDataset(study, later_validation='left_out', split_unit='well')) == 30
+
+
+def test_a_single_well_is_not_left_out(tmp_path: Path, make_batch: Callable) -> None:
+    make_batch(tmp_path, 'M1', n_wells=1)
+    make_batch(tmp_path, 'M1', n_wells=1, folder='nuclei', category='nucleus')
+    assert len(NucleiDataset(tmp_path, later_validation='left_out')) == 2
+
+
+def test_all_nuclei_left_out_is_refused(tmp_path: Path, make_batch: Callable) -> None:
+    make_batch(tmp_path, 'M1', n_wells=5)
+    folder = make_batch(tmp_path, 'M1', n_wells=1, folder='nuclei', category='nucleus')
+    ((_, well),) = wells_of(OsteoclastDataset(tmp_path, ['M1'], split='val'))
+    edit(folder / 'annotations.json', lambda content: [image.update(well=well) for image in content['images']])
+    with pytest.raises(InputError, match='all nuclei of M1 are of wells that stages 2 and 3 validate on'):
+        NucleiDataset(tmp_path, ['M1'], later_validation='left_out')
+
+
+def test_patches_without_wells_cannot_tell_the_later_validation(study: Path) -> None:
+    edit(study / 'M2' / 'annotations.json', lambda content: content['images'][0].pop('well'))
+    with pytest.raises(InputError, match="do not name their wells.*later_validation='kept'"):
+        NucleiDataset(study, later_validation='left_out')
+    with pytest.raises(InputError, match="later_validation='no'. Choose one of left_out, kept"):
+        NucleiDataset(study, later_validation='no')
 
 
 def test_the_nuclei_folder_is_no_batch_of_osteoclasts(root: Path, make_batch: Callable) -> None:

@@ -102,6 +102,15 @@ def test_the_table_names_its_mode_and_shows_every_batch(evaluation):
     assert 'batch H1, osteoclast: 3 annotated, 3 detected (+0.0 %)' in text
 
 
+def test_the_table_tells_how_far_single_wells_are_off():
+    report = make_report(evaluate(1))
+    assert '  mean absolute error of its 2 wells: count 0.0 (0.0 %), area 0 px^2 (0.0 %)' in table_text(report)
+    first, second = (row for row in report['counts']['wells'] if row['batch'] == 'H1')
+    first.update(n_error=3, n_error_percent=150.0)
+    second.update(n_error=-1, n_error_percent=None, area_px2_error=-50.0)
+    assert '  mean absolute error of its 2 wells: count 2.0 (150.0 %), area 25 px^2 (0.0 %)' in table_text(report)
+
+
 def test_the_table_shows_classes_and_what_is_not_defined():
     text = table_text(make_report(evaluate(2, mode='ultralytics')))
     assert 'mode ultralytics' in text

@@ -5,7 +5,8 @@ import pytest
 
 from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
-from noise_mm.evaluation.tables import KEYS, Run, average_and_deviation, make_tables, render, rounded
+from noise_mm.evaluation.tables import KEYS, METHOD_NAMES, Run, average_and_deviation, make_tables, render, rounded
+from noise_mm.protocols.methods import METHODS
 
 
 def report_of(row, mode='coco', **run):
@@ -49,6 +50,17 @@ def test_the_layouts_of_both_tables():
     names = ['YOLOv8 M→M', 'YOLOv8 M→H', 'NOISe M→H', 'YOLOv8 H→H', 'NOISe H→H']
     assert [row.labels for row in configurations.rows] == [(name,) for name in names]
     assert configurations.rows[0].cells == paper_tables.TABLE_2_AVERAGE.split()
+
+
+def test_ablations_stand_before_what_they_take_something_from():
+    methods = ('noise', 'own', 'yolov8', 'random-init', 'nuclei-free')
+    (table,) = make_tables([run(method=method, protocol='m2h') for method in methods])
+    names = ['YOLOv8 (random init)', 'YOLOv8', 'NOISe (nuclei-free)', 'NOISe', 'own']
+    assert [row.labels for row in table.rows] == [(f'{name} M→H',) for name in names]
+
+
+def test_every_method_that_can_be_run_has_a_name():
+    assert set(METHODS) == set(METHOD_NAMES)
 
 
 def test_the_papers_rows_stand_below_ours():

@@ -1,8 +1,11 @@
 """Real runs of the nano network on a few drawn patches."""
 
+import json
+from typing import ClassVar
+
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmyolo.registry import HOOKS
 
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
@@ -34,6 +37,19 @@ class KillBeforeValidation(KillBeforeEpoch):
     def before_val_epoch(self, runner):
         if runner.epoch == self.epoch:
             raise Killed
+
+
+@HOOKS.register_module()
+class KeepStart(Hook):
+    """Keeps the weights that a training begins with, and the averaged ones, and ends it there."""
+
+    seen: ClassVar = {}
+
+    def before_train_epoch(self, runner):
+        (ema,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+        for name, model in (('weights', runner.model), ('average', ema.ema_model.module)):
+            self.seen[name] = {key: value.clone() for key, value in model.state_dict().items()}
+        raise Killed
 
 
 @pytest.fixture
@@ -142,6 +158,88 @@ def build_weights(tiny_config, tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def initial(build_weights, repo_dir, tmp_path):
+    """Two checkpoints to start from: a segmentor of one other class, and over it stage 2's detector."""
+    from mmyolo.registry import MODELS
+
+    first = build_weights(lambda name, value: torch.ones_like(value))
+    config = load_config(repo_dir / 'configs/noise/pretrain_osteoclast-nuclei_yolov8-l.py', {'model_size': 'n'})
+    torch.manual_seed(5)
+    detector = MODELS.build(config.model)
+    path = tmp_path / 'detector.pth'
+    meta = {'dataset_meta': {'classes': ('osteoclast', 'nucleus')}}
+    torch.save({'state_dict': detector.state_dict(), 'meta': meta}, path)
+    return [dict(file=str(first), origin='coco'), dict(file=str(path), origin='noise/stage2.py')]
+
+
+def start_of(train, work_dir, **options):
+    with pytest.raises(Killed):
+        train(work_dir, **{'default_hooks.keep': {'type': 'KeepStart'}}, **options)
+    return KeepStart.seen['weights'], KeepStart.seen['average']
+
+
+def assert_started_from(found, initial):
+    first, second = (weights(each['file']) for each in initial)
+    for name, value in found.items():
+        expected = second.get(name, first[name])
+        has_rows = 'cls_preds' in name and name.endswith(('.2.weight', '.2.bias'))
+        assert torch.equal(value, expected[:1] if has_rows else expected), name
+
+
+def test_training_starts_from_checkpoints_in_order(train, initial, tmp_path):
+    found, average = start_of(train, tmp_path / 'run', init_checkpoints=initial)
+    assert_started_from(found, initial)
+    assert all(torch.equal(average[name], value) for name, value in found.items())
+
+    report = json.loads((tmp_path / 'run/initial_weights.json').read_text())
+    assert [each['origin'] for each in report['checkpoints']] == ['coco', 'noise/stage2.py']
+    assert all(len(each['sha256']) == 64 for each in report['checkpoints'])
+    assert len(report['checkpoints'][1]['remapped']) == 6
+    assert report['checkpoints'][1]['class_rows'] == ['osteoclast']
+    assert (report['random'], report['random_class_rows']) == ([], [])
+
+
+def test_report_lists_what_stayed_random(train, initial, tmp_path):
+    content = load_checkpoint_file(initial[1]['file'])
+    content['meta']['dataset_meta']['classes'] = ('osteoclast', 'debris')
+    torch.save(content, initial[1]['file'])
+    found, _ = start_of(train, tmp_path / 'run', init_checkpoints=initial[1:], classes=['osteoclast', 'nucleus'])
+    report = json.loads((tmp_path / 'run/initial_weights.json').read_text())
+    assert set(report['random']) == found.keys() - weights(initial[1]['file']).keys()
+    assert all('coef_preds' in name or 'proto' in name for name in report['random'])
+    assert report['random_class_rows'] == ['nucleus']
+
+
+def test_missing_coco_weights_are_on_record(train, tmp_path):
+    start_of(train, tmp_path / 'run')
+    (log,) = tmp_path.glob('run/*/*.log')
+    assert 'no COCO weights were found' in log.read_text()
+    report = json.loads((tmp_path / 'run/initial_weights.json').read_text())
+    assert report['checkpoints'] == []
+    assert report['random']
+
+
+def test_run_that_was_cut_before_its_first_checkpoint_starts_anew(train, initial, tmp_path):
+    with pytest.raises(Killed):
+        train(
+            tmp_path / 'run',
+            init_checkpoints=initial,
+            **{'default_hooks.kill': {'type': 'KillBeforeEpoch', 'epoch': 0}},
+        )
+    found, _ = start_of(train, tmp_path / 'run', resume='auto', init_checkpoints=initial)
+    assert_started_from(found, initial)
+
+
+def test_evaluation_does_not_start_from_initial_checkpoints(tiny_config, build_weights, tmp_path):
+    from noise_mm.training.run import evaluate
+
+    config = load_config(tiny_config, {'init_checkpoints': [dict(file='not/there.pth', origin='coco')]})
+    config.work_dir, config.launcher = str(tmp_path / 'run'), 'none'
+    evaluate(config, build_weights(lambda name, value: value))
+    assert not (tmp_path / 'run/initial_weights.json').exists()
 
 
 def test_weights_that_do_not_fit_at_all_are_refused(train, tmp_path):

@@ -12,8 +12,9 @@ from shapely import Point
 
 from noise_mm.errors import InputError
 from noise_mm.wells.detection import Detection
-from noise_mm.wells.export import write_well
-from noise_mm.wells.predict_well import TileSettings, predict_well
+from noise_mm.wells.exports.options import WellOptions
+from noise_mm.wells.exports.well import write_well
+from noise_mm.wells.predict_well import TiledWell, TileSettings, WellCollector, look_at, predict_well
 from noise_mm.wells.slide import open_slide
 
 WIDTH, HEIGHT = 1003, 707
@@ -45,7 +46,7 @@ def test_discs_come_back_whatever_the_pixel_size(drawn, tmp_path, um_per_px):
     path, truth_px2 = drawn
     with open_slide(path) as slide:
         result = predict_well(slide, see_dark, ('cell',), um_per_px, TileSettings(416, 208, 4), 'A1')
-        write_well(tmp_path, 'A1', slide, result.outlines, um_per_px, ('coco', 'csv'))
+        write_well(tmp_path, 'A1', slide, result, um_per_px, ('coco', 'csv'), WellOptions())
     assert [outline.name for outline in result.outlines] == [f'cell_{i:04d}' for i in range(1, 6)]
     for x, y, _ in DISCS:
         assert sum(outline.geometry.distance(Point(x, y)) < 1 for outline in result.outlines) == 1
@@ -61,6 +62,69 @@ def test_discs_come_back_whatever_the_pixel_size(drawn, tmp_path, um_per_px):
     rows = csv.DictReader((tmp_path / 'A1_cells.csv').open())
     assert sum(int(row['touches_edge']) for row in rows) == 4
     assert not result.seams.unresolved
+
+
+def see_bright(tiles):
+    """The middle of each bright spot of each tile."""
+    found = []
+    for tile in tiles:
+        labels, count = ndimage.label(tile[..., 0] > 250)
+        places = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))).reshape(-1, 2)
+        found.append(np.column_stack([places[:, ::-1] + 0.5, np.full(count, 0.8)]))
+    return found
+
+
+@pytest.mark.parametrize('um_per_px', [0.5, 0.7784])
+def test_nuclei_come_back_in_pixels_of_the_well(tmp_path, um_per_px):
+    picture = np.full((700, 900, 3), 200, np.uint8)
+    spots = [(100, 90), (417, 208), (650, 600), (890, 690)]
+    for spot in spots:
+        cv2.circle(picture, spot, 8, (255, 255, 255), -1)
+    cv2.imwrite(str(tmp_path / 'A1.png'), picture)
+    settings = TileSettings(208, 104, 4, skip_background=True)
+    with open_slide(tmp_path / 'A1.png') as slide:
+        result = predict_well(slide, see_dark, ('cell',), um_per_px, settings, 'A1', nucleus_finder=see_bright)
+    found = sorted(map(tuple, result.nuclei.xy_px))
+    assert np.array(found) == pytest.approx(np.array(spots) + 0.5, abs=1)
+    assert result.nuclei.scores.tolist() == [0.8] * 4
+
+
+def test_background_is_skipped_and_nothing_lost(tmp_path):
+    picture = np.full((2000, 2000, 3), 220, np.uint8)
+    cv2.circle(picture, (700, 900), 150, (130, 60, 130), -1)
+    cv2.imwrite(str(tmp_path / 'A1.png'), picture)
+    seen = []
+
+    def count(tiles):
+        seen.extend(tiles)
+        return see_dark(tiles)
+
+    results = []
+    for skip in (False, True):
+        with open_slide(tmp_path / 'A1.png') as slide:
+            settings = TileSettings(208, 104, 4, skip_background=skip)
+            results.append(predict_well(slide, count, ('cell',), 0.7784, settings, 'A1'))
+    every, some = results
+    assert (every.tiles, every.skipped) == (361, 0)
+    assert some.tiles == 361
+    assert 361 - 40 < some.skipped < 361 - 10
+    assert len(seen) == 361 + 361 - some.skipped
+    assert some.outlines == every.outlines
+    assert some.seams == every.seams
+
+
+def test_rows_looked_at_apart_give_the_same_well(drawn):
+    settings = TileSettings(208, 104, 4)
+    with open_slide(drawn[0]) as slide:
+        whole = predict_well(slide, see_dark, ('cell',), 0.5, settings, 'A1')
+        rows = []
+        well = TiledWell.of(slide, 0.5, settings)
+        for part in (range(2, len(well.rows)), range(2)):
+            look_at(well, part, [see_dark], rows.append, 'A1')
+        collector = WellCollector(well, ('cell',))
+        for row in sorted(rows, key=lambda row: row.windows[0].row):
+            collector.add_row(row)
+    assert collector.close() == whole
 
 
 def test_places_of_unresolved_cells_are_in_pixels_of_the_well(drawn):

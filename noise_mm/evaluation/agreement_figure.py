@@ -1,0 +1,84 @@
+"""Counts and areas of wells, annotated and predicted, as a scatter plot and a Bland-Altman plot each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from noise_mm.files import replacing
+
+
+def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Any]) -> None:
+    """Draws the figure as PNG.
+
+    Args:
+        path: The file.
+        rows: The wells, see `well_scores.WELL_COLUMNS`; one colour for each batch.
+        agreements: Of all wells together, see `well_scores.score_wells`.
+
+    Raises:
+        InputError: If the file can't be written.
+    """
+    area = (
+        ('area_um2', 'total area (mm$^2$)', 1e-6)
+        if 'area_um2' in agreements
+        else ('area_px2', 'total area (px$^2$)', 1)
+    )
+    figure = Figure(figsize=(10, 8), layout='constrained')
+    for line, (what, words, unit) in zip(figure.subplots(2, 2), (('n', 'cells in a well', 1), area), strict=True):
+        annotated, predicted = (
+            np.array([row[f'{what}_{side}'] for row in rows]) * unit for side in ('annotated', 'predicted')
+        )
+        batches = np.array([row['batch'] for row in rows])
+        _scatter(line[0], annotated, predicted, batches, words, agreements[what])
+        _bland_altman(line[1], annotated, predicted, batches, words, agreements[what], unit)
+    handles, labels = figure.axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside lower center', ncols=8, fontsize='small')
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+
+
+def _scatter(
+    axes: Axes, annotated: np.ndarray, predicted: np.ndarray, batches: np.ndarray, words: str, values: Mapping[str, Any]
+) -> None:
+    """Predicted against annotated, with the line on which both are equal."""
+    most = max(annotated.max(initial=0), predicted.max(initial=0)) * 1.05 or 1
+    axes.plot([0, most], [0, most], color='0.5', linewidth=1, linestyle='--')
+    _points(axes, annotated, predicted, batches)
+    axes.set(xlabel=f'annotated {words}', ylabel=f'predicted {words}', xlim=(0, most), ylim=(0, most), aspect='equal')
+    named = {'Pearson': 'pearson', 'Spearman': 'spearman', 'Lin': 'concordance'}
+    parts = [f'{name} {values[key]:.3f}' for name, key in named.items() if values[key] is not None]
+    axes.set_title(', '.join(parts) or 'too few wells for a correlation', fontsize='medium')
+
+
+def _bland_altman(
+    axes: Axes,
+    annotated: np.ndarray,
+    predicted: np.ndarray,
+    batches: np.ndarray,
+    words: str,
+    values: Mapping[str, Any],
+    unit: float,
+) -> None:
+    """Difference against mean, with bias and limits of agreement."""
+    _points(axes, (annotated + predicted) / 2, predicted - annotated, batches)
+    axes.axhline(0, color='0.5', linewidth=1, linestyle='--')
+    for key, style, name in (('bias', '-', 'bias'), ('lower_limit', ':', None), ('upper_limit', ':', '95 % limits')):
+        if values[key] is not None:
+            axes.axhline(values[key] * unit, color='black', linewidth=1, linestyle=style, label=name)
+    axes.set(xlabel=f'mean of annotated and predicted {words}', ylabel='predicted - annotated')
+    parts = [f'bias {values["bias"] * unit:.3g}']
+    if values['lower_limit'] is not None:
+        parts.append(f'95 % limits {values["lower_limit"] * unit:.3g} to {values["upper_limit"] * unit:.3g}')
+    axes.set_title(', '.join(parts), fontsize='medium')
+
+
+def _points(axes: Axes, x: np.ndarray, y: np.ndarray, batches: np.ndarray) -> None:
+    """One colour for each batch."""
+    for number, batch in enumerate(sorted(set(batches.tolist()))):
+        of_batch = batches == batch
+        axes.scatter(x[of_batch], y[of_batch], s=20, color=f'C{number % 10}', label=batch, zorder=3)

@@ -1,0 +1,283 @@
+"""A protocol as a list of steps, each of which is one of the project's commands. Pure; no files but configs.
+
+    m2m  each mouse batch is tested by what was trained on the others; all stages leave it out
+    m2h  trained on all mouse batches, tested on all human ones
+    h2h  each human batch is tested by what was trained on the others; stages 1 and 2 are of the mouse batches, and
+         the folds share them
+
+The folders are those in which the tools look for them: `<root>/<config>[_<held-out batch>]`.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from noise_mm.command_line import parse_cfg_options
+from noise_mm.configuration import load_config
+from noise_mm.errors import InputError
+from noise_mm.protocols.methods import METHODS
+from noise_mm.stages import BEST_NAME, CONFIGS, run_name, stage_fold
+
+NUCLEI_FOLDER = 'nuclei'  # of the hand-marked nuclei, beside the batches
+TRAIN, LABEL, TEST = 'train', 'pseudo_label', 'test'  # the tools, by name
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked for.
+
+    Attributes:
+        protocol: One of `PROTOCOLS`.
+        method: One of `METHODS`.
+        root: Where the folders of all runs are.
+        mouse: Names of the mouse batches; None for those of the configs.
+        human: Names of the human batches; None for those of the configs.
+        folds: Held-out batches to run; None for all.
+        cfg_options: `KEY=VALUE`, see `options_for`.
+        amp: Whether to train in mixed precision.
+    """
+
+    protocol: str
+    method: str
+    root: Path
+    mouse: tuple[str, ...] | None = None
+    human: tuple[str, ...] | None = None
+    folds: tuple[str, ...] | None = None
+    cfg_options: tuple[str, ...] = ()
+    amp: bool = False
+
+    @property
+    def config(self) -> str:
+        """The config of stage 3, relative to `configs/`."""
+        return f'{METHODS[self.method].folder}/{self.method}_{self.protocol}.py'
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a study is run on.
+
+    Attributes:
+        root: Folder of the batches.
+        mouse: Names of the mouse batches.
+        human: Names of the human batches; none in m2m.
+        folds: The batches that are held out in turn; None stands for a run without.
+    """
+
+    root: Path
+    mouse: tuple[str, ...]
+    human: tuple[str, ...]
+    folds: tuple[str | None, ...]
+
+    def missing(self, with_nuclei: bool) -> list[Path]:
+        """Annotation files that are not there; of the hand-marked nuclei where these are needed."""
+        folders = [*self.mouse, *self.human, *([NUCLEI_FOLDER] if with_nuclei else [])]
+        return [file for folder in folders if not (file := self.root / folder / 'annotations.json').is_file()]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        tool: TRAIN, LABEL or TEST.
+        title: What it is, for people.
+        config: Relative to `configs/`.
+        folder: Of the run that it makes (TRAIN) or whose checkpoint it takes (LABEL, TEST).
+        fold: The batch held out.
+        options: Further options of the tool but `--cfg-options`.
+        cfg_options: `KEY=VALUE`.
+        needs: Folders of the runs that it follows from.
+    """
+
+    tool: str
+    title: str
+    config: str
+    folder: Path
+    fold: str | None = None
+    options: tuple[str, ...] = ()
+    cfg_options: tuple[str, ...] = ()
+    needs: tuple[Path, ...] = field(default=())
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint of the run."""
+        return self.folder / BEST_NAME
+
+    def arguments(self, config: str | Path, resume: bool = False) -> list[str]:
+        """The command line after the tool's name.
+
+        Args:
+            config: How the config is to be called.
+            resume: Go on from the last checkpoint (TRAIN).
+        """
+        words = [str(config)]
+        words += [] if self.tool == TRAIN else [str(self.best)]
+        words += ['--fold', self.fold] if self.fold else []
+        words += [] if self.tool == LABEL else ['--work-dir', str(self.folder)]
+        words += [*self.options, *(['--resume'] if resume else [])]
+        return [*words, '--cfg-options', *self.cfg_options] if self.cfg_options else words
+
+
+@functools.cache
+def resolved_config(config: str, cfg_options: tuple[str, ...] = (), fold: str | None = None) -> Config:
+    """A config of `configs/` as a tool resolves it. Not to be changed: all callers get the same one."""
+    return load_config(CONFIGS / config, parse_cfg_options(list(cfg_options)), fold)
+
+
+def data_of(study: Study) -> Data:
+    """The data of a study, from its options and else from the configs.
+
+    Raises:
+        InputError: If batches don't make up the protocol, a fold is not one of them, or an option can't be followed.
+    """
+    config = resolved_config(study.config, options_for(study.config, study))
+    trained, tested = tuple(config.train_batches), tuple(config.test_batches)
+    stage = METHODS[study.method].pretraining
+    of_stage = tuple(resolved_config(stage).train_batches) if stage else ()
+    defaults = {'m2m': (trained, ()), 'm2h': (trained, tested), 'h2h': (of_stage, trained)}[study.protocol]
+    mouse, human = (
+        tuple(given or default) for given, default in zip((study.mouse, study.human), defaults, strict=True)
+    )
+    _check_batches(study, mouse, human)
+    folds = {'m2m': mouse, 'm2h': (None,), 'h2h': human}[study.protocol]
+    if study.folds is not None:
+        if study.protocol == 'm2h':
+            raise InputError('--folds: m2h has no folds, all human batches are tested at once. Leave it out.')
+        unknown = [fold for fold in study.folds if fold not in folds]
+        if unknown:
+            raise InputError(f'--folds {unknown[0]}: not held out in {study.protocol}. Choose of {", ".join(folds)}.')
+        folds = tuple(fold for fold in folds if fold in study.folds)
+    return Data(Path(config.data_root), mouse, human, folds)
+
+
+def _check_batches(study: Study, mouse: Sequence[str], human: Sequence[str]) -> None:
+    if study.human and study.protocol == 'm2m':
+        raise InputError('--human-batches: m2m has none. Leave it out, or run m2h or h2h.')
+    if study.mouse and not METHODS[study.method].pretraining and study.protocol == 'h2h':
+        raise InputError(f'--mouse-batches: {study.method} has none in h2h. Leave it out.')
+    both = sorted({*mouse} & {*human})
+    if both:
+        raise InputError(f'--human-batches {both[0]}: is a mouse batch too. Name it in one of the two options.')
+    for name, batches in (('--mouse-batches', mouse), ('--human-batches', human)):
+        if len(set(batches)) < len(batches):
+            raise InputError(f'{name} {" ".join(batches)}: a batch is named twice. Name each once.')
+    held_out_in_turn = {'m2m': ('--mouse-batches', mouse), 'h2h': ('--human-batches', human)}.get(study.protocol)
+    if held_out_in_turn and len(held_out_in_turn[1]) < 2:
+        name, batches = held_out_in_turn
+        raise InputError(f'{name} {" ".join(batches)}: one is held out in turn, so there must be two or more.')
+
+
+def plan(study: Study, data: Data) -> list[Step]:
+    """All commands of a study in their order, those of a fold together; what folds share comes once."""
+    steps: dict[tuple[str, Path], Step] = {}
+    for fold in data.folds:
+        for step in _steps_of_fold(study, data, fold):
+            steps.setdefault((step.tool, step.folder), step)
+    return list(steps.values())
+
+
+def _steps_of_fold(study: Study, data: Data, fold: str | None) -> list[Step]:
+    method, steps = METHODS[study.method], []
+    early_fold = fold if fold in data.mouse else None
+
+    def early_options(config: str) -> tuple[str, ...]:
+        return (*_setting('train_batches', study.mouse), *options_for(config, study))
+
+    labelled = [batch for batch in data.mouse if batch != early_fold]
+    if method.detector:
+        options = early_options(method.detector)
+        detector = _training('stage 1', method.detector, study, early_fold, options)
+        labels = Step(
+            LABEL,
+            f'nuclei labels{_without(early_fold)}',
+            method.detector,
+            detector.folder,
+            early_fold,
+            ('--data-root', str(data.root), '--batches', *labelled),
+            options,
+            (detector.folder,),
+        )
+        steps += [detector, labels]
+    if method.pretraining:
+        needs = (steps[0].folder,) if steps else ()
+        options = early_options(method.pretraining)
+        steps.append(_training('stage 2', method.pretraining, study, early_fold, options, needs))
+    needs = (steps[-1].folder,) if steps else ()
+    options = _stage_3_options(study, needs, fold, early_fold)
+    last = _training('stage 3' if steps else 'training', study.config, study, fold, options, needs)
+    test = Step(TEST, f'test{_on(fold)}', last.config, last.folder, fold, (), options, (last.folder,))
+    return [*steps, last, test]
+
+
+def _training(
+    name: str,
+    config: str,
+    study: Study,
+    fold: str | None,
+    cfg_options: tuple[str, ...],
+    needs: tuple[Path, ...] = (),
+) -> Step:
+    folder = study.root / run_name(config, fold)
+    options = ('--amp',) if study.amp else ()
+    return Step(TRAIN, f'{name}{_without(fold)}', config, folder, fold, options, cfg_options, needs)
+
+
+def _stage_3_options(
+    study: Study, needs: tuple[Path, ...], fold: str | None, early_fold: str | None
+) -> tuple[str, ...]:
+    """Batches where they are not those of the config, and stage 2 where it is not where the config expects it."""
+    trained = study.human if study.protocol == 'h2h' else study.mouse
+    options = _setting('train_batches', trained)
+    if study.protocol == 'm2h':
+        options += _setting('test_batches', study.human)
+    if needs:
+        stage = METHODS[study.method].pretraining
+        if stage_fold(resolved_config(stage), fold) != early_fold:
+            checkpoint = str(needs[0] / BEST_NAME)
+            starts = resolved_config(study.config).init_from
+            options += _setting('init_from', [checkpoint if each == stage else each for each in starts])
+    return (*options, *options_for(study.config, study))
+
+
+def options_for(config: str, study: Study) -> tuple[str, ...]:
+    """Those of the study's `KEY=VALUE` that are for this config.
+
+    A dotted one, such as `hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `hooks.pseudo_labels`; if
+    none of the study has it, it is for all.
+    """
+    method = METHODS[study.method]
+    configs = [each for each in (method.detector, method.pretraining, study.config) if each]
+    chosen = []
+    for option in study.cfg_options:
+        parent = option.partition('=')[0].rpartition('.')[0]
+        having = [each for each in configs if _has(resolved_config(each), parent)]
+        if config in having or not having:
+            chosen.append(option)
+    return tuple(chosen)
+
+
+def _has(config: Config, dotted: str) -> bool:
+    node = config
+    for part in filter(None, dotted.split('.')):
+        if isinstance(node, list | tuple) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, Config | dict) and node.get(part) is not None:
+            node = node[part]
+        else:
+            return False
+    return True
+
+
+def _setting(key: str, values: Sequence[str] | None) -> tuple[str, ...]:
+    return (f'{key}=[{",".join(values)}]',) if values else ()
+
+
+def _without(fold: str | None) -> str:
+    return f' without {fold}' if fold else ''
+
+
+def _on(fold: str | None) -> str:
+    return f' on {fold}' if fold else ''

@@ -1,0 +1,183 @@
+"""A detector of nuclei with its checkpoint, that finds the nuclei of patches on all ranks together."""
+
+import ast
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.registry import DefaultScope
+from torch.utils.data import DataLoader, Dataset
+
+from noise_mm.checkpoints.loading import load_weights
+from noise_mm.checkpoints.weights_digest import weights_digest
+from noise_mm.errors import InputError
+from noise_mm.pseudo_labels.pseudo_file import NUCLEUS
+from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, weak_nuclei
+
+
+class NucleusLabeller:
+    """Finds nuclei in patches.
+
+    Args:
+        config: Of the detector, from `load_config`: `model`, and the pipeline of its validation data.
+        checkpoint: Its weights.
+        device: Where it runs.
+        box_px: See `weak_nuclei`.
+        nms_iou: See `weak_nuclei`.
+        batch_size: Patches that the network sees at a time, on each rank.
+        num_workers: Processes that read patches, for each rank.
+
+    Attributes:
+        facts: Of the detector, for the pseudo-label files: `checkpoint`, `config`, `train_batches` and `fold`.
+        made_from: What the nuclei of a patch follow from: digest of the weights and all settings.
+
+    Raises:
+        InputError: If the config is not of a detector of nuclei, or the checkpoint is not of its network or was
+            trained on other batches than the config says.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | Path,
+        device: torch.device,
+        box_px: float | str,
+        nms_iou: float,
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        if 'model' not in config or not config.get('val_dataloader'):
+            raise InputError(f"{config.filename}: no detector with validation data. Give stage 1's config.")
+        self.box_px, self.nms_iou = box_px, nms_iou
+        self.batch_size, self.num_workers, self.device = batch_size, num_workers, device
+        model = copy.deepcopy(config.model)
+        test_cfg = model.get('test_cfg') or {}
+        if 'multi_label' in test_cfg:
+            test_cfg['multi_label'] = False  # a place is a nucleus or something else, not both
+        if model.get('type') == 'YOLODetector':
+            model['use_syncbn'] = False  # of no use without training, and fails without a GPU
+        with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
+            self.pipeline = Compose(config.val_dataloader.dataset.pipeline)
+            self.model = MODELS.build(model)
+        meta = load_weights(self.model, checkpoint)
+        self.label = _nucleus_label(config, meta)
+        self.facts = _facts(config, checkpoint, meta)
+        self.made_from = {
+            'weights_sha256': weights_digest(self.model.state_dict()),
+            'network_size_px': config.get('network_size_px'),
+            'box_px': box_px,
+            'nms': {'detector': _plain(test_cfg), 'labels_iou': nms_iou},
+        }
+        self.model.to(device).eval()
+
+    def __call__(
+        self, records: Sequence[Mapping], least: float = 0.0, progress: Callable[[int], None] | None = None
+    ) -> list[WeakNuclei]:
+        """The nuclei of each patch, on every rank.
+
+        Each rank takes whole batches in turn, so that the network sees the same batches whatever the number of ranks.
+
+        Args:
+            records: Patches, as the datasets describe them.
+            least: Nuclei of less confidence are left out.
+            progress: Called with the number of patches that this rank has finished.
+
+        Raises:
+            InputError: If a patch can't be read.
+        """
+        batches = [range(i, min(i + self.batch_size, len(records))) for i in range(0, len(records), self.batch_size)]
+        mine = batches[get_rank() :: get_world_size()]
+        patches = _Patches(records, self.pipeline)
+        loader = DataLoader(patches, batch_sampler=mine, num_workers=self.num_workers, collate_fn=pseudo_collate)
+        found: dict[int, WeakNuclei] = {}
+        for indices, batch in zip(mine, loader, strict=True):
+            with torch.no_grad():
+                samples = self.model.test_step(batch)
+            for index, sample in zip(indices, samples, strict=True):
+                found[index] = self._weak_nuclei(sample).from_score(least)
+            if progress is not None:
+                progress(len(indices))
+        gathered = {index: each for part in all_gather_object(found) for index, each in part.items()}
+        return [gathered[index] for index in range(len(records))]
+
+    def _weak_nuclei(self, sample: Any) -> WeakNuclei:
+        detected = sample.pred_instances
+        detected = detected[detected.labels == self.label]
+        height, width = sample.ori_shape[:2]
+        boxes, scores = detected.bboxes.cpu().numpy(), detected.scores.cpu().numpy()
+        return weak_nuclei(boxes, scores, (width, height), self.box_px, self.nms_iou)
+
+
+class _Patches(Dataset):
+    """Patches as the network takes them."""
+
+    def __init__(self, records: Sequence[Mapping], pipeline: Callable) -> None:
+        self.records, self.pipeline = records, pipeline
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.pipeline(copy.deepcopy(dict(self.records[index])))
+
+
+def _plain(settings: Mapping) -> dict:
+    """Settings as they are in a JSON file."""
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
+
+
+def _nucleus_label(config: Config, meta: Mapping) -> int:
+    """The index of the class nucleus, by the checkpoint or else by the config."""
+    names = (meta.get('dataset_meta') or {}).get('classes') or config.get('classes') or ()
+    names = [names] if isinstance(names, str) else list(names)
+    if NUCLEUS not in names:
+        raise InputError(
+            f'{config.filename}: its classes are {", ".join(map(repr, names)) or "not known"}, and {NUCLEUS!r} is not '
+            "among them. Give stage 1's config and checkpoint."
+        )
+    return names.index(NUCLEUS)
+
+
+def _facts(config: Config, checkpoint: str | Path, meta: Mapping) -> dict[str, Any]:
+    """Where the detector comes from, after a check that the checkpoint and the config agree on its training data.
+
+    Labels tell the next stage what they have seen; that must not rest on an option that was given or forgotten.
+    """
+    batches = list(config.get('train_batches') or ())
+    stored = trained_batches(meta)
+    if stored is not None and set(stored) != set(batches):
+        raise InputError(
+            f'{checkpoint}: was trained on {", ".join(stored)}, but the config says {", ".join(batches) or "nothing"}. '
+            'Give the config that its run has saved, or the --fold that it was trained with.'
+        )
+    return {
+        'checkpoint': Path(checkpoint).name,
+        'config': Path(config.filename).name if config.filename else None,
+        'train_batches': batches,
+        'fold': config.get('fold'),
+    }
+
+
+def trained_batches(meta: Mapping) -> list[str] | None:
+    """The `train_batches` of the run that wrote a checkpoint, from the config stored in it, which is not executed.
+
+    Returns:
+        None if the checkpoint has no config, or that has no such setting.
+    """
+    try:
+        statements = ast.parse(meta.get('cfg') or '').body
+    except (SyntaxError, ValueError, TypeError):
+        return None
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == 'train_batches':
+            try:
+                return [str(each) for each in ast.literal_eval(statement.value)]
+            except (ValueError, TypeError):
+                return None
+    return None

@@ -1,0 +1,237 @@
+"""Labels the nuclei in the patches of batches and writes the pseudo-label files, all ranks together."""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmyolo.registry import DATASETS
+
+import noise_mm
+from noise_mm.errors import InputError
+from noise_mm.files import require_folder, sha256_of, write_json
+from noise_mm.pseudo_labels.labeller import NucleusLabeller
+from noise_mm.pseudo_labels.patches import BatchPatches
+from noise_mm.pseudo_labels.pseudo_file import (
+    INFO_KEY,
+    differences,
+    digest_of_images,
+    digest_of_json,
+    pseudo_content,
+    pseudo_path,
+)
+from noise_mm.pseudo_labels.weak_nuclei import IOU_THR, PREDICTED, Threshold, WeakNuclei, best_threshold
+from noise_mm.wells.progress import Progress
+
+GIVEN = 'given'
+MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
+NMS_IOU = 0.5
+BOX_PX = 36.0  # side of a nucleus' box at the reference magnification (paper, 4.2)
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How detections become labels.
+
+    Attributes:
+        score_thr: Least confidence of a nucleus, above 0 and up to 1; None for the one of maximum F1 on the validation
+            data of the detector's config.
+        uncertain_from: Nuclei from this confidence to `score_thr` become ignored regions; None: there are none.
+        box_px: Side of all boxes in pixels of the annotated patch; 'predicted': as the detector says.
+        nms_iou: Largest overlap of two labels; see `weak_nuclei`.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+
+    score_thr: float | None = None
+    uncertain_from: float | None = None
+    box_px: float | str = BOX_PX
+    nms_iou: float = NMS_IOU
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ('score_thr', 'uncertain_from', 'nms_iou'):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value <= 1):
+                raise InputError(f'pseudo-labels: {name} is {value!r}. Give a number above 0 and up to 1.')
+        if self.box_px != PREDICTED and not (_is_number(self.box_px) and 0 < self.box_px < float('inf')):
+            raise InputError(f'pseudo-labels: box_px is {self.box_px!r}. Give pixels, such as 36, or {PREDICTED!r}.')
+        if None not in (self.score_thr, self.uncertain_from) and self.uncertain_from >= self.score_thr:
+            raise InputError(
+                f'pseudo-labels: uncertain_from={self.uncertain_from} is not below score_thr={self.score_thr}. '
+                'Uncertain nuclei are those between the two.'
+            )
+
+    def made_from(self) -> dict[str, Any]:
+        """Those entries of a file's `made_from` that this decides and the detector doesn't know."""
+        return {'score_thr': MAXIMUM_F1 if self.score_thr is None else self.score_thr} | {
+            'uncertain_from': self.uncertain_from
+        }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def label_batches(
+    labeller: NucleusLabeller,
+    settings: LabelSettings,
+    config: Config,
+    batches: Sequence[BatchPatches],
+    data_root: str | Path,
+    pseudo_dir: str,
+    force: bool = False,
+) -> list[str]:
+    """Writes the pseudo-label files that are missing or out of date, and says of each why.
+
+    To be called on all ranks; the first one writes. The files are the same for any number of ranks. Each is written
+    when it is whole, so that labelling that was cut goes on with the next one.
+
+    Args:
+        labeller: The detector.
+        settings: How detections become labels; the labeller's are the same.
+        config: The detector's, with its validation data.
+        batches: From `read_batches`.
+        data_root: Folder of the batch folders.
+        pseudo_dir: Folder of the files, below `data_root`.
+        force: Write also what is up to date.
+
+    Returns:
+        The batches whose files were written.
+
+    Raises:
+        InputError: If data can't be read or files not be written, or no threshold can be chosen.
+    """
+    validation = _validation_data(config) if settings.score_thr is None else None
+    paths = {patches.batch: pseudo_path(data_root, pseudo_dir, patches.batch) for patches in batches}
+    todo: list[dict[str, dict]] = [{}]
+    if is_main_process():
+        require_folder(Path(data_root) / pseudo_dir)
+        detector = {**labeller.made_from, **settings.made_from(), 'validation_sha256': _digest_of(validation)}
+        todo = [{each.batch: made_from_of(each, detector) for each in batches}]
+        todo = [{batch: each for batch, each in todo[0].items() if _is_due(paths[batch], each, force)}]
+    broadcast_object_list(todo)
+    made_from = todo[0]
+    if not made_from:
+        return []
+
+    threshold = _choose_threshold(labeller, validation) if settings.score_thr is None else Threshold(settings.score_thr)
+    provenance = {
+        'detector': labeller.facts,
+        'threshold': {**asdict(threshold), 'chosen_by': GIVEN if validation is None else MAXIMUM_F1},
+        'noise_mm': noise_mm.__version__,
+    }
+    least = _least_score(threshold.score_thr, settings.uncertain_from)
+    for patches in batches:
+        if patches.batch in made_from:
+            nuclei = _find(labeller, patches, least)
+            if is_main_process():
+                whole = {**provenance, 'made_from': made_from[patches.batch]}
+                _write(paths[patches.batch], patches, nuclei, threshold.score_thr, whole)
+    barrier()
+    return list(made_from)
+
+
+def made_from_of(patches: BatchPatches, detector: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the labels of a batch follow from: detector, settings, osteoclasts and images."""
+    return {
+        **detector,
+        'annotations_sha256': sha256_of(patches.annotations_file),
+        'n_images': len(patches.image_paths),
+        'images_sha256': digest_of_images(patches.image_paths),
+    }
+
+
+def _is_due(path: Path, made_from: Mapping[str, Any], force: bool) -> bool:
+    """Whether a file has to be written; says why or why not."""
+    changed = differences(path, made_from)
+    if changed == [] and not force:
+        print_log(f'{path}: up to date, skipped', logger='current')
+        return False
+    if changed is None:
+        why = 'is there but does not say what it was made from' if path.exists() else 'is not there yet'
+    else:
+        why = f'changed since: {", ".join(changed)}' if changed else 'up to date, but wanted anew'
+    print_log(f'{path}: {why}; labelling', logger='current')
+    return True
+
+
+def _validation_data(config: Config) -> list[dict]:
+    """The records of the detector's validation patches, with their `instances`."""
+    settings = copy.deepcopy(config.val_dataloader.dataset)
+    if 'cache' in settings:
+        settings['cache'] = 'none'
+    with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
+        dataset = DATASETS.build(settings)
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+def _digest_of(validation: Sequence[Mapping] | None) -> str | None:
+    """One digest for the pictures and marked nuclei of the validation patches."""
+    if validation is None:
+        return None
+    boxes = [[[each['bbox'], each['ignore_flag']] for each in record['instances']] for record in validation]
+    return digest_of_json([digest_of_images(record['img_path'] for record in validation), boxes])
+
+
+def _choose_threshold(labeller: NucleusLabeller, validation: Sequence[Mapping]) -> Threshold:
+    """The threshold of maximum F1; the same on all ranks."""
+    records = [{**record, 'instances': []} for record in validation]
+    threshold = best_threshold(labeller(records), [record['instances'] for record in validation])
+    if threshold is None:
+        raise InputError(
+            f'{labeller.facts["checkpoint"]}: finds none of the nuclei in the {len(validation)} validation patches, so '
+            'no threshold can be chosen. Train stage 1 for longer, or give score_thr.'
+        )
+    print_log(
+        f'pseudo-labels: score_thr {threshold.score_thr:g} has the maximum F1, {threshold.f1:.3f} (precision '
+        f'{threshold.precision:.3f}, recall {threshold.recall:.3f}), on {threshold.n_nuclei} nuclei in '
+        f'{threshold.n_images} validation patches',
+        logger='current',
+    )
+    return threshold
+
+
+def _least_score(score_thr: float, uncertain_from: float | None) -> float:
+    """The least confidence of what is written."""
+    if uncertain_from is None or uncertain_from < score_thr:
+        return uncertain_from or score_thr
+    print_log(
+        f'pseudo-labels: no nucleus is uncertain, because the chosen score_thr, {score_thr:g}, is not above '
+        f'uncertain_from, {uncertain_from:g}',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return score_thr
+
+
+def _find(labeller: NucleusLabeller, patches: BatchPatches, least: float) -> list[WeakNuclei]:
+    """The nuclei of all patches of a batch, on every rank; the first one shows how far the work is."""
+    records = patches.records
+    if not is_main_process():
+        return labeller(records, least)
+    area_px = sum(record['width'] * record['height'] for record in records) / len(records)
+    progress = Progress(f'nuclei of {patches.batch}', len(records), area_px)
+    # All ranks go at about the same speed.
+    found = labeller(records, least, lambda n: progress.add(min(n * get_world_size(), progress.total - progress.done)))
+    progress.add(progress.total - progress.done)
+    progress.finish()
+    return found
+
+
+def _write(
+    path: Path, patches: BatchPatches, nuclei: Sequence[WeakNuclei], score_thr: float, provenance: Mapping
+) -> None:
+    image_ids = [image['id'] for image in patches.annotated['images']]
+    content = pseudo_content(patches.annotated, dict(zip(image_ids, nuclei, strict=True)), score_thr, provenance)
+    write_json(path, content)
+    counts = content['info'][INFO_KEY]
+    uncertain = f' and {counts["n_uncertain"]} uncertain ones' if counts['n_uncertain'] else ''
+    print_log(f'{path}: {counts["n_nuclei"]} nuclei{uncertain} in {len(image_ids)} patches', logger='current')

@@ -1,0 +1,132 @@
+"""From detections of nuclei in a patch to the boxes that are written as labels, and their least confidence. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmcv.ops import nms
+
+from noise_mm.evaluation.matching import ImageOverlaps, in_order, join, match
+from noise_mm.evaluation.precision_recall import score_classes
+from noise_mm.evaluation.regions import Regions, compare_image
+
+PREDICTED = 'predicted'  # instead of a size: boxes as the detector gave them
+SCORE_DECIMALS = 4
+BOX_DECIMALS = 2
+AT_BORDER_PX = 1.0  # a detection that ends within a pixel of the patch's border is cut off there
+IOU_THR = 0.5  # a label within half a nucleus of the truth is right
+
+
+@dataclass(frozen=True)
+class WeakNuclei:
+    """The nuclei found in one patch, best first.
+
+    Attributes:
+        boxes: (n, 4) float64 x1, y1, x2, y2 in pixels of the annotated patch, clipped to it, rounded as in files.
+        scores: (n,) float64 confidences, rounded likewise: thresholds are chosen and applied on what is written.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of nuclei."""
+        return len(self.scores)
+
+    def from_score(self, least: float) -> 'WeakNuclei':
+        """Those with at least this confidence."""
+        taken = self.scores >= least
+        return WeakNuclei(self.boxes[taken], self.scores[taken])
+
+
+def weak_nuclei(
+    boxes: np.ndarray, scores: np.ndarray, size_px: tuple[int, int], box_px: float | str, nms_iou: float
+) -> WeakNuclei:
+    """The labels that detections of one patch become.
+
+    Of boxes that overlap by more than `nms_iou`, after they were given their size, only the most confident one stays.
+    The detector's own suppression can't do that: two detections of one nucleus that differ in size are two to it, but
+    nearly the same box afterwards.
+
+    Args:
+        boxes: (n, 4) detections x1, y1, x2, y2 in pixels of the patch.
+        scores: (n,) their confidences.
+        size_px: Width and height of the patch.
+        box_px: Side of all boxes, see `uniform_boxes`; or 'predicted'.
+        nms_iou: Largest overlap of two nuclei. At 0.5 two boxes of 36 px may be 9 to 12 px apart, less than the
+            radius of a nucleus.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if box_px != PREDICTED:
+        boxes = uniform_boxes(boxes, size_px, float(box_px))
+    if len(boxes):
+        _, kept = nms(torch.from_numpy(boxes).float(), torch.from_numpy(np.asarray(scores)).float(), nms_iou)
+        boxes, scores = boxes[kept.numpy()], np.asarray(scores)[kept.numpy()]
+    clipped = np.clip(boxes, 0, [*size_px, *size_px]).round(BOX_DECIMALS)
+    seen = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    return WeakNuclei(clipped[seen], np.asarray(scores, dtype=np.float64).reshape(-1)[seen].round(SCORE_DECIMALS))
+
+
+def uniform_boxes(boxes: np.ndarray, size_px: tuple[int, int], box_px: float) -> np.ndarray:
+    """Boxes of one size at the centres of detections; (n, 4) both, not clipped to the patch.
+
+    Hand-marked boxes are cut off at the patch's border, and so are detections that learnt from them. The middle of
+    what is left is not where the nucleus is: of such a detection the inner edge counts, and half a box from it is the
+    centre, which for a nucleus of this patch is not outside.
+    """
+    low, high, size = boxes[:, :2], boxes[:, 2:], np.array(size_px, dtype=np.float64)
+    cut = high - low < box_px
+    centres = (low + high) / 2
+    centres = np.where(cut & (low <= AT_BORDER_PX), np.maximum(high - box_px / 2, 0), centres)
+    centres = np.where(cut & (high >= size - AT_BORDER_PX), np.minimum(low + box_px / 2, size), centres)
+    return np.hstack([centres - box_px / 2, centres + box_px / 2])
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least confidence of a label, and how good labels are with it.
+
+    Attributes:
+        score_thr: The confidence.
+        f1: At `score_thr` and `IOU_THR`, as the next two; None where the confidence was given.
+        precision: Share of labels that are right.
+        recall: Share of nuclei that are labelled.
+        n_images: Patches that it was chosen on.
+        n_nuclei: Nuclei marked in them.
+    """
+
+    score_thr: float
+    f1: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    n_images: int | None = None
+    n_nuclei: int | None = None
+
+
+def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]]) -> Threshold | None:
+    """The confidence of maximum F1 at IoU 0.5 with hand-marked nuclei, matched as in COCO; None if nothing is right.
+
+    Args:
+        found: The nuclei found in each image, also unlikely ones.
+        truth: For each image the marked ones: `bbox` [x1, y1, x2, y2] and `ignore_flag`.
+    """
+    overlaps = join(in_order([_overlaps(*pair, i) for i, pair in enumerate(zip(found, truth, strict=True))]), 'bbox')
+    (score,) = score_classes(overlaps, match(overlaps, IOU_THR), 'coco', 1)
+    if not score.n_true_positives:
+        return None
+    numbers = (score.f1, score.precision, score.recall)
+    return Threshold(score.confidence, *(round(value, 4) for value in numbers), len(found), score.n_objects)
+
+
+def _overlaps(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> ImageOverlaps:
+    boxes = np.array([each['bbox'] for each in marked], dtype=np.float64).reshape(-1, 4)
+    ignored = np.array([bool(each['ignore_flag']) for each in marked], dtype=bool)
+    return compare_image(
+        _regions(found.boxes), found.scores, _regions(boxes), ignored, image_id=image_id, batch='', well=''
+    )
+
+
+def _regions(boxes: np.ndarray) -> Regions:
+    """Boxes x1, y1, x2, y2 of one class."""
+    return Regions(np.zeros(len(boxes), np.int64), np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), None)

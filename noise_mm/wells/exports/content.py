@@ -1,0 +1,130 @@
+"""What is known of one well when its files are written: the cells in their final classes, measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noise_mm.annotations.outline import Outline
+from noise_mm.wells.chunked import Rgb, Slide
+from noise_mm.wells.exports.options import WellOptions
+from noise_mm.wells.exports.overlay import OVERLAY_SIDE_PX, draw_overlay
+from noise_mm.wells.measure import (
+    PRE_OSTEOCLAST,
+    CellMeasures,
+    WellArea,
+    WellMeasures,
+    covered_px2,
+    measure_cells,
+    measure_well,
+    nuclei_of_cells,
+    with_pre_osteoclasts,
+)
+from noise_mm.wells.nuclei import Nuclei, assign_nuclei
+from noise_mm.wells.predict_well import WellResult
+from noise_mm.wells.well_disc import Disc, find_disc
+
+
+@dataclass(frozen=True, eq=False)
+class WellContent:
+    """One well.
+
+    Attributes:
+        well: Its name.
+        image_name: Name of the image's file.
+        size_px: Width and height of the image.
+        thumbnail: The image, reduced to `OVERLAY_SIDE_PX`.
+        outlines: The cells. The number in the name of each is its place, from 1.
+        cells: Their measures.
+        nuclei: Nuclei, if they were looked for.
+        cell_of: Index of each nucleus's cell, or -1; None without nuclei.
+        disc: Border of the well, if it was looked for and found.
+        measures: Of the well.
+        notes: What the reader of the numbers has to know, a sentence each.
+    """
+
+    well: str
+    image_name: str
+    size_px: tuple[int, int]
+    thumbnail: Rgb
+    outlines: Sequence[Outline]
+    cells: Sequence[CellMeasures]
+    nuclei: Nuclei | None
+    cell_of: NDArray[np.int64] | None
+    disc: Disc | None
+    measures: WellMeasures
+    notes: Sequence[str]
+
+    def overlay(self, picture: Rgb, has_numbers: bool) -> Rgb:
+        """A reduced picture of the well with everything that was found."""
+        nuclei_px = None if self.nuclei is None else self.nuclei.xy_px
+        return draw_overlay(
+            picture, self.size_px, self.outlines, nuclei_px=nuclei_px, disc=self.disc, has_numbers=has_numbers
+        )
+
+
+def measured_content(
+    well: str, slide: Slide, result: WellResult, um_per_px: float, options: WellOptions
+) -> WellContent:
+    """Classes and measures what was found in a well.
+
+    Raises:
+        InputError: If the image is damaged.
+        ValueError: If `options` ask for nuclei and none were looked for.
+    """
+    size_px = (slide.width_px, slide.height_px)
+    thumbnail = slide.thumbnail(OVERLAY_SIDE_PX)
+    outlines, nuclei, cell_of, counts = result.outlines, result.nuclei, None, None
+    if nuclei is not None:
+        cell_of = assign_nuclei(outlines, nuclei.xy_px)
+        counts = nuclei_of_cells(cell_of, len(outlines))
+    if options.min_nuclei is not None:
+        if counts is None:
+            raise ValueError('min_nuclei needs nuclei, but none were looked for.')
+        outlines = with_pre_osteoclasts(outlines, counts, options.min_nuclei)
+    cells = list(measure_cells(outlines, size_px, um_per_px, counts))
+    disc = _disc(thumbnail, size_px) if options.find_well else None
+    measures = measure_well(
+        cells,
+        covered_px2([outline for outline in outlines if outline.label != PRE_OSTEOCLAST], size_px),
+        size_px,
+        um_per_px,
+        well_area=_well_area(disc, size_px, options),
+        nuclei=None if nuclei is None else len(nuclei),
+        are_classed=options.min_nuclei is not None,
+    )
+    notes = _notes(cells, disc, measures, options)
+    return WellContent(
+        well, slide.path.name, size_px, thumbnail, outlines, cells, nuclei, cell_of, disc, measures, notes
+    )
+
+
+def _disc(thumbnail: Rgb, size_px: tuple[int, int]) -> Disc | None:
+    """The disc of the well in pixels of the well image."""
+    disc = find_disc(thumbnail)
+    return disc and disc.scaled(size_px[0] / thumbnail.shape[1], size_px[1] / thumbnail.shape[0])
+
+
+def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions) -> WellArea | None:
+    """The area that shares and densities refer to."""
+    if options.well_area_px2 is not None:
+        return WellArea(options.well_area_px2, 'given')
+    return None if disc is None else WellArea(disc.area_px2(size_px), 'disc')
+
+
+def _notes(cells: Sequence[CellMeasures], disc: Disc | None, measures: WellMeasures, options: WellOptions) -> list[str]:
+    """See `WellContent`."""
+    notes = []
+    if options.find_well and disc is None:
+        notes.append('no border of a round well in the image, so no share of the well; --well-area states its area')
+    if disc is not None:
+        outside = sum(
+            np.hypot(cell.centroid_px[0] - disc.x, cell.centroid_px[1] - disc.y) > disc.radius for cell in cells
+        )
+        if outside:
+            notes.append(f'{outside} cells lie outside the border of the well and are counted; see the overlay')
+    area = measures.well_area
+    if area is not None and measures.covered_area_px2 > area.px2:
+        notes.append(f'cells cover more than the area of the well, {area.px2:g} px^2; it counts pixels of the image')
+    return notes

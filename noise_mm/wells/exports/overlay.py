@@ -1,0 +1,120 @@
+"""Pictures to check by eye: a reduced well with outlines, numbers, nuclei, and the border of the well."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from noise_mm.annotations.outline import Outline
+from noise_mm.files import replacing
+from noise_mm.wells.chunked import Rgb
+from noise_mm.wells.measure import PRE_OSTEOCLAST
+from noise_mm.wells.png import png_bytes
+from noise_mm.wells.well_disc import Disc
+
+OVERLAY_SIDE_PX = 3000
+"""Longest side of an overlay picture: a screenful or two, at which single cells can still be told apart."""
+
+Colour = tuple[int, int, int]
+COLOURS: dict[str, Colour] = {'osteoclast': (0, 160, 60), PRE_OSTEOCLAST: (230, 120, 0), 'nucleus': (0, 110, 230)}
+"""RGB of the classes, in all files; chosen to stand out from purple cells and from brown bone."""
+OTHER_COLOURS = ((200, 0, 120), (0, 150, 170), (120, 90, 0))
+"""Those of other classes, taken in turn."""
+DISC_COLOUR = (60, 60, 60)
+
+SUBPIXEL_BITS = 4
+"""OpenCV draws lines at fractions of 1/16 px."""
+FINE_BELOW_PX = 1200
+"""Pictures with a shorter longer side have lines of one pixel: cells are small in them."""
+LARGEST_TEXT = 1 / 2200
+"""Size of numbers, in units of OpenCV's font, per pixel of the picture's longer side."""
+TEXT_PER_DIAMETER = 1 / 80
+"""The same per pixel of a cell's diameter: four digits (of about 20 px at size 1) then fit into the median cell."""
+SMALLEST_TEXT = 0.3
+"""Digits 6 px high; smaller ones can't be read."""
+
+
+def class_colours(labels: Iterable[str]) -> dict[str, Colour]:
+    """The colour of each class."""
+    others = sorted(set(labels) - set(COLOURS))
+    return COLOURS | {label: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, label in enumerate(others)}
+
+
+def draw_overlay(
+    picture: Rgb,
+    size_px: tuple[int, int],
+    outlines: Sequence[Outline],
+    *,
+    nuclei_px: NDArray[np.float64] | None = None,
+    disc: Disc | None = None,
+    has_numbers: bool = True,
+) -> Rgb:
+    """A picture of the whole well with everything that was found drawn in.
+
+    Args:
+        picture: The reduced well, (height, width, 3); it is not changed.
+        size_px: Width and height of the well image.
+        outlines: In pixels of the well image.
+        nuclei_px: Centres of nuclei (n, 2) there.
+        disc: The border of the well there.
+        has_numbers: Whether each cell has the number of its name in it.
+    """
+    picture = np.ascontiguousarray(picture).copy()
+    side = max(picture.shape)
+    scale = np.array([picture.shape[1] / size_px[0], picture.shape[0] / size_px[1]])
+    line_px = 1 if side < FINE_BELOW_PX else max(2, round(side / 1000))
+    if disc is not None:
+        _draw_ring(picture, _circle(disc) * scale, DISC_COLOUR, line_px)
+    colours = class_colours(outline.label for outline in outlines)
+    for outline in outlines:
+        for ring in shapely.get_rings(shapely.get_parts(outline.geometry)):
+            _draw_ring(picture, shapely.get_coordinates(ring) * scale, colours[outline.label], line_px)
+    for x, y in [] if nuclei_px is None else _fixed(nuclei_px * scale).tolist():
+        radius = max(1 << SUBPIXEL_BITS, round(side / 1500) << SUBPIXEL_BITS)
+        cv2.circle(picture, (x, y), radius, COLOURS['nucleus'], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+    if has_numbers and outlines:
+        size = _text_size(outlines, scale, side)
+        for outline in outlines:
+            _write_number(picture, outline, scale, size)
+    return picture
+
+
+def write_overlay(path: str | Path, picture: Rgb) -> None:
+    """Writes a picture as PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(png_bytes(picture))
+
+
+def _draw_ring(picture: Rgb, ring: NDArray[np.float64], colour: Colour, line_px: int) -> None:
+    """Draws a closed line (n, 2) in pixels of the picture."""
+    cv2.polylines(picture, [_fixed(ring)], True, colour, line_px, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Points as OpenCV takes them: it has the centres of pixels at whole numbers, outlines have corners there."""
+    return np.rint((points - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
+
+
+def _circle(disc: Disc) -> NDArray[np.float64]:
+    """Points (n, 2) around a disc."""
+    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    return np.array([disc.x, disc.y]) + disc.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _text_size(outlines: Sequence[Outline], scale: NDArray[np.float64], side: int) -> float:
+    """Size of the numbers: as large as fits into the median cell, within what can be read and what is enough."""
+    area = float(np.median([outline.geometry.area for outline in outlines])) * scale.prod()
+    return float(np.clip(np.sqrt(4 * area / np.pi) * TEXT_PER_DIAMETER, SMALLEST_TEXT, max(side * LARGEST_TEXT, 0.3)))
+
+
+def _write_number(picture: Rgb, outline: Outline, scale: NDArray[np.float64], size: float) -> None:
+    """Writes the last part of the name inside the cell, white on black so that it is legible on any cell."""
+    point = outline.geometry.representative_point()
+    text = outline.name.rpartition('_')[2].lstrip('0') or outline.name
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    origin = (int(point.x * scale[0] - width / 2), int(point.y * scale[1] + height / 2))
+    for colour, thickness in (((0, 0, 0), max(2, round(5 * size))), ((255, 255, 255), max(1, round(2 * size)))):
+        cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,164 @@
+"""Runs an experiment of the paper, all stages and folds, and prints its table."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import InputError, run_command
+from noise_mm.protocols.methods import METHODS, PROTOCOLS
+
+if TYPE_CHECKING:
+    from noise_mm.protocols.plan import Study
+
+EXAMPLE = """
+protocols:
+  m2m   each mouse batch is tested by what was trained on the other ones
+  m2h   all human batches are tested by what was trained on all mouse batches
+  h2h   each human batch is tested by what was trained on the other ones
+methods:
+  yolov8        segmentation, from COCO weights
+  noise         nuclei detector, pretraining on osteoclasts and the nuclei it finds, segmentation from these weights
+  nuclei-free   the same without nuclei: pretraining on osteoclasts alone
+  random-init   segmentation, from nothing
+
+example:
+  python tools/run_protocol.py m2h --method noise --preset n --amp
+      trains in work_dirs/nuclei_detector_yolov8-l, work_dirs/pretrain_osteoclast-nuclei_yolov8-l and
+      work_dirs/noise_m2h, scores the last on the human batches, and writes work_dirs/noise_m2h.md
+  python tools/run_protocol.py m2m --method yolov8 --gpus 4
+      five folds, each in a folder of its own: work_dirs/yolov8_m2m_M1 to work_dirs/yolov8_m2m_M5
+
+The same command again goes on where it was stopped. What is done, with the same settings and from the same files, is
+not done again; a folder with a run of other settings is refused. Each command that is run is printed, and may be typed
+instead. For two studies at a time on the same data give one a folder of its own for labels of nuclei:
+--cfg-options pseudo_dir=pseudo_2.
+"""
+# Settings of --cfg-options that have an option of their own here.
+OWN_OPTIONS = {
+    'train_batches': '--mouse-batches or --human-batches',
+    'test_batches': '--human-batches',
+    'work_dir': '--work-dir',
+}
+
+
+def main() -> None:
+    """Reads the options, makes the plan, carries it out, and prints the table."""
+    options = parse_options()
+    from noise_mm.protocols.execution import carry_out, say
+    from noise_mm.protocols.launch import Launcher
+    from noise_mm.protocols.plan import TEST, data_of, plan
+
+    launcher = Launcher(
+        options.launcher or ('pytorch' if options.gpus > 1 else 'none'),
+        options.gpus,
+        options.partition,
+        tuple(options.srun_args.split()),
+    )
+    study = study_of(options)
+    data = data_of(study)
+    missing = data.missing(with_nuclei=METHODS[study.method].detector is not None)
+    if missing:
+        raise InputError(
+            f'{missing[0]}: no such file{more(missing)}. Make it, see data_prep/README.md; or name other batches '
+            '(--mouse-batches, --human-batches) or another --data-root.'
+        )
+    steps = plan(study, data)
+    if options.dry_run:
+        say(steps, launcher, options.resume)
+        return
+    launcher.check()
+    carry_out(steps, launcher, options.resume)
+    write_tables(study, [step.folder for step in steps if step.tool == TEST], options.with_paper)
+
+
+def more(missing: list[Path]) -> str:
+    """How many files are missing besides the first."""
+    return f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+
+
+def study_of(options: argparse.Namespace) -> 'Study':
+    """What the options ask for.
+
+    Raises:
+        InputError: If `--cfg-options` has a setting for which there is an option.
+    """
+    from noise_mm.protocols.plan import Study
+
+    own = OWN_OPTIONS.copy()
+    settings = []
+    for option, name, value in (
+        ('--data-root', 'data_root', options.data_root),
+        ('--preset', 'model_size', options.preset),
+    ):
+        if value is not None:
+            settings.append(f'{name}={value}')
+            own[name] = option
+    for pair in options.cfg_options:
+        name = pair.partition('=')[0]
+        if name in own:
+            raise InputError(f'--cfg-options {pair}: {own[name]} says so. Leave it out here.')
+    return Study(
+        options.protocol,
+        options.method,
+        options.work_dir,
+        options.mouse_batches and tuple(options.mouse_batches),
+        options.human_batches and tuple(options.human_batches),
+        options.folds and tuple(options.folds),
+        (*settings, *options.cfg_options),
+        options.amp,
+    )
+
+
+def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
+    """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>.md`."""
+    from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables, render
+    from noise_mm.files import read_json, write_text
+
+    paths = [folder / METRICS_FILE for folder in folders]
+    runs = [Run.of_file(path, read_json(path)) for path in paths]
+    text = render(make_tables(runs, with_paper=with_paper), 'md')
+    path = study.root / f'{study.method}_{study.protocol}.md'
+    write_text(path, text)
+    print(f'\n{text}\nwritten to {path}')
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('protocol', choices=PROTOCOLS)
+    add('--method', choices=METHODS, required=True)
+    add('--preset', choices=['n', 's', 'm', 'l', 'x'], help='size of the network (default: l, as the configs say)')
+    add('--data-root', metavar='D', help='folder of the batches (default: data/osteoclast, as the configs say)')
+    add('--work-dir', type=Path, default=Path('work_dirs'), metavar='ROOT', help='folder of all runs (work_dirs)')
+    add('--folds', nargs='+', metavar='B', help='only these held-out batches (default: all)')
+    add('--mouse-batches', nargs='+', metavar='B', help='instead of M1 to M5')
+    add('--human-batches', nargs='+', metavar='B', help='instead of H1 and H2')
+    add('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    add(
+        '--resume',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='whether trainings that were cut go on from their last checkpoint, or begin anew (default: they go on)',
+    )
+    add('--with-paper', action='store_true', help="put the paper's numbers below ours")
+    add('--dry-run', action='store_true', help='print the commands and run nothing')
+    add('--gpus', type=int, default=1, metavar='N', help='processes, each on a GPU of its own (default: 1)')
+    add(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        help='how to start them: torchrun on this machine (default for several GPUs), or srun on a cluster',
+    )
+    add('--partition', metavar='P', help='of the cluster (slurm)')
+    add('--srun-args', default='', metavar='TEXT', help="further options of srun, e.g. '--time=12:00:00 --mem=64G'")
+    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings for all stages, e.g. max_epochs=50')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,122 @@
+"""Scores predictions of whole wells against their full sets of annotated outlines."""
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import InputError, run_command
+
+MODES = ('coco', 'ultralytics')
+EXAMPLE = """
+example:
+  python tools/score_wells.py results/ --rois plate7_rois/ --score-thr 0.5
+      pairs results/A1.json (from tools/predict.py) with plate7_rois/A1.zip and so on; prints P, R and mAP with cells
+      matched in the whole well, and how counts and areas of wells agree; writes to results/scores/: scores.json,
+      scores_wells.csv (a row for each well) and scores_agreement.png (scatter and Bland-Altman plots)
+
+AP is of the cells that were written. For the whole precision-recall curve predict with --score-thr 0.01, and give the
+confidence from which on cells are to be counted here.
+"""
+
+
+def main() -> None:
+    """Pairs, reads, scores, writes and prints."""
+    args = parse_options()
+    from noise_mm.evaluation.agreement_figure import draw_agreement
+    from noise_mm.evaluation.well_files import pair_files, read_well, require_labels
+    from noise_mm.evaluation.well_scores import WELL_COLUMNS, score_wells, well_score_text
+    from noise_mm.files import require_folder, write_json, write_text
+
+    files = pair_files(args.predictions, args.rois)
+    require_both(files, args.allow_missing)
+    require_folder(args.out.parent)
+    wells = [read_well(name, *paths, args.mpp) for name, paths in files.wells.items()]
+    others = require_labels(wells, args.classes)
+    report = score_wells(wells, tuple(args.classes), args.score_thr, mode=args.mode, run={'method': args.name})
+    missing = {'without_rois': files.without_rois, 'without_predictions': files.without_predictions}
+    report |= {'missing': missing, 'not_scored': others}
+
+    table, picture = (args.out.with_name(f'{args.out.stem}_{name}') for name in ('wells.csv', 'agreement.png'))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, WELL_COLUMNS, lineterminator='\n', restval='')
+    writer.writeheader()
+    writer.writerows(report['wells'])
+    write_text(table, text.getvalue())
+    draw_agreement(picture, report['wells'], report['agreement']['all'])
+    write_json(args.out, report, indent=1)
+    print(well_score_text(report))
+    for label, count in others.items():
+        print(f'not scored: {count} outlines labelled {label!r} (see --classes)')
+    print(f'written to {args.out}, {table.name} and {picture.name}')
+
+
+def require_both(files, allow_missing: bool) -> None:
+    """Names the wells that lack one side.
+
+    Raises:
+        InputError: If there are some and that is not allowed, or no well has both sides.
+    """
+    lacking = [f'{name} (no annotations)' for name in files.without_rois]
+    lacking += [f'{name} (no predictions)' for name in files.without_predictions]
+    if not files.wells:
+        raise InputError(f'no well has both predictions and annotations: {", ".join(lacking)}. Name files alike.')
+    if lacking and not allow_missing:
+        raise InputError(
+            f'{len(lacking)} wells lack one side: {", ".join(lacking)}. Add it (an empty annotation file for a well '
+            'without cells), or score the others with --allow-missing.'
+        )
+    for each in lacking:
+        print(f'left out: {each}')
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line.
+
+    Raises:
+        InputError: If one is out of range, or the output would lie among the predictions.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'predictions', type=Path, metavar='PREDICTIONS_DIR', help='folder with <well>.json, from tools/predict.py'
+    )
+    parser.add_argument(
+        '--rois',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='annotation files of the wells: ImageJ .roi or .zip, ROI .csv, GeoJSON, COCO or label TIFF',
+    )
+    parser.add_argument('--out', type=Path, metavar='FILE', help='default: scores/scores.json in PREDICTIONS_DIR')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.0, metavar='S', help='count cells from this confidence on (default: all)'
+    )
+    parser.add_argument(
+        '--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as the predictions say)'
+    )
+    parser.add_argument(
+        '--classes', nargs='+', default=['osteoclast'], metavar='NAME', help='labels to score (default: osteoclast)'
+    )
+    parser.add_argument('--mode', choices=MODES, default='coco', help='see docs/metrics.md (default: coco)')
+    parser.add_argument('--name', help="the method's name, for tools/summarize.py")
+    parser.add_argument('--allow-missing', action='store_true', help='score the wells that have both sides')
+    args = parser.parse_args()
+    if not 0 <= args.score_thr <= 1:
+        raise InputError(f'--score-thr {args.score_thr}: not from 0 to 1. Leave it out to count all cells.')
+    if args.mpp is not None and not 0 < args.mpp < float('inf'):
+        raise InputError(f'--mpp {args.mpp}: not a pixel size. Give um per px; the published wells have 0.7784.')
+    args.out = args.out or args.predictions / 'scores' / 'scores.json'
+    if args.out.parent.resolve() == args.predictions.resolve():
+        raise InputError(
+            f'--out {args.out}: lies among the predictions and would be taken for one. Choose a subfolder.'
+        )
+    return args
+
+
+if __name__ == '__main__':
+    run_command(main)
