@@ -41,6 +41,9 @@ OWN_OPTIONS = {
     'train_batches': '--mouse-batches or --human-batches',
     'test_batches': '--human-batches',
     'work_dir': '--work-dir',
+    'init_from': '--method',
+    'load_from': '--method',
+    'resume': '--resume',
 }
 
 
@@ -99,7 +102,7 @@ def study_of(options: argparse.Namespace) -> 'Study':
     for pair in options.cfg_options:
         name = pair.partition('=')[0]
         if name in own:
-            raise InputError(f'--cfg-options {pair}: {own[name]} says so. Leave it out here.')
+            raise InputError(f'--cfg-options {pair}: is for {own[name]} to say. Leave it out here.')
     return Study(
         options.protocol,
         options.method,
@@ -113,14 +116,14 @@ def study_of(options: argparse.Namespace) -> 'Study':
 
 
 def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
-    """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>.md`."""
+    """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
     from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables, render
     from noise_mm.files import read_json, write_text
 
     paths = [folder / METRICS_FILE for folder in folders]
     runs = [Run.of_file(path, read_json(path)) for path in paths]
     text = render(make_tables(runs, with_paper=with_paper), 'md')
-    path = study.root / f'{study.method}_{study.protocol}.md'
+    path = study.root / ('_'.join([study.method, study.protocol, *(study.folds or ())]) + '.md')
     write_text(path, text)
     print(f'\n{text}\nwritten to {path}')
 

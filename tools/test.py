@@ -31,10 +31,16 @@ def main() -> None:
     args = parse_options()
     if (args.checkpoint is None) == (args.results is None):
         raise InputError('what to score: give either a checkpoint or --results, not both and not neither.')
+    config = load_run_config(args)
+    if 'test_batches' in config and not config.test_batches:
+        raise InputError(
+            f'{args.config}: is cross-validated. Say which batch was held out, with --fold '
+            f'{" or ".join(config.get("train_batches", ()))}.'
+        )
     if args.results is not None:
-        score_results_files(args, load_run_config(args))
+        score_results_files(args, config)
     else:
-        score_checkpoint(args, load_run_config(args))
+        score_checkpoint(args, config)
 
 
 def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:

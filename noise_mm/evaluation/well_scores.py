@@ -136,9 +136,11 @@ def _agreement_lines(agreements: Mapping[str, Any]) -> list[str]:
     for name, pair in groups.items():
         for what in ('n', 'area_um2' if 'area_um2' in pair else 'area_px2'):
             values, digits = pair[what], 1 if what == 'n' else 0
-            limits = [_number(values[key], digits) for key in ('bias', 'lower_limit', 'upper_limit')]
+            limits = [_number(values[key], digits) for key in ('lower_limit', 'upper_limit') if values[key] is not None]
+            percentage = values['absolute_percentage_error']
             cells = [_number(values[key]) for key in ('pearson', 'spearman', 'concordance')]
-            cells += [limits[0], f'{limits[1]} to {limits[2]}', f'{_number(values["absolute_percentage_error"], 1)} %']
+            cells += [_number(values['bias'], digits), ' to '.join(limits) or '-']
+            cells.append('-' if percentage is None else f'{percentage:.1f} %')
             rows.append((f'{name}, {WORDS[what]}', str(values['n_wells']), *cells))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     head = "predicted against annotated values of wells (Lin's: concordance; bias: mean of predicted - annotated)"

@@ -31,6 +31,7 @@ PANEL_INCH = 3.4
 DPI = 250  # a panel is then about as wide as a patch of 832 px
 # Colours that are told apart with any colour vision, on purple cells and on light ground.
 ANNOTATED, RIGHT, WRONG, MISSED, IGNORED = '#0050C8', '#00A078', '#E65000', '#0050C8', '#808080'
+NUMBER_SHARE = 0.04, 0.02  # half the width and height of a confidence, of the width of the patch
 BAR_SHARE = 0.2  # of the width of the patch, about, is the length of the scale bar
 
 
@@ -68,11 +69,17 @@ def draw_figure(path: str | Path, rows: Sequence[FigureRow], methods: Sequence[s
         raise InputError(
             f'{path}: cannot be drawn as {Path(path).suffix or "a file without suffix"}. Use .png or .pdf.'
         )
+    with replacing(path) as temporary:
+        compose_figure(rows, methods).savefig(temporary, dpi=DPI)
+
+
+def compose_figure(rows: Sequence[FigureRow], methods: Sequence[str]) -> Figure:
+    """The figure before it is written; arguments as of `draw_figure`."""
     n_columns = len(methods) + 1
     heights = [row.pixels.shape[0] / row.pixels.shape[1] for row in rows]
-    figure = Figure(
-        figsize=(PANEL_INCH * n_columns + 0.3, PANEL_INCH * sum(heights) + 0.7), dpi=DPI, layout='constrained'
-    )
+    size = PANEL_INCH * n_columns + 0.3, PANEL_INCH * sum(heights) + 0.7
+    figure = Figure(figsize=size, dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), n_columns, squeeze=False, gridspec_kw={'height_ratios': heights})
     for row, axes in zip(rows, panels, strict=True):
         _draw_annotated(axes[0], row)
@@ -81,9 +88,7 @@ def draw_figure(path: str | Path, rows: Sequence[FigureRow], methods: Sequence[s
     for panel, title in zip(panels[0], ('annotated', *methods), strict=True):
         panel.set_title(title, fontsize=11)
     figure.legend(handles=_legend(), loc='outside lower center', ncols=5, fontsize=8, frameon=False)
-    FigureCanvasAgg(figure)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    return figure
 
 
 def judge(
@@ -138,7 +143,7 @@ def _draw_found(axes: Axes, row: FigureRow, found: Sequence[Outline]) -> None:
         _outline(axes, outline.geometry, colour)
     for outline, colour in zip(found, colours, strict=True):  # last, so that no outline crosses a number
         if outline.score is not None:
-            _confidence(axes, outline, colour)
+            _confidence(axes, outline, colour, (width, height))
 
 
 def _show(axes: Axes, pixels: np.ndarray) -> None:
@@ -159,11 +164,14 @@ def _outline(axes: Axes, geometry: Polygon | MultiPolygon, colour: str, dashed: 
     axes.add_patch(PathPatch(line, facecolor='none', edgecolor=colour, linewidth=1.2, **style))
 
 
-def _confidence(axes: Axes, outline: Outline, colour: str) -> None:
-    point = outline.geometry.representative_point()
+def _confidence(axes: Axes, outline: Outline, colour: str, size_px: tuple[int, int]) -> None:
+    """The confidence within the largest part of the cell, as far as the border lets a number be read."""
+    point = max(parts_of(outline.geometry), key=lambda part: part.area).representative_point()
+    margins = NUMBER_SHARE[0] * size_px[0], NUMBER_SHARE[1] * size_px[0]
+    x, y = (np.clip(at, m, size - m) for at, m, size in zip((point.x, point.y), margins, size_px, strict=True))
     hem = [withStroke(linewidth=1.8, foreground='white')]
     style = {'fontsize': 6.5, 'fontweight': 'bold', 'ha': 'center', 'va': 'center', 'path_effects': hem}
-    axes.text(point.x, point.y, f'{outline.score:.2f}', color=colour, clip_on=True, **style)
+    axes.text(x, y, f'{outline.score:.2f}', color=colour, clip_on=True, **style)
 
 
 def _scale_bar(axes: Axes, width_px: int, height_px: int, um_per_px: float) -> None:
@@ -183,6 +191,6 @@ def _legend() -> list[Line2D]:
         f'found, right (IoU {IOU_THR:g} or more)': (RIGHT, '-'),
         'found, wrong': (WRONG, '-'),
         'missed': (MISSED, '--'),
-        'not judged (cut off by the border)': (IGNORED, '-'),
+        'ignored region, or found in one': (IGNORED, '-'),
     }
     return [Line2D([], [], color=colour, linestyle=style, label=text) for text, (colour, style) in entries.items()]

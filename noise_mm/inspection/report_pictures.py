@@ -99,7 +99,7 @@ def draw_regions(
     """
     for region, colour in regions:
         # OpenCV has pixel centres at whole numbers, outlines have corners there: hence the half.
-        rings = [shapely.get_coordinates(ring) * scale - 0.5 for ring in shapely.get_rings(region)]
+        rings = [shapely.get_coordinates(ring) * scale - 0.5 for ring in shapely.get_rings(shapely.get_parts(region))]
         fixed = [np.round(ring * 2**SUBPIXEL_BITS).astype(np.int32) for ring in rings]
         cv2.polylines(pixels, fixed, True, colour, 1, cv2.LINE_AA, SUBPIXEL_BITS)
 

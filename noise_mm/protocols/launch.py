@@ -34,12 +34,24 @@ class Launcher:
         gpus: Processes, each with a GPU of its own where there are GPUs.
         partition: Of the cluster; None for its default.
         srun_args: Further options of srun.
+
+    Raises:
+        InputError: If these contradict each other.
     """
 
     kind: str = 'none'
     gpus: int = 1
     partition: str | None = None
     srun_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        if self.gpus < 1:
+            raise InputError(f'--gpus {self.gpus}: there must be one at least.')
+        if self.kind == 'none' and self.gpus > 1:
+            raise InputError(f'--gpus {self.gpus}: several need --launcher pytorch or slurm.')
+        if self.kind != 'slurm' and (self.partition or self.srun_args):
+            raise InputError('--partition, --srun-args: are for SLURM. Add --launcher slurm.')
 
     def command(self, tool: str, arguments: Sequence[str]) -> list[str]:
         """The command that runs tools/TOOL.py with these arguments; those of `SINGLE` in one process always."""
@@ -73,14 +85,8 @@ class Launcher:
         """Refuses what can't be started here.
 
         Raises:
-            InputError: If options contradict each other, or there is no srun.
+            InputError: If there is no srun.
         """
-        if self.gpus < 1:
-            raise InputError(f'--gpus {self.gpus}: there must be one at least.')
-        if self.kind == 'none' and self.gpus > 1:
-            raise InputError(f'--gpus {self.gpus}: several need --launcher pytorch or slurm.')
-        if self.kind != 'slurm' and (self.partition or self.srun_args):
-            raise InputError('--partition, --srun-args: are for SLURM. Add --launcher slurm.')
         if self.kind == 'slurm' and not shutil.which('srun'):
             raise InputError('--launcher slurm: there is no srun here. Run this where jobs are submitted.')
 

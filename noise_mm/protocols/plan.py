@@ -10,7 +10,7 @@ The folders are those in which the tools look for them: `<root>/<config>[_<held-
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
@@ -99,7 +99,7 @@ class Step:
     fold: str | None = None
     options: tuple[str, ...] = ()
     cfg_options: tuple[str, ...] = ()
-    needs: tuple[Path, ...] = field(default=())
+    needs: tuple[Path, ...] = ()
 
     @property
     def best(self) -> Path:

@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmyolo.registry import DATASETS
 
 import noise_mm
+from noise_mm.annotations.nuclei import NUCLEUS_BOX_PX
 from noise_mm.errors import InputError
 from noise_mm.files import require_folder, sha256_of, write_json
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
@@ -32,7 +33,7 @@ from noise_mm.wells.progress import Progress
 GIVEN = 'given'
 MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
 NMS_IOU = 0.5
-BOX_PX = 36.0  # side of a nucleus' box at the reference magnification (paper, 4.2)
+BOX_PX = float(NUCLEUS_BOX_PX)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class LabelSettings:
         """Checks the values."""
         for name in ('score_thr', 'uncertain_from', 'nms_iou'):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value <= 1):
+            missing = value is None and name != 'nms_iou'
+            if not missing and not (_is_number(value) and 0 < value <= 1):
                 raise InputError(f'pseudo-labels: {name} is {value!r}. Give a number above 0 and up to 1.')
         if self.box_px != PREDICTED and not (_is_number(self.box_px) and 0 < self.box_px < float('inf')):
             raise InputError(f'pseudo-labels: box_px is {self.box_px!r}. Give pixels, such as 36, or {PREDICTED!r}.')
@@ -71,9 +73,8 @@ class LabelSettings:
 
     def made_from(self) -> dict[str, Any]:
         """Those entries of a file's `made_from` that this decides and the detector doesn't know."""
-        return {'score_thr': MAXIMUM_F1 if self.score_thr is None else self.score_thr} | {
-            'uncertain_from': self.uncertain_from
-        }
+        score_thr = MAXIMUM_F1 if self.score_thr is None else self.score_thr
+        return {'score_thr': score_thr, 'uncertain_from': self.uncertain_from}
 
 
 def _is_number(value: Any) -> bool:
@@ -111,18 +112,18 @@ def label_batches(
     """
     validation = _validation_data(config) if settings.score_thr is None else None
     paths = {patches.batch: pseudo_path(data_root, pseudo_dir, patches.batch) for patches in batches}
-    todo: list[dict[str, dict]] = [{}]
+    due: list[dict[str, dict]] = [{}]  # `made_from` of the files to write; a list, because that is what is broadcast
     if is_main_process():
         require_folder(Path(data_root) / pseudo_dir)
         detector = {**labeller.made_from, **settings.made_from(), 'validation_sha256': _digest_of(validation)}
-        todo = [{each.batch: made_from_of(each, detector) for each in batches}]
-        todo = [{batch: each for batch, each in todo[0].items() if _is_due(paths[batch], each, force)}]
-    broadcast_object_list(todo)
-    made_from = todo[0]
+        all_files = {each.batch: made_from_of(each, detector) for each in batches}
+        due = [{batch: each for batch, each in all_files.items() if _is_due(paths[batch], each, force)}]
+    broadcast_object_list(due)
+    (made_from,) = due
     if not made_from:
         return []
 
-    threshold = _choose_threshold(labeller, validation) if settings.score_thr is None else Threshold(settings.score_thr)
+    threshold = Threshold(settings.score_thr) if validation is None else _choose_threshold(labeller, validation)
     provenance = {
         'detector': labeller.facts,
         'threshold': {**asdict(threshold), 'chosen_by': GIVEN if validation is None else MAXIMUM_F1},

@@ -60,7 +60,7 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
     runner = _make_runner(config)
-    runner.register_hook(RunRecordHook(settings), priority='HIGHEST')
+    runner.register_hook(RunRecordHook(settings), priority='LOWEST')
     runner.train()
     if is_main_process():
         finish_record(config.work_dir)
@@ -90,7 +90,7 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
 
 
 class RunRecordHook(Hook):
-    """Notes what a training is made of, once its data are read and its weights are there, and before anything else.
+    """Notes what a training is made of, once its data are read, its weights are there, and all other hooks agree.
 
     Not sooner, because a run that can't begin, for a mistake in its options, must not undo the former one there.
     """

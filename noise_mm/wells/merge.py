@@ -13,7 +13,7 @@ How it works, module by module of `merging`:
   other cells are left out.
 
 The result does not depend on the order in which tiles or detections were added, nor on when finished cells are taken
-out. What becomes of a cell depends only on views a few steps of overlap away (`cells.HOPS`), so cells above the tiles
+out. What becomes of a cell depends only on views a few steps of overlap away (`scene.HOPS`), so cells above the tiles
 to come are final, and views that nothing pending depends on are forgotten: memory is that of a band of tiles, one byte
 a pixel of each view's box.
 """
@@ -21,11 +21,15 @@ a pixel of each view's box.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from noise_mm.wells.detection import Detection
-from noise_mm.wells.merging.cells import Cell, cells_of, settled_and_needed
+from noise_mm.wells.merging.cells import cells_of
 from noise_mm.wells.merging.evidence import Evidence
+from noise_mm.wells.merging.fragments import Cell
 from noise_mm.wells.merging.lines import Lines, border_ends
-from noise_mm.wells.merging.views import BOTTOM, TOP, Agreement, Box, View, box_of, common, is_empty
+from noise_mm.wells.merging.scene import Scene
+from noise_mm.wells.merging.views import BOTTOM, TOP, Agreement, Box, View, box_of, common, core_of, is_empty
 from noise_mm.wells.tiles import Window
 
 __all__ = ['Agreement', 'Merger', 'SeamReport']
@@ -96,9 +100,10 @@ class Merger:
         ties = self._compare()
         reach_px = 2 * self.agreement.border_px + 1
         open_keys = {key for key, view in views.items() if view.box[BOTTOM] + reach_px > y_px}
-        settled, needed = settled_and_needed(views, self._evidence.shared, ties, open_keys)
-        cells = cells_of(views, self._evidence.shared, ties, self.agreement)
-        done = [cell for cell in cells if cell.views[0] in settled and cell.views[0] not in self._given]
+        cores = [core_of(tile, *self.size_px, self.agreement.border_px) for tile in self._lines.ends]
+        scene = Scene(views, self._evidence.shared, ties, np.array(cores).reshape(-1, 4), self.agreement)
+        settled, needed = scene.settled_and_needed(open_keys)
+        done = [cell for cell in cells_of(scene) if cell.views[0] in settled and cell.views[0] not in self._given]
         self._note(done)
         self._given |= settled
         forgotten = set(views) - needed
@@ -109,7 +114,7 @@ class Merger:
         """All cells that were not taken out before, largest score first."""
         return self.finish_above(float('inf'))
 
-    def _compare(self) -> dict[int, set[int]]:
+    def _compare(self) -> dict[int, dict[int, float]]:
         """Brings the evidence up to date; the ties of all pending views."""
         if self._new:
             self._evidence.add(self._views, self._new)

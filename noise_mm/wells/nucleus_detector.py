@@ -2,30 +2,42 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.annotations.batch_folder import CATEGORIES
-from noise_mm.checkpoints.loading import load_weights
 from noise_mm.errors import InputError
-from noise_mm.wells.detector import _class_names, _for_prediction, _tile_pipeline
+from noise_mm.wells.detector import TileNetwork
+from noise_mm.wells.tile_pipeline import StagedDetector
 
 NUCLEUS = 'nucleus'
 
 
-class NucleusDetector:
-    """A network that finds nuclei as boxes, with its checkpoint; called with tiles, it gives the centres in each.
+class FoundBoxes(NamedTuple):
+    """What the network found in one tile.
 
-    Any detector of MMDetection's registry will do (`model.test_step`, `pred_instances` with boxes, scores and labels).
-    Of several classes the one named `nucleus` counts, so a detector of osteoclasts and nuclei serves as well. A single
-    class is taken for nuclei, whatever it is called, unless it is one of this project's other classes.
+    Attributes:
+        instances: Boxes, scores and labels.
+        width_px: Width of the tile.
+        height_px: Its height.
+    """
+
+    instances: InstanceData
+    width_px: int
+    height_px: int
+
+
+class NucleusDetector(TileNetwork, StagedDetector):
+    """Any MMDetection detector as a function from tiles to the centres of nuclei.
+
+    It needs boxes, scores and labels. Of several classes the one named `nucleus` counts, so a detector of osteoclasts
+    and nuclei serves as well. A single class is taken for nuclei, whatever it is called, unless it is one of this
+    project's other classes.
 
     Args:
         config: From `load_config`, with `model` and a test pipeline.
@@ -37,49 +49,25 @@ class NucleusDetector:
         label: Index of the class among the network's.
 
     Raises:
-        InputError: If the config has no network or test pipeline, the checkpoint is of another network, or the
-            network knows no nuclei.
+        InputError: If the network knows no nuclei, or as `TileNetwork` does.
     """
 
     def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
-        if 'model' not in config:
-            raise InputError(f'{config.filename}: describes no network (no model). Choose another config.')
-        self.score_thr = score_thr
-        # Only here: names in the caller's own configs are not to be looked up elsewhere from now on.
-        with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
-            self.pipeline = Compose(_tile_pipeline(config))
-            self.model = MODELS.build(_for_prediction(config.model, score_thr))
-            meta = load_weights(self.model, checkpoint)
-            self.label = _nucleus_label(_class_names(self.model, meta, config), checkpoint)
-        self.model.to(device).eval()
+        super().__init__(config, checkpoint, device, score_thr)
+        self.label = _nucleus_label(self.classes, checkpoint)
 
-    def __call__(self, tiles: Sequence[np.ndarray]) -> list[NDArray[np.float64]]:
-        """The nuclei of each tile: arrays (n, 3) of x, y, in pixels of the tile, and score, best first.
+    def infer(self, prepared: dict) -> list[FoundBoxes]:
+        """What the network finds in each tile; raises a NetworkError as `look` does."""
+        shapes = [sample.ori_shape[:2] for sample in prepared['data_samples']]
+        found = self.look(prepared)
+        return [FoundBoxes(one.cpu(), width, height) for one, (height, width) in zip(found, shapes, strict=True)]
 
-        Args:
-            tiles: Arrays (height, width, 3) uint8, RGB.
-
-        Raises:
-            InputError: If the network needs an op that is not there.
-        """
-        batch = [
-            self.pipeline({'img': np.ascontiguousarray(tile[..., ::-1]), 'img_id': i}) for i, tile in enumerate(tiles)
-        ]
-        with torch.no_grad():
-            try:
-                samples = self.model.test_step(pseudo_collate(batch))
-            except NotImplementedError as error:
-                raise InputError(f'the network cannot run here: {error}') from error
-        return [
-            self._nuclei(sample.pred_instances, tile.shape[:2]) for sample, tile in zip(samples, tiles, strict=True)
-        ]
-
-    def _nuclei(self, found: InstanceData, shape: tuple[int, int]) -> NDArray[np.float64]:
-        found = found[(found.labels == self.label) & (found.scores >= self.score_thr)]
-        boxes, scores = (values.cpu().numpy().astype(np.float64) for values in (found.bboxes, found.scores))
+    def finish(self, raw: FoundBoxes) -> NDArray[np.float64]:
+        """The nuclei of one tile: (n, 3) of x, y, in pixels of the tile, and score, best first."""
+        found = raw.instances[(raw.instances.labels == self.label) & (raw.instances.scores >= self.score_thr)]
+        boxes, scores = (values.numpy().astype(np.float64) for values in (found.bboxes, found.scores))
         best_first = np.argsort(-scores, kind='stable')
-        centres = box_centres(boxes.reshape(-1, 4), width_px=shape[1], height_px=shape[0])
-        return np.column_stack([centres, scores])[best_first]
+        return np.column_stack([box_centres(boxes, raw.width_px, raw.height_px), scores])[best_first]
 
 
 def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:

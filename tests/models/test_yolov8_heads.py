@@ -178,3 +178,142 @@ def test_config_dict_is_enough_to_build(build):
     head = build('n').bbox_head
     assert isinstance(head.test_cfg, ConfigDict)
     assert head.num_classes == 1
+
+
+# --- ignored regions
+
+TARGETS = [(0, 0, 4, 4, 28, 30), (0, 1, 34, 30, 52, 52), (1, 1, 10, 10, 30, 28)]
+# On nothing; on a target of its class and of the other; two that overlap; larger than all.
+IGNORED = [
+    (0, 1, 2, 40, 20, 60),
+    (0, 0, 30, 28, 60, 60),
+    (1, 1, 4, 4, 30, 30),
+    (1, 1, 20, 20, 50, 50),
+    (1, 0, 0, 0, 64, 64),
+]
+
+
+@pytest.fixture
+def sparing(repo_dir):
+    """A two-class head in training that spares ignored regions."""
+    options = {'model_size': 'n', 'classes': ('osteoclast', 'nucleus'), 'model.bbox_head.spare_ignored': True}
+    model = load_config(repo_dir / 'configs/_base_/model_yolov8_det.py', options).model
+    return MODELS.build(model.bbox_head | {'train_cfg': model.train_cfg, 'test_cfg': model.test_cfg}).train()
+
+
+@pytest.fixture
+def detectors(build, sparing):
+    """The same head without and with `spare_ignored`, and raw outputs whose logits want gradients."""
+    torch.manual_seed(0)
+    plain = build('n', ('osteoclast', 'nucleus'), seg=False).train().bbox_head
+    sparing.load_state_dict(plain.state_dict())
+    outputs = (
+        [torch.randn(2, 2, s, s, requires_grad=True) for s in (8, 4, 2)],
+        [torch.rand(2, 4, s, s) * 3 for s in (8, 4, 2)],
+        [torch.randn(2, s * s, 4, 16) for s in (8, 4, 2)],
+    )
+    return plain, sparing, outputs
+
+
+def rows_of(boxes):
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 6)
+
+
+METAS = [{'batch_input_shape': (SIZE_PX, SIZE_PX)}] * 2
+
+
+def anchors_of(levels=(8, 4, 2)):
+    """Centres in the order of the anchors."""
+    return [((x + 0.5) * SIZE_PX / s, (y + 0.5) * SIZE_PX / s) for s in levels for y in range(s) for x in range(s)]
+
+
+def spared_by_hand(foreground, regions):
+    """(image, anchor, class) of every pair that is left out, one by one."""
+    spared = set()
+    for image, label, x1, y1, x2, y2 in regions:
+        for anchor, (x, y) in enumerate(anchors_of()):
+            if x1 < x < x2 and y1 < y < y2 and not foreground[image, anchor]:
+                spared.add((image, anchor, label))
+    return spared
+
+
+def test_ignored_regions_are_spared_pair_by_pair(detectors):
+    """Against a loss that is summed over the pairs in a loop."""
+    _, head, outputs = detectors
+    losses = head.loss_by_feat(*outputs, rows_of(TARGETS), METAS, rows_of(IGNORED))
+    foreground, scores = (head.assigner.assignment[key] for key in ('fg_mask_pre_prior', 'assigned_scores'))
+    spared = spared_by_hand(foreground, IGNORED)
+    inside = spared_by_hand(torch.zeros_like(foreground), IGNORED)
+    assert len(inside) > len(spared) > 50  # some anchors in ignored regions belong to targets
+    logits = torch.cat([level.flatten(2) for level in outputs[0]], dim=2).transpose(1, 2)
+    total = 0.0
+    for image, anchor, label in np.ndindex(*logits.shape):
+        if (image, anchor, label) not in spared:
+            total += torch.nn.functional.binary_cross_entropy_with_logits(
+                logits[image, anchor, label].double(), scores[image, anchor, label].double()
+            ).item()
+    expected = 0.5 * total / max(float(scores.sum()), 1) * 2  # the gain of the class loss, and the batch size
+    assert float(losses['loss_cls'].detach()) == pytest.approx(expected, rel=1e-5)
+
+    losses['loss_cls'].backward()
+    gradient = torch.cat([level.grad.flatten(2) for level in outputs[0]], dim=2).transpose(1, 2)
+    without = {tuple(each) for each in (gradient == 0).nonzero().tolist()}
+    assert without == spared
+
+
+@pytest.mark.parametrize('boxes', [TARGETS, TARGETS[:2], []])
+def test_without_ignored_regions_the_losses_are_those_of_today(detectors, boxes):
+    plain, sparing, outputs = detectors
+    expected = plain.loss_by_feat(*outputs, rows_of(boxes), METAS)
+    # Regions of one image leave out nothing of the others, and regions without an anchor nothing at all.
+    for regions in ([], [(0, 1, 1, 1, 2, 2)]):
+        found = sparing.loss_by_feat(*outputs, rows_of(boxes), METAS, rows_of(regions))
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(found[name], value), name
+
+
+def test_the_other_losses_stay_as_they_are(detectors):
+    plain, sparing, outputs = detectors
+    expected = plain.loss_by_feat(*outputs, rows_of(TARGETS), METAS)
+    found = sparing.loss_by_feat(*outputs, rows_of(TARGETS), METAS, rows_of(IGNORED))
+    assert found['loss_cls'] < expected['loss_cls']
+    for name in ('loss_bbox', 'loss_dfl'):
+        assert torch.equal(found[name], expected[name])
+    # A switched-off head does not look at them.
+    assert torch.equal(plain.loss_by_feat(*outputs, rows_of(TARGETS), METAS, None)['loss_cls'], expected['loss_cls'])
+
+
+def test_a_head_without_a_target_spares_too(detectors):
+    plain, sparing, outputs = detectors
+    everything = [(image, label, -1, -1, 65, 65) for image in range(2) for label in range(2)]
+    assert sparing.loss_by_feat(*outputs, rows_of([]), METAS, rows_of(everything))['loss_cls'] == 0
+    assert plain.loss_by_feat(*outputs, rows_of([]), METAS)['loss_cls'] > 0
+
+
+def test_mmdetection_samples_bring_ignored_regions_too(sparing):
+    torch.manual_seed(0)
+    head = sparing
+    features = [torch.randn(2, channels, s, s) for channels, s in ((64, 8), (128, 4), (256, 2))]
+    samples = []
+    for image in range(2):
+        sample = DetDataSample(metainfo=METAS[0])
+        for name, boxes in (('gt_instances', TARGETS), ('ignored_instances', IGNORED)):
+            own = torch.tensor([box for box in boxes if box[0] == image], dtype=torch.float32)
+            setattr(sample, name, InstanceData(bboxes=own[:, 2:], labels=own[:, 1].long()))
+        samples.append(sample)
+    batch = {'bboxes_labels': rows_of(TARGETS), 'ignored': rows_of(IGNORED), 'img_metas': METAS}
+    with torch.no_grad():
+        expected, found = head.loss(features, batch), head.loss(features, samples)
+        assert head.loss(features, batch | {'ignored': rows_of([])})['loss_cls'] > expected['loss_cls']
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_a_batch_without_its_ignored_regions_is_refused(detectors):
+    _, head, outputs = detectors
+    with pytest.raises(InputError, match='collate_with_ignored'):
+        head.loss_by_feat(*outputs, rows_of(TARGETS), METAS)
+    features = [torch.randn(2, channels, s, s) for channels, s in ((64, 8), (128, 4), (256, 2))]
+    with pytest.raises(InputError, match='spare_ignored'):
+        head.loss(features, {'bboxes_labels': rows_of(TARGETS), 'img_metas': METAS})

@@ -52,19 +52,23 @@ def test_labelling_takes_one_process():
 
 
 @pytest.mark.parametrize(
-    ('launcher', 'words'),
+    ('options', 'words'),
     [
-        (Launcher(gpus=0), '--gpus 0'),
-        (Launcher(gpus=2), '--gpus 2: several need --launcher'),
-        (Launcher(partition='gpu'), 'are for SLURM'),
-        (Launcher('pytorch', 2, srun_args=('--time=1',)), 'are for SLURM'),
-        (Launcher('slurm', 2), 'there is no srun here'),
+        ({'gpus': 0}, '--gpus 0'),
+        ({'gpus': 2}, '--gpus 2: several need --launcher'),
+        ({'partition': 'gpu'}, 'are for SLURM'),
+        ({'kind': 'pytorch', 'gpus': 2, 'srun_args': ('--time=1',)}, 'are for SLURM'),
     ],
 )
-def test_what_cannot_be_started_is_refused(launcher, words, monkeypatch):
-    monkeypatch.setattr(launch.shutil, 'which', lambda name: None)
+def test_options_that_contradict_each_other_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        launcher.check()
+        Launcher(**options)
+
+
+def test_cluster_without_srun_is_refused(monkeypatch):
+    monkeypatch.setattr(launch.shutil, 'which', lambda name: None)
+    with pytest.raises(InputError, match='there is no srun here'):
+        Launcher('slurm', 2).check()
     Launcher().check()
     Launcher('pytorch', 2).check()
 

@@ -219,6 +219,7 @@ def test_categories_of_other_programs(culture, label):
         ({'score_thr': True}, 'score_thr is True'),
         ({'uncertain_from': 1.2}, 'uncertain_from is 1.2'),
         ({'nms_iou': 'x'}, "nms_iou is 'x'"),
+        ({'nms_iou': None}, 'nms_iou is None'),
         ({'box_px': -1}, 'box_px is -1'),
         ({'box_px': 'large'}, "box_px is 'large'"),
         ({'score_thr': 0.3, 'uncertain_from': 0.3}, 'uncertain_from=0.3 is not below score_thr=0.3'),

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 import roifile
@@ -11,6 +12,13 @@ import shapely
 
 from noise_mm.annotations.coco import write_coco
 from noise_mm.annotations.outline import Outline
+from noise_mm.errors import run_command
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def squares(n, score=None):
@@ -33,10 +41,19 @@ def plate(tmp_path):
 
 
 @pytest.fixture
-def score_wells(repo_dir, tmp_path):
+def score_wells(load_tool, monkeypatch, capsys, tmp_path):
+    """`score_wells(*arguments)`, run in `tmp_path` -> exit status, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
     def call(*arguments):
-        command = [sys.executable, str(repo_dir / 'tools' / 'score_wells.py'), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, encoding='utf-8', cwd=tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['score_wells.py', *map(str, arguments)])
+        status = 0
+        try:
+            run_command(load_tool('score_wells').main)
+        except SystemExit as exit_:
+            status = exit_.code or 0
+        output = capsys.readouterr()
+        return Done(status, output.out, output.err)
 
     return call
 
@@ -93,3 +110,10 @@ def test_errors_are_one_line(score_wells, plate, arguments, words):
     (line,) = done.stderr.splitlines()
     assert line.startswith('error: ')
     assert words in line
+
+
+def test_works_from_anywhere_without_the_package_installed(repo_dir, tmp_path):
+    command = [sys.executable, str(repo_dir / 'tools' / 'score_wells.py'), '--help']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'example' in done.stdout

@@ -123,6 +123,7 @@ def test_modes_and_boxes_are_those_of_the_config(run_test, tiny_config, tiny_dat
         (['--results', '{file}.none', '--name', 'x'], 'no such file'),
         (['--results', '{file}', '--name', 'x', '--cfg-options', 'test_batches=[Z]'], "no batch 'Z'"),
         (['--results', '{other}', '--name', 'x'], 'image_id 99'),
+        (['--results', '{file}', '--name', 'x', '--cfg-options', 'test_batches=[]'], 'is cross-validated'),
     ],
 )
 def test_errors_are_one_line(run_test, tiny_config, tmp_path, arguments, words):

@@ -3,7 +3,10 @@
 import csv
 import json
 import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -102,6 +105,8 @@ def test_predict_writes_all_formats(run, tiny_config, checkpoint, well, tmp_path
         'A1.json',
         'A1_cells.csv',
         'A1_overlay.png',
+        'index.html',
+        'records',
         'run.json',
         'wells.csv',
     ]
@@ -122,6 +127,60 @@ def test_predict_again_replaces_the_tables(run, tiny_config, checkpoint, well, t
     assert run(*arguments)[0] == 0
     assert (tmp_path / 'out' / 'wells.csv').read_text() == before
     assert not (tmp_path / 'out' / 'A1.json').exists()
+
+
+def test_predict_goes_on_where_it_was(run, tiny_config, checkpoint, well, tmp_path):
+    tifffile.imwrite(well.parent / 'A2.tif', tifffile.imread(well), photometric='rgb')
+    arguments = ['predict', tiny_config, checkpoint, well.parent, '--out', tmp_path / 'out', '--mpp', '1']
+    arguments += ['--formats', 'csv']
+    assert run(*arguments)[0] == 0
+    before = (tmp_path / 'out' / 'A1_cells.csv').stat().st_mtime_ns
+    (tmp_path / 'out' / 'records' / 'A2.json').unlink()
+    status, out, err = run(*arguments, '--resume')
+    assert status == 0, err
+    assert '1 of 2 wells are finished' in out
+    assert (tmp_path / 'out' / 'A1_cells.csv').stat().st_mtime_ns == before
+    assert [row['well'] for row in csv.DictReader((tmp_path / 'out' / 'wells.csv').open())] == ['A1', 'A2']
+    assert_refused(run(*arguments, '--resume', '--score-thr', '0.5'), 'out', 'score_thr: 0.25 then, 0.5 now')
+    assert_refused(run(*arguments, '--resume', '--cfg-options', 'patch_size_px=416'), 'tile_px: 832 then, 416 now')
+
+
+def test_background_is_skipped_unless_it_is_to_be_kept(run, tiny_config, checkpoint, tmp_path):
+    cv2.imwrite(str(tmp_path / 'A1.png'), np.full((900, 1200, 3), 220, np.uint8))
+    for options, skipped in (((), 4), (('--keep-background',), 0), (('--stride', '832'), 4), (('--stride', '200'), 6)):
+        out = tmp_path / f'out{len(options)}{skipped}'
+        arguments = (tiny_config, checkpoint, tmp_path / 'A1.png', '--out', out, '--mpp', '0.7784', '--formats', 'csv')
+        status, printed, err = run('predict', *arguments, *options)
+        assert status == 0, err
+        assert json.loads((out / 'run.json').read_text())['background_tiles'] == {'A1': skipped}
+        assert ('are background' in printed) == bool(skipped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
+def test_two_processes_give_what_one_gives(repo_dir, tiny_config, checkpoint, well, tmp_path, launcher):
+    """With one thread each: more of them may add in another order."""
+    cv2.imwrite(str(well.parent / 'A2.png'), np.full((64, 64, 3), 200, np.uint8))
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    command = [repo_dir / 'tools/predict.py', tiny_config, checkpoint, well.parent, '--mpp', '0.5', '--stride', '200']
+    one = [sys.executable, *command, '--out', tmp_path / 'one']
+    subprocess.run(one, env=environment, check=True, capture_output=True)
+    two = [*command, '--out', tmp_path / 'two', '--launcher', launcher]
+    if launcher == 'pytorch':
+        torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+        subprocess.run([*torchrun, *two], env=environment, check=True, capture_output=True)
+    else:
+        slurm = {'SLURM_NTASKS': '2', 'SLURM_JOB_ID': '7', 'SLURM_STEP_ID': '0'}
+        ranks = [
+            subprocess.Popen([sys.executable, *two], env=environment | slurm | {'SLURM_PROCID': str(rank)})
+            for rank in range(2)
+        ]
+        assert [rank.wait() for rank in ranks] == [0, 0]
+    files = {path.relative_to(tmp_path / 'one') for path in (tmp_path / 'one').rglob('*') if path.is_file()}
+    assert files == {path.relative_to(tmp_path / 'two') for path in (tmp_path / 'two').rglob('*') if path.is_file()}
+    assert json.loads((tmp_path / 'two' / 'run.json').read_text())['processes'] == 2
+    for file in files - {Path('run.json')}:
+        assert (tmp_path / 'one' / file).read_bytes() == (tmp_path / 'two' / file).read_bytes(), file
 
 
 def test_one_bad_image_does_not_keep_the_others(run, tiny_config, checkpoint, well, tmp_path):
@@ -164,6 +223,24 @@ def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
             '0.7784',
         )
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--batch-size', '0'), '--batch-size')
+    missing = tmp_path / 'none.csv'
+    for options, words in (
+        (('--stride', '0'), ('--stride 0', '832')),
+        (('--stride', '833'), ('--stride 833', '832')),
+        (('--min-nuclei', '3'), ('--nuclei CONFIG CHECKPOINT',)),
+        (('--nuclei', tiny_config, checkpoint, '--min-nuclei', '0'), ('--min-nuclei 0',)),
+        (('--nuclei', tiny_config, checkpoint), ('tiny.pth', 'nucleus')),
+        (('--nuclei', tmp_path / 'none.py', checkpoint), ('none.py',)),
+        (('--nuclei-score-thr', '-1'), ('--nuclei-score-thr',)),
+        (('--well-area', '0'), ('--well-area',)),
+        (('--well-area', 'nan'), ('--well-area',)),
+        (('--plate-map', missing), ('none.csv',)),
+        (('--launcher', 'pytorch'), ('--launcher pytorch',)),
+    ):
+        assert_refused(run('predict', tiny_config, checkpoint, well, *out, *options), *words)
+    result = run('predict', tiny_config, checkpoint, well, *out, '--well-area', '7', '--well-mask')
+    assert result[0] == 2
+    assert '--well-mask: not allowed with argument --well-area' in result[2]
     assert not list((tmp_path / 'out').iterdir())
     assert [path.name for path in well.parent.iterdir()] == ['A1.tif']
 

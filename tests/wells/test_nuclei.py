@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import shapely
+from scipy.spatial import KDTree
 from shapely import Point, Polygon, affinity
 
 from noise_mm.annotations.imagej import read_imagej
@@ -30,11 +31,11 @@ def clustered_points(rng, width_px, height_px):
     middles = rng.uniform(0, [width_px, height_px], (width_px * height_px // 12_000, 2))
     points = np.repeat(middles, 12, axis=0)
     points = points + rng.normal(0, 16, points.shape)
-    kept = []
-    for point in points[((points >= 0) & (points <= [width_px, height_px])).all(axis=1)]:
-        if not kept or np.hypot(*(np.array(kept) - point).T).min() >= NEAREST_PX:
-            kept.append(point)
-    return np.array(kept)
+    points = points[((points >= 0) & (points <= [width_px, height_px])).all(axis=1)]
+    too_near = np.zeros(len(points), dtype=bool)
+    for i, j in sorted(KDTree(points).query_pairs(NEAREST_PX)):
+        too_near[j] |= not too_near[i]
+    return points[~too_near]
 
 
 def seen(points, window, rng, off_px=0.0, missed=0.0):

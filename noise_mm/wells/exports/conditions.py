@@ -104,8 +104,8 @@ def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str
     axes.set_xlim(0.4, len(conditions) + 0.6)
     axes.set_ylim(0, 1.08 * max((max(of_condition, default=0) for of_condition in values), default=0) or 1)
     is_long = max(map(len, conditions)) * len(conditions) > LONGEST_LABELS
-    axes.set_xticks(range(1, len(conditions) + 1), [_escaped(name) for name in conditions], fontsize=8)
-    axes.tick_params(axis='x', rotation=35 if is_long else 0)
+    turned = {'rotation': 35, 'ha': 'right', 'rotation_mode': 'anchor'} if is_long else {}
+    axes.set_xticks(range(1, len(conditions) + 1), [_escaped(name) for name in conditions], fontsize=8, **turned)
     axes.tick_params(axis='y', labelsize=8)
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)

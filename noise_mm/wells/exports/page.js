@@ -36,7 +36,7 @@ function svg(name, attributes, text = '') {
 }
 
 function histogram(title, counts, first, ticks, colour) {
-  const width = 420, height = 150, left = 34, bottom = 22, top = 8;
+  const width = 420, height = 150, left = 46, bottom = 22, top = 8;
   const most = Math.max(...counts), bar = (width - left - 8) / counts.length;
   const figure = element('figure');
   figure.append(element('figcaption', title));
@@ -67,8 +67,8 @@ function sum(lists) {
 }
 
 function areaHistogram(counts) {
+  if (!counts || !counts.some(Boolean)) return [];
   const used = counts.flatMap((count, index) => (count ? [index] : []));
-  if (!used.length) return [];
   const step = data.binsPerDecade;
   const first = Math.max(used[0] - 2, 0), end = Math.min(used.at(-1) + 3, counts.length);
   const ticks = [];

@@ -1,0 +1,300 @@
+"""How fast whole wells are predicted: beside the network's bare forward pass, SAHI, and patch after patch.
+
+All look at the same tiles of the same well with the same weights, in turn, and medians are printed. SAHI is left out
+where it is not installed (pip install sahi; it needs no torchvision).
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.command_line import parse_cfg_options, pick_device
+from noise_mm.errors import InputError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from noise_mm.wells.chunked import Slide
+    from noise_mm.wells.detector import TileDetector
+    from noise_mm.wells.predict_well import TileSettings
+
+EXAMPLE = """
+example:
+  python tools/benchmark_predict.py quickstart/training/yolov8-n-seg.py quickstart/training/best.pth \\
+      quickstart/new_culture/M1/wells/M1_w05.tif
+"""
+OURS, BARE, BY_PATCH, SAHI = 'this project', 'bare forward pass', 'patch after patch', 'SAHI'
+SAHI_OVERLAP = 0.5  # as the stride of half a tile
+
+
+def main() -> None:
+    """Reads the options, runs all in turn and prints the medians."""
+    args = parse_options()
+    import cv2
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+        cv2.setNumThreads(args.threads)
+    from noise_mm.configuration import load_config
+    from noise_mm.wells.detector import TileDetector
+    from noise_mm.wells.predict_well import TileSettings
+    from noise_mm.wells.slide import open_slide
+
+    config = load_config(args.config, parse_cfg_options(args.cfg_options))
+    detector = TileDetector(config, args.checkpoint, pick_device(args.device), args.score_thr)
+    tile_px = config.get('patch_size_px', TileSettings.tile_px)
+    settings = TileSettings(tile_px, tile_px // 2, args.batch_size)
+    with open_slide(args.well) as slide:
+        schemes = schemes_of(slide, detector, settings)
+        times: dict[str, list[float]] = {name: [] for name in schemes}
+        cells = {}
+        for number in range(args.repeats + 1):  # the first is not counted
+            for name, scheme in schemes.items():
+                seconds, cells[name] = timed(scheme, detector.device)
+                if number:
+                    times[name].append(seconds)
+        report(slide, settings, times, cells)
+
+
+def parse_options() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, help="config of one of this project's segmentors")
+    parser.add_argument('checkpoint', type=Path, help='its weights')
+    parser.add_argument('well', type=Path, help='a well image at the reference resolution (0.7784 um/px)')
+    parser.add_argument('--repeats', type=int, default=5, help='how often each is measured (5)')
+    parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (0.25)')
+    parser.add_argument('--batch-size', type=int, default=4, help='tiles at a time (4); SAHI and patches take one')
+    parser.add_argument('--threads', type=int, help='threads of the network on the CPU (default: as torch decides)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ...')
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', default=[], help='settings of the config')
+    args = parser.parse_args()
+    for name in ('repeats', 'batch_size', 'threads'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f'--{name.replace("_", "-")} {value}: not at least 1.')
+    return args
+
+
+def timed(scheme: Callable[[], int | None], device: 'torch.device') -> tuple[float, int | None]:
+    """Seconds that a scheme takes, and the cells that it finds."""
+    import torch
+
+    if device.type == 'cuda':
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    cells = scheme()
+    if device.type == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, cells
+
+
+def schemes_of(
+    slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings'
+) -> dict[str, Callable[[], int | None]]:
+    """What is compared: functions that do a whole well and return the number of cells, if they find any."""
+    schemes = {
+        BARE: bare_forward_pass(slide, detector, settings),
+        OURS: lambda: by_us(slide, detector, settings),
+        BY_PATCH: lambda: patch_after_patch(slide, detector, settings),
+    }
+    if find_spec('sahi') is None:
+        print('SAHI is not installed and left out.')
+    else:
+        schemes[SAHI] = by_sahi(slide, detector, settings)
+    return schemes
+
+
+def bare_forward_pass(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> Callable[[], None]:
+    """The network alone, on batches that lie ready in its memory."""
+    import torch
+
+    from noise_mm.wells.patches import REFERENCE_UM_PER_PX
+    from noise_mm.wells.predict_well import TiledWell
+
+    batches = []
+    for windows in TiledWell.of(slide, REFERENCE_UM_PER_PX, settings).rows:
+        tiles = list(slide.windows(windows))
+        for first in range(0, len(tiles), settings.batch_size):
+            prepared = detector.prepare(tiles[first : first + settings.batch_size])
+            inputs = detector.model.data_preprocessor(prepared, False)['inputs']
+            batches.append(inputs.contiguous(memory_format=torch.channels_last))
+
+    def run() -> None:
+        on_gpu = detector.device.type == 'cuda'
+        with torch.inference_mode(), torch.autocast(detector.device.type, enabled=on_gpu):
+            for inputs in batches:
+                detector.model(inputs, mode='tensor')
+
+    return run
+
+
+def by_us(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> int:
+    """What tools/predict.py does before it writes files."""
+    from noise_mm.wells.patches import REFERENCE_UM_PER_PX
+    from noise_mm.wells.predict_well import predict_well
+
+    with contextlib.redirect_stderr(io.StringIO()):  # lines of progress
+        result = predict_well(slide, detector, detector.classes, REFERENCE_UM_PER_PX, settings, 'well')
+    return len(result.outlines)
+
+
+class Found(NamedTuple):
+    """One object in one patch."""
+
+    box: list[float]  # x1, y1, x2, y2 in pixels of the patch
+    score: float
+    label: int
+    mask: 'np.ndarray'  # (height, width) bool, of the whole patch
+
+
+def found_in(patch: 'np.ndarray', detector: 'TileDetector') -> Iterator[Found]:
+    """What the network finds in one patch, with masks as other programs have them: of the size of the patch."""
+    from pycocotools import mask as coco_mask
+
+    found = detector.infer(detector.prepare([patch]))[0]
+    height, width = patch.shape[:2]
+    masks = [coco_mask.decode(region.to_rle(height, width)).astype(bool) for region in found.masks]
+    rows = zip(found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist(), masks, strict=True)
+    return (Found(*row) for row in rows)
+
+
+def patch_after_patch(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> int:
+    """The scheme of the published script, written anew from its description.
+
+    The image is held in memory as a whole, patches are cut from it and predicted one at a time, and of boxes of
+    neighbouring patches that overlap the larger one is kept.
+    """
+    from noise_mm.wells.tiles import window_grid
+
+    pixels = slide.read(0, 0, slide.width_px, slide.height_px)
+    boxes_of: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
+    for window in window_grid(slide.width_px, slide.height_px, settings.tile_px, settings.stride_px):
+        patch = pixels[window.y : window.y + window.height, window.x : window.x + window.width].copy()
+        boxes = []
+        for found in found_in(patch, detector):
+            if found.mask.any():
+                x1, y1, x2, y2 = found.box
+                boxes.append((x1 + window.x, y1 + window.y, x2 + window.x, y2 + window.y))
+        boxes_of[window.row, window.column] = boxes
+    return sum(len(_largest(boxes_of, place)) for place in boxes_of)
+
+
+def _largest(
+    boxes_of: dict[tuple[int, int], list[tuple[float, float, float, float]]], place: tuple[int, int]
+) -> list[tuple[float, float, float, float]]:
+    """The boxes of one patch that overlap no larger one of its neighbours."""
+    row, column = place
+    around = [(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
+    others = [box for other in around for box in boxes_of.get(other, ())]
+    return [
+        box
+        for box in boxes_of[place]
+        if not any(
+            box[0] < other[2]
+            and other[0] < box[2]
+            and box[1] < other[3]
+            and other[1] < box[3]
+            and (box[2] - box[0]) * (box[3] - box[1]) < (other[2] - other[0]) * (other[3] - other[1])
+            for other in others
+        )
+    ]
+
+
+def by_sahi(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> Callable[[], int]:
+    """SAHI's sliced prediction with its default merging, and masks as polygons, as its own adapters make them."""
+    import numpy as np
+    from sahi.models.base import DetectionModel
+    from sahi.predict import get_sliced_prediction
+    from sahi.prediction import ObjectPrediction
+    from sahi.utils.cv import get_coco_segmentation_from_bool_mask
+
+    class Adapter(DetectionModel):
+        """The detector as SAHI wants it."""
+
+        def set_model(self, model: 'TileDetector') -> None:
+            self.model = model
+            self.category_mapping = {str(i): name for i, name in enumerate(model.classes)}
+
+        def perform_inference(self, image: 'np.ndarray') -> None:
+            self._original_predictions = [list(found_in(np.ascontiguousarray(image), self.model))]
+
+        def _create_object_prediction_list_from_original_predictions(
+            self, shift_amount_list: list | None = None, full_shape_list: list | None = None
+        ) -> None:
+            shift, shape = shift_amount_list or [0, 0], full_shape_list
+            shift = shift[0] if isinstance(shift[0], list | tuple) else shift
+            shape = shape[0] if shape and isinstance(shape[0], list | tuple) else shape
+            self._object_prediction_list_per_image = [
+                [
+                    ObjectPrediction(
+                        bbox=found.box,
+                        category_id=found.label,
+                        score=found.score,
+                        segmentation=get_coco_segmentation_from_bool_mask(found.mask),
+                        category_name=self.category_mapping[str(found.label)],
+                        shift_amount=shift,
+                        full_shape=shape,
+                    )
+                    for found in predictions
+                    if found.mask.any()
+                ]
+                for predictions in self._original_predictions
+            ]
+
+    model = Adapter(model=detector, device=str(detector.device), confidence_threshold=detector.score_thr)
+
+    def run() -> int:
+        pixels = slide.read(0, 0, slide.width_px, slide.height_px)
+        tile_px = settings.tile_px
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = get_sliced_prediction(
+                pixels,
+                model,
+                slice_height=tile_px,
+                slice_width=tile_px,
+                overlap_height_ratio=SAHI_OVERLAP,
+                overlap_width_ratio=SAHI_OVERLAP,
+                perform_standard_pred=False,
+                verbose=0,
+            )
+        return len(result.object_prediction_list)
+
+    return run
+
+
+def report(
+    slide: 'Slide', settings: 'TileSettings', times: dict[str, list[float]], cells: dict[str, int | None]
+) -> None:
+    """Prints a line for each scheme."""
+    from noise_mm.wells.tiles import window_grid
+
+    tiles = len(window_grid(slide.width_px, slide.height_px, settings.tile_px, settings.stride_px))
+    mpx = slide.width_px * slide.height_px / 1e6
+    print(f'{slide.width_px} x {slide.height_px} px, {tiles} tiles of {settings.tile_px} px, medians:')
+    for name, seconds in times.items():
+        # Pairs of one round, because the machine's speed drifts.
+        share = statistics.median(bare / own for bare, own in zip(times[BARE], seconds, strict=True))
+        found = '' if cells[name] is None else f', {cells[name]} cells'
+        median = statistics.median(seconds)
+        print(
+            f'{name:>18}: {1e3 * median / tiles:7.1f} ms a tile, {mpx / median:6.2f} MPx/s of the well, '
+            f'{share:5.2f} of the bare forward pass{found}'
+        )
+
+
+if __name__ == '__main__':
+    run_command(main)
