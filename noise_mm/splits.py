@@ -15,7 +15,7 @@ def draw_validation_units(units: Iterable[Unit], val_fraction: float, seed: Hash
     The units of all batches are pooled and put into an order that depends only on `seed` and their own names, so that
     neither the order of files nor a batch added later reshuffles them. The first `val_fraction` of them, rounded, are
     drawn: at least one, and not all. A unit is passed over if it is the last one its batch has left for training; only
-    a batch that consists of a single unit may go to validation whole.
+    where that leaves too few, batches of a single unit go to validation whole.
 
     Args:
         units: Batch and name of each unit; repetitions count once.
@@ -38,8 +38,8 @@ def draw_validation_units(units: Iterable[Unit], val_fraction: float, seed: Hash
     left = whole.copy()
     drawn: set[Unit] = set()
     for unit in ordered:
-        batch = unit[0]
-        if len(drawn) < wanted and (left[batch] > 1 or whole[batch] == 1):
+        if len(drawn) < wanted and left[unit[0]] > 1:
             drawn.add(unit)
-            left[batch] -= 1
-    return drawn
+            left[unit[0]] -= 1
+    single = [unit for unit in ordered if whole[unit[0]] == 1]
+    return drawn | set(single[: wanted - len(drawn)])

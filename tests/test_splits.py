@@ -60,3 +60,11 @@ def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
 def test_one_well_cannot_be_split() -> None:
     with pytest.raises(InputError, match="split_unit='patch'"):
         draw_validation_units([('M1', 'a'), ('M1', 'a')], 0.2, 0)
+
+
+def test_a_batch_of_one_well_is_trained_on_if_others_can_spare_one():
+    """Such as one well with corrected outlines, added to what there was."""
+    units = [('M1', 'a'), ('M1', 'b'), ('M1', 'c'), ('M2', 'd'), ('M2', 'e')]
+    for seed in range(20):
+        assert ('corrected', 'x') not in draw_validation_units([*units, ('corrected', 'x')], 0.2, seed)
+    assert len(draw_validation_units([('A', 'x'), ('B', 'y')], 0.2, 0)) == 1

@@ -14,6 +14,7 @@ The bytes are read and written by the `roifile` package; what they mean is decid
 
 import io
 import logging
+import re
 import struct
 import zipfile
 import zlib
@@ -44,6 +45,11 @@ NOT_AREAS = {
     ROI_TYPE.POINT: 'a point',
 }
 NOT_AREA_SUBTYPES = {ROI_SUBTYPE.TEXT: 'a text', ROI_SUBTYPE.ARROW: 'an arrow', ROI_SUBTYPE.IMAGE: 'an image'}
+# Predicted cells are named after their class, such as `pre-osteoclast_0007`; ImageJ appends -1 to a name that is taken.
+# In ImageJ names are seen and changed, properties are not; and a ROI that is drawn anew and put in the place of another
+# (Update) keeps the name and loses the properties. So names decide.
+CLASS_IN_NAME = re.compile(r'(osteoclast|pre-osteoclast)(?:[ _-]?\d+)?(?:-\d+)?', re.IGNORECASE)
+NO_SLICE = (0, 0, 0)
 OVAL_VERTICES = 256  # area of the inscribed 256-gon: sin(2 pi / 256) / (2 pi / 256) = 0.9999 of the ellipse
 CURVE_PIECES = 64  # straight pieces for each quadratic or cubic piece of a path: less than 0.1 % of its area is lost
 PATH_COORDINATES = {0: 2, 1: 2, 2: 4, 3: 6, 4: 0}  # java.awt.geom.PathIterator: move, line, quadratic, cubic, close
@@ -58,8 +64,9 @@ def read_imagej(
 ) -> list[Outline]:
     """The outlines of a `.roi` file or of a zip of them, in the order of the file.
 
-    Each outline has the ROI's name, or that of the file or zip entry where the ROI has none. Class and score are
-    read back where `write_imagej` stored them.
+    Each outline has the ROI's name, or that of the file or zip entry where the ROI has none. Its class is that of its
+    name, where it is called after one (`pre-osteoclast_0007`); else class and score are read back where `write_imagej`
+    stored them.
 
     Args:
         path: A `.roi` or `.zip` file.
@@ -87,9 +94,11 @@ def read_imagej(
             continue
         slices.add((roi.position, roi.z_position, roi.t_position))
         facts = dict(line.split(': ', 1) for line in roi.props.splitlines() if ': ' in line)
+        name = roi.name or Path(entry).stem
+        in_name = CLASS_IN_NAME.fullmatch(name)
         fields = {
-            'name': roi.name or Path(entry).stem,
-            'label': facts.get('class', label),
+            'name': name,
+            'label': in_name[1].lower() if in_name else facts.get('class', label),
             'score': _score(facts.get('score')),
             'ignored': facts.get('ignored') == 'true',
         }
@@ -97,7 +106,7 @@ def read_imagej(
             collector.add_ring(entry, geometry, **fields)
         else:
             collector.add_geometry(entry, geometry, **fields)
-    if len(slices) > 1:
+    if len(slices - {NO_SLICE}) > 1:  # what is added in ImageJ to a single image has none
         logger.warning('%s: ROIs lie on %d slices of a stack; all are taken for one image', path, len(slices))
     return collector.finish()
 

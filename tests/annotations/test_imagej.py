@@ -376,3 +376,43 @@ def test_a_composite_says_so_in_its_header(tmp_path):
     data = (tmp_path / 'a.roi').read_bytes()
     assert data[6] == 1
     assert struct.unpack('>i', data[36:40]) == (2 * (3 + 3 * 3 + 1),)
+
+
+@pytest.mark.parametrize(
+    ('name', 'label'),
+    [
+        ('pre-osteoclast_0007', 'pre-osteoclast'),
+        ('osteoclast_0007', 'osteoclast'),
+        ('Pre-Osteoclast 7', 'pre-osteoclast'),
+        ('osteoclast_0007-1', 'osteoclast'),
+        ('OC0007', 'other'),
+        ('osteoclasts', 'other'),
+    ],
+)
+def test_what_is_called_after_a_class_is_of_it(tmp_path, name, label):
+    """As when a predicted cell is renamed in ImageJ: its property still says another class."""
+    path = tmp_path / 'a.zip'
+    write_imagej(path, [Outline(Polygon([(0, 0), (9, 0), (9, 9)]), name='x', label='other')])
+    (roi,) = roifile.roiread(path)
+    roi.name = name
+    path.unlink()
+    roifile.roiwrite(path, [roi])
+    assert [outline.label for outline in read_imagej(path)] == [label]
+
+
+def test_what_is_drawn_anew_keeps_the_class_of_its_name(tmp_path):
+    """ImageJ's Update gives the new ROI the old name and no properties."""
+    roi = ImagejRoi.frompoints([[0, 0], [9, 0], [9, 9]])
+    roi.name = 'pre-osteoclast_0003'
+    roi.tofile(tmp_path / 'a.roi')
+    assert [outline.label for outline in read_imagej(tmp_path / 'a.roi')] == ['pre-osteoclast']
+
+
+def test_outlines_added_to_those_of_the_only_slice_are_not_of_another(tmp_path, caplog):
+    path = tmp_path / 'a.zip'
+    write_imagej(path, [Outline(Polygon([(0, 0), (9, 0), (9, 9)]), name='a')], position=1)
+    added = ImagejRoi.frompoints([[20, 20], [29, 20], [29, 29]])
+    added.name = 'b'
+    roifile.roiwrite(path, [added], mode='a')
+    assert len(read_imagej(path)) == 2
+    assert 'slices' not in caplog.text
