@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from noise_mm.annotations.batch_folder import CATEGORIES, OSTEOCLAST_ID, coco_dictionary
@@ -58,17 +59,7 @@ def coco_rle(geometry: Polygon | MultiPolygon, height: int, width: int) -> dict[
     Returns:
         `size` (height, width) and `counts`, text, as JSON needs it.
     """
-    left, top, right, bottom = geometry.bounds
-    x, y = max(int(left), 0), max(int(top), 0)
-    box_width, box_height = max(min(int(np.ceil(right)), width) - x, 1), max(min(int(np.ceil(bottom)), height) - y, 1)
-    mask = fill_pixels(geometry, x, y, box_width, box_height)
-    _, columns, starts, ends = row_runs(mask.T)
-    starts, ends = (columns + x) * height + starts + y, (columns + x) * height + ends + y
-    apart = starts[1:] != ends[:-1]  # a run that reaches the lower border may go on at the top of the next column
-    starts, ends = starts[np.r_[True, apart][: len(starts)]], ends[np.r_[apart, True][: len(ends)]]
-    borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
-    counts = np.diff(borders).tolist()
-    return {'size': [height, width], 'counts': _text_of_counts(counts if counts[-1] else counts[:-1])}
+    return _rle_of_runs(*_column_runs(geometry, height, width), height, width)
 
 
 def coco_annotation(
@@ -265,18 +256,37 @@ def _pixel_facts(geometry: Polygon | MultiPolygon, height: int, width: int) -> d
 
     Empty for a sliver without pixels, which only polygons can show.
     """
-    rle = coco_rle(geometry, height, width)
-    borders = np.cumsum(_counts_of_text(rle['counts']))
-    ends = borders[1::2]
-    starts = borders[::2][: len(ends)]
-    if not len(ends):
+    starts, ends = _column_runs(geometry, height, width)
+    if not len(starts):
         return {}
     first, last = starts // height, (ends - 1) // height
     top, bottom = int((starts % height).min()), int(((ends - 1) % height).max()) + 1
     if (last > first).any():  # a run that goes on at the top of the next column
         top, bottom = 0, height
-    box = [first[0], top, last[-1] + 1 - first[0], bottom - top]
-    return {'segmentation': rle, 'area': float((ends - starts).sum()), 'bbox': [float(value) for value in box]}
+    box = [float(first[0]), float(top), float(last[-1] + 1 - first[0]), float(bottom - top)]
+    segmentation = _rle_of_runs(starts, ends, height, width)
+    return {'segmentation': segmentation, 'area': float((ends - starts).sum()), 'bbox': box}
+
+
+def _column_runs(
+    geometry: Polygon | MultiPolygon, height: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The runs of pixels inside `geometry` down the columns of the image: first pixels and ends (not included)."""
+    left, top, right, bottom = geometry.bounds
+    x, y = max(int(left), 0), max(int(top), 0)
+    box_width, box_height = max(min(int(np.ceil(right)), width) - x, 1), max(min(int(np.ceil(bottom)), height) - y, 1)
+    mask = fill_pixels(geometry, x, y, box_width, box_height)
+    _, columns, starts, ends = row_runs(mask.T)
+    starts, ends = (columns + x) * height + starts + y, (columns + x) * height + ends + y
+    apart = starts[1:] != ends[:-1]  # a run that reaches the lower border may go on at the top of the next column
+    return starts[np.r_[True, apart][: len(starts)]], ends[np.r_[apart, True][: len(ends)]]
+
+
+def _rle_of_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int, width: int) -> dict[str, Any]:
+    """The compressed RLE of `_column_runs`."""
+    borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
+    counts = np.diff(borders).tolist()
+    return {'size': [height, width], 'counts': _text_of_counts(counts if counts[-1] else counts[:-1])}
 
 
 def _dataset(path: str | Path, remedy: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from noise_mm.wells.progress import Progress
 
 GIVEN = 'given'
 MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
+USUAL_SCORE_THR = 0.25  # where the validation patches tell nothing
 NMS_IOU = 0.5
 BOX_PX = float(NUCLEUS_BOX_PX)
 
@@ -183,14 +184,18 @@ def _digest_of(validation: Sequence[Mapping] | None) -> str | None:
 
 
 def _choose_threshold(labeller: NucleusLabeller, validation: Sequence[Mapping]) -> Threshold:
-    """The threshold of maximum F1; the same on all ranks."""
+    """The threshold of maximum F1; `USUAL_SCORE_THR` and a warning if no nucleus is found. The same on all ranks."""
     records = [{**record, 'instances': []} for record in validation]
     threshold = best_threshold(labeller(records), [record['instances'] for record in validation])
     if threshold is None:
-        raise InputError(
-            f'{labeller.facts["checkpoint"]}: finds none of the nuclei in the {len(validation)} validation patches, so '
-            'no threshold can be chosen. Train stage 1 for longer, or give score_thr.'
+        n_nuclei = sum(not each['ignore_flag'] for record in validation for each in record['instances'])
+        print_log(
+            f'pseudo-labels: {labeller.facts["checkpoint"]} finds none of the {n_nuclei} nuclei in {len(validation)} '
+            f'validation patches, so score_thr is {USUAL_SCORE_THR}. Labels will be poor: train stage 1 for longer.',
+            logger='current',
+            level=logging.WARNING,
         )
+        return Threshold(USUAL_SCORE_THR, 0.0, None, 0.0, len(validation), n_nuclei)
     print_log(
         f'pseudo-labels: score_thr {threshold.score_thr:g} has the maximum F1, {threshold.f1:.3f} (precision '
         f'{threshold.precision:.3f}, recall {threshold.recall:.3f}), on {threshold.n_nuclei} nuclei in '

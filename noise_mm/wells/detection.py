@@ -40,9 +40,10 @@ class Detection:
 
 def without_specks(bitmap: np.ndarray) -> np.ndarray:
     """A mask without parts that are much smaller than its largest one; see `SPECK_SHARE`. (height, width) bool."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(bitmap.astype(np.uint8), connectivity=8)
+    # Without OpenCV's statistics, which take six times as long as the parts.
+    count, parts = cv2.connectedComponents(bitmap.astype(np.uint8), connectivity=8)
     if count <= 2:  # the background and one part
         return bitmap
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    areas = np.bincount(parts.ravel(), minlength=count)[1:]
     kept = np.concatenate([[False], areas >= SPECK_SHARE * areas.max()])
     return kept[parts]

@@ -96,34 +96,26 @@ class Merger:
         Returns:
             Cells that were not taken out before, largest score first.
         """
-        views = self._views
-        ties = self._compare()
+        views, evidence = self._views, self._evidence
+        if self._new:
+            evidence.add(views, self._new)
+            self._new = []
+        pairs, waiting = self._lines.ties(views, evidence.shared, y_px)
+        evidence.tie(pairs)
         reach_px = 2 * self.agreement.border_px + 1
-        open_keys = {key for key, view in views.items() if view.box[BOTTOM] + reach_px > y_px}
+        near = {key for key, view in views.items() if view.box[BOTTOM] + reach_px > y_px}
         cores = [core_of(tile, *self.size_px, self.agreement.border_px) for tile in self._lines.ends]
-        scene = Scene(views, self._evidence.shared, ties, np.array(cores).reshape(-1, 4), self.agreement)
-        settled, needed = scene.settled_and_needed(open_keys)
+        scene = Scene(views, evidence.shared, evidence.ties, np.array(cores).reshape(-1, 4), self.agreement)
+        settled, needed = scene.settled_and_needed(near | waiting)
         done = [cell for cell in cells_of(scene) if cell.views[0] in settled and cell.views[0] not in self._given]
         self._note(done)
         self._given |= settled
-        forgotten = set(views) - needed
-        self._forget(forgotten)
+        self._forget(set(views) - needed)
         return [cell.found for cell in sorted(done, key=lambda cell: _order(cell.found))]
 
     def close(self) -> list[Detection]:
         """All cells that were not taken out before, largest score first."""
         return self.finish_above(float('inf'))
-
-    def _compare(self) -> dict[int, dict[int, float]]:
-        """Brings the evidence up to date; the ties of all pending views."""
-        if self._new:
-            self._evidence.add(self._views, self._new)
-            self._new = []
-        ties = {key: dict(found) for key, found in self._evidence.ties.items()}
-        for one, other in self._lines.ties(self._views, self._evidence.shared):
-            ties[one].setdefault(other, self.agreement.strip_iou)
-            ties[other].setdefault(one, self.agreement.strip_iou)
-        return ties
 
     def _forget(self, keys: set[int]) -> None:
         self._evidence.forget(keys)

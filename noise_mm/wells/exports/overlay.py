@@ -35,6 +35,10 @@ TEXT_PER_DIAMETER = 1 / 80
 """The same per pixel of a cell's diameter: four digits (of about 20 px at size 1) then fit into the median cell."""
 SMALLEST_TEXT = 0.3
 """Digits 6 px high; smaller ones can't be read."""
+LEAST_NUMBERED_PX = 8
+"""Median diameter of cells; a number of two digits is 12 px wide."""
+CELLS_AT_A_TIME = 1000
+"""Drawn in one go: few calls, and little memory for their points."""
 
 
 def class_colours(labels: Iterable[str]) -> dict[str, Colour]:
@@ -60,25 +64,25 @@ def draw_overlay(
         outlines: In pixels of the well image.
         nuclei_px: Centres of nuclei (n, 2) there.
         disc: The border of the well there.
-        has_numbers: Whether each cell has the number of its name in it.
+        has_numbers: Whether each cell has the number of its name in it. Where half of the cells are smaller than
+            `LEAST_NUMBERED_PX` in the picture, they are left out: they would hide what they name.
     """
     picture = np.ascontiguousarray(picture).copy()
     side = max(picture.shape)
     scale = np.array([picture.shape[1] / size_px[0], picture.shape[0] / size_px[1]])
     line_px = 1 if side < FINE_BELOW_PX else max(2, round(side / 1000))
     if disc is not None:
-        _draw_ring(picture, _circle(disc) * scale, DISC_COLOUR, line_px)
-    colours = class_colours(outline.label for outline in outlines)
-    for outline in outlines:
-        for ring in shapely.get_rings(shapely.get_parts(outline.geometry)):
-            _draw_ring(picture, shapely.get_coordinates(ring) * scale, colours[outline.label], line_px)
+        _draw_rings(picture, [_fixed(_circle(disc) * scale)], DISC_COLOUR, line_px)
+    for label, colour in class_colours(outline.label for outline in outlines).items():
+        of_class = [outline for outline in outlines if outline.label == label]
+        for first in range(0, len(of_class), CELLS_AT_A_TIME):
+            rings = _rings(of_class[first : first + CELLS_AT_A_TIME])
+            _draw_rings(picture, [_fixed(ring * scale) for ring in rings], colour, line_px)
     for x, y in [] if nuclei_px is None else _fixed(nuclei_px * scale).tolist():
         radius = max(1 << SUBPIXEL_BITS, round(side / 1500) << SUBPIXEL_BITS)
         cv2.circle(picture, (x, y), radius, COLOURS['nucleus'], -1, cv2.LINE_AA, SUBPIXEL_BITS)
     if has_numbers and outlines:
-        size = _text_size(outlines, scale, side)
-        for outline in outlines:
-            _write_number(picture, outline, scale, size)
+        _write_numbers(picture, outlines, scale)
     return picture
 
 
@@ -88,9 +92,16 @@ def write_overlay(path: str | Path, picture: Rgb) -> None:
         temporary.write_bytes(png_bytes(picture))
 
 
-def _draw_ring(picture: Rgb, ring: NDArray[np.float64], colour: Colour, line_px: int) -> None:
-    """Draws a closed line (n, 2) in pixels of the picture."""
-    cv2.polylines(picture, [_fixed(ring)], True, colour, line_px, cv2.LINE_AA, SUBPIXEL_BITS)
+def _rings(outlines: Sequence[Outline]) -> list[NDArray[np.float64]]:
+    """The borders (n, 2) of cells and of their holes."""
+    parts = shapely.get_parts([outline.geometry for outline in outlines])
+    points, ring_of = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
+    return np.split(points, np.flatnonzero(np.diff(ring_of)) + 1)
+
+
+def _draw_rings(picture: Rgb, rings: Sequence[NDArray[np.int32]], colour: Colour, line_px: int) -> None:
+    """Draws closed lines, of `_fixed`."""
+    cv2.polylines(picture, rings, True, colour, line_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -104,17 +115,23 @@ def _circle(disc: Disc) -> NDArray[np.float64]:
     return np.array([disc.x, disc.y]) + disc.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _text_size(outlines: Sequence[Outline], scale: NDArray[np.float64], side: int) -> float:
-    """Size of the numbers: as large as fits into the median cell, within what can be read and what is enough."""
-    area = float(np.median([outline.geometry.area for outline in outlines])) * scale.prod()
-    return float(np.clip(np.sqrt(4 * area / np.pi) * TEXT_PER_DIAMETER, SMALLEST_TEXT, max(side * LARGEST_TEXT, 0.3)))
+def _write_numbers(picture: Rgb, outlines: Sequence[Outline], scale: NDArray[np.float64]) -> None:
+    """Writes the number of each cell into it, as large as fits into the median cell and is enough."""
+    geometries = np.array([outline.geometry for outline in outlines], dtype=object)
+    diameter = float(np.sqrt(4 / np.pi * np.median(shapely.area(geometries)) * scale.prod()))
+    if diameter < LEAST_NUMBERED_PX:
+        return
+    largest = max(max(picture.shape) * LARGEST_TEXT, SMALLEST_TEXT)
+    size = float(np.clip(diameter * TEXT_PER_DIAMETER, SMALLEST_TEXT, largest))
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries)) * scale
+    for outline, point in zip(outlines, points.tolist(), strict=True):
+        _write_number(picture, outline.name, point, size)
 
 
-def _write_number(picture: Rgb, outline: Outline, scale: NDArray[np.float64], size: float) -> None:
-    """Writes the last part of the name inside the cell, white on black so that it is legible on any cell."""
-    point = outline.geometry.representative_point()
-    text = outline.name.rpartition('_')[2].lstrip('0') or outline.name
+def _write_number(picture: Rgb, name: str, point: Sequence[float], size: float) -> None:
+    """Writes the last part of the name around a place, white on black so that it is legible on any cell."""
+    text = name.rpartition('_')[2].lstrip('0') or name
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    origin = (int(point.x * scale[0] - width / 2), int(point.y * scale[1] + height / 2))
+    origin = (int(point[0] - width / 2), int(point[1] + height / 2))
     for colour, thickness in (((0, 0, 0), max(2, round(5 * size))), ((255, 255, 255), max(1, round(2 * size)))):
         cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)

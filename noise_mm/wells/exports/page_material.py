@@ -29,15 +29,14 @@ def page_picture(content: WellContent) -> str:
 
     It is coarsened, and then made smaller, until it fits.
     """
-    side_px = LONGEST_SIDE_PX
+    thumbnail = _reduced(content.thumbnail, LONGEST_SIDE_PX)
+    picture = cv2.cvtColor(content.overlay(thumbnail, has_numbers=False), cv2.COLOR_RGB2BGR)
     while True:
-        thumbnail = _reduced(content.thumbnail, side_px)
-        picture = cv2.cvtColor(content.overlay(thumbnail, has_numbers=False), cv2.COLOR_RGB2BGR)
         for quality in QUALITIES:
             data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
             if len(data) <= LARGEST_BYTES:
                 return 'data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii')
-        side_px = round(0.8 * side_px)
+        picture = _reduced(picture, round(0.8 * max(picture.shape)))
 
 
 def histograms(cells: Sequence[CellMeasures]) -> dict[str, list[int] | None]:

@@ -12,7 +12,7 @@ from math import fsum
 import numpy as np
 
 from noise_mm.wells.detection import Detection
-from noise_mm.wells.merging.fragments import Cell, are_twins, host, is_sliver, repeats
+from noise_mm.wells.merging.fragments import Cell, are_twins, host, is_mere_sliver, repeats
 from noise_mm.wells.merging.scene import Scene
 from noise_mm.wells.merging.views import Box, View, common, inside_px
 
@@ -104,7 +104,7 @@ def _without_repeats(cells: list[Cell], owner: Mapping[int, Cell], scene: Scene)
     for cell in cells:
         near = {id(owner[other]): owner[other] for key in cell.views for other in scene.shared[key] if other in owner}
         near.pop(id(cell), None)
-        if not any(repeats(cell, other, scene) for other in near.values()) and not is_sliver(cell, scene):
+        if not any(repeats(cell, other, scene) for other in near.values()) and not is_mere_sliver(cell, scene):
             kept.append(cell)
     return kept
 

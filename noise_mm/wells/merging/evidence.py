@@ -13,8 +13,9 @@ class Evidence:
     """Grows with the views and forgets those that are done.
 
     Attributes:
-        shared: For each view the views of its class that share pixels with it, and how many.
-        ties: For each view those of other tiles that are of the same cell by `strip_ties`, and how well they agree.
+        shared: For each view the views of its class that share pixels with it, and how many. For slivers also those
+            close by, with 0.
+        ties: For each view those of other tiles that are of the same cell, and how well they agree.
     """
 
     def __init__(self, agreement: Agreement) -> None:
@@ -32,11 +33,15 @@ class Evidence:
         between: dict[tuple[Box, Box], list[Pair]] = {}
         for key in new:
             self.shared[key], self.ties[key] = {}, {}
-        for one, other in _box_pairs(views, new):
+        for one, other in _box_pairs(views, new, 2 * self.agreement.jitter_px):
+            if views[one].found.label != views[other].found.label:
+                continue
             shared = shared_px(views[one].found, views[other].found)
-            if not shared or views[one].found.label != views[other].found.label:
+            if not shared and not views[one].is_sliver and not views[other].is_sliver:
                 continue
             self.shared[one][other] = self.shared[other][one] = shared
+            if not shared:
+                continue
             if views[one].tile_box > views[other].tile_box:
                 one, other = other, one
             tiles = views[one].tile_box, views[other].tile_box
@@ -45,6 +50,12 @@ class Evidence:
         for pairs in between.values():
             for one, other, agrees in strip_ties(views, pairs, self.agreement):
                 self.ties[one][other] = self.ties[other][one] = agrees
+
+    def tie(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Notes pairs of views that are of one cell although they share nothing to compare."""
+        for one, other in pairs:
+            self.ties[one].setdefault(other, self.agreement.strip_iou)
+            self.ties[other].setdefault(one, self.agreement.strip_iou)
 
     def forget(self, keys: Iterable[int]) -> None:
         """Leaves out views that are done."""
@@ -55,13 +66,16 @@ class Evidence:
                 self.ties.get(other, {}).pop(key, None)
 
 
-def _box_pairs(views: Mapping[int, View], new: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of views whose boxes meet, at least one of them new; each pair once."""
+def _box_pairs(views: Mapping[int, View], new: Sequence[int], near_px: int) -> list[tuple[int, int]]:
+    """Pairs of views whose boxes meet, or come near if one is a sliver; at least one of them new, each pair once."""
     keys = np.array(list(views))
     boxes = np.array([views[key].box for key in keys], dtype=float).reshape(-1, 4)
+    is_sliver = np.array([views[key].is_sliver for key in keys], dtype=bool)
     is_new = np.isin(keys, np.array(new, dtype=keys.dtype))
-    tree = shapely.STRtree(shapely.box(*boxes.T))
-    one, other = tree.query(shapely.box(*boxes[is_new].T))
+    reach = boxes + near_px * np.array([-1, -1, 1, 1])
+    one, other = shapely.STRtree(shapely.box(*boxes.T)).query(shapely.box(*reach[is_new].T))
     one = np.flatnonzero(is_new)[one]
     once = (one != other) & (~is_new[other] | (one < other))
-    return np.stack([keys[one[once]], keys[other[once]]], axis=1).tolist()
+    meet = (boxes[one, :2] < boxes[other, 2:]).all(axis=1) & (boxes[other, :2] < boxes[one, 2:]).all(axis=1)
+    wanted = once & (meet | is_sliver[one] | is_sliver[other])
+    return np.stack([keys[one[wanted]], keys[other[wanted]]], axis=1).tolist()

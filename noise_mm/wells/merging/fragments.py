@@ -12,7 +12,18 @@ import numpy as np
 
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.merging.scene import Scene
-from noise_mm.wells.merging.views import Box, View, box_of, canvas, common, grown, inside_px, is_empty, shared_px, widened
+from noise_mm.wells.merging.views import (
+    Box,
+    View,
+    box_of,
+    canvas,
+    common,
+    grown,
+    inside_px,
+    is_empty,
+    shared_px,
+    widened,
+)
 
 
 class Cell:
@@ -33,7 +44,7 @@ class Cell:
         self.area = int(np.count_nonzero(found.mask))
         self.views, self.fragments = list(keys), []
         self.tiles = {views[key].tile_box for key in keys}
-        self.order = (not is_whole, -len(self.tiles), -self.area, views[keys[0]].order)
+        self.order = (not is_whole, -len(self.tiles), views[keys[0]].order)
 
     def add(self, key: int, view: View) -> None:
         """Adds a cut view that is tied to the cell."""
@@ -78,20 +89,25 @@ def repeats(cell: Cell, other: Cell, scene: Scene) -> bool:
     if cell.area > other.area:
         return False
     against = _tiles_against(cell, other, scene)
-    if against >= len(cell.tiles) + cell.is_whole:
+    if against >= len(cell.tiles) + (cell.is_whole and not _is_cut_beside(cell, other, scene)):
         near_px = _near_px(cell.found, other.found, box_of(cell.found), scene.agreement.jitter_px)
         return near_px >= scene.agreement.covered * cell.area
     return not cell.is_whole and _covered(cell.views, len(cell.views) == 1, other, scene) > 0
 
 
-def is_sliver(cell: Cell, scene: Scene) -> bool:
-    """Whether a cell is nothing but a thin strip at the border of a tile that others look at and do not confirm."""
-    if len(cell.views) > 1 or cell.fragments:
+def is_mere_sliver(cell: Cell, scene: Scene) -> bool:
+    """Whether a cell is only seen as a strip along tile borders, near other cells, and most tiles do not confirm it."""
+    if not all(scene.views[key].is_sliver for key in cell.views):
         return False
-    view = scene.views[cell.views[0]]
-    sides = (view.box[2] - view.box[0], view.box[3] - view.box[1]) * 2
-    depth_px = min((gap + side for gap, side in zip(view.gaps, sides, strict=True) if gap is not None), default=np.inf)
-    return view.is_cut and depth_px <= 2 * scene.agreement.border_px and scene.is_doubted(cell.views[0])
+    own = {*cell.views, *cell.fragments}
+    is_near_others = any(other not in own for key in cell.views for other in scene.shared[key])
+    return is_near_others and len(_unconfirming(cell.views, scene)) >= len(cell.tiles)
+
+
+def _unconfirming(keys: Sequence[int], scene: Scene) -> set[Box]:
+    """The cores of tiles that look at most of some view, but to which none of the views belong."""
+    looking = {core for key in keys for core in scene.looking_at(scene.views[key].box)}
+    return looking - {scene.views[key].core for key in keys}
 
 
 def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, scene: Scene) -> float:
@@ -101,10 +117,8 @@ def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, scene: Scene) -> fl
     cell and no other tile looks there.
     """
     views, agreement = scene.views, scene.agreement
-    beside = [
-        (key, other) for key in keys for other in cell.views if views[other].tile_box == views[key].tile_box
-    ]
-    is_doubted = is_lone and scene.is_doubted(keys[0])
+    beside = [(key, other) for key in keys for other in cell.views if views[other].tile_box == views[key].tile_box]
+    is_doubted = is_lone and bool(_unconfirming(keys, scene))
     if not is_doubted and any(2 * scene.shared[key].get(other, 0) >= views[key].area for key, other in beside):
         return 0.0
     area = sum(views[key].area for key in keys)
@@ -143,3 +157,17 @@ def _tiles_against(cell: Cell, other: Cell, scene: Scene) -> int:
             if 2 * seen >= cell.area and 2 * shared_px(cell.found, view.found) >= seen:
                 against.add(view.tile_box)
     return len(against)
+
+
+def _is_cut_beside(cell: Cell, other: Cell, scene: Scene) -> bool:
+    """Whether every tile that seems to show a cell whole cuts off the other one, so that it may be a piece of that.
+
+    Networks break what is cut off; what they see whole, they tell apart.
+    """
+    x1, y1, x2, y2 = box_of(other.found)
+    for view in (scene.views[key] for key in cell.views):
+        left, top, right, bottom = view.tile_box
+        reaches = zip(view.gaps, (x1 - left, y1 - top, right - x2, bottom - y2), strict=True)
+        if not any(gap is not None and reach <= scene.agreement.border_px for gap, reach in reaches):
+            return False
+    return True

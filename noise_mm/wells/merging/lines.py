@@ -1,9 +1,9 @@
 """Which cut views belong together across a border that no other view looks across. Pure.
 
 Tiles without overlap meet in a line. Nothing is seen twice there, so all that is left is shape: the runs of pixels in
-which cells meet the line from both sides. Runs are matched one to one, best overlap first; a run whose match is taken
-ends at the line. Two cells that happen to touch each other at the line are told by their waist: both widen away from
-it. The same holds where a tile looks across but its network missed the cell.
+which views meet the line from both sides. Runs are matched one to one, so that as many match as well as possible; a
+run that is left over ends at the line. Two cells that happen to touch each other at the line are told by their waist:
+both widen away from it. The same holds where a tile looks across but its network missed the cell.
 
 Networks let masks end some pixels short of the border. Where hardly any cut view of the two tiles reaches the line,
 what lies within `border_px` of it counts as meeting it.
@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 import shapely
+from scipy.optimize import linear_sum_assignment
 
 from noise_mm.wells.merging.views import BOTTOM, LEFT, RIGHT, TOP, Agreement, Box, View, common, is_empty, window
 
-ROUNDS = 3  # of matching: a fixed number keeps what a match depends on nearby
 SEEN = 0.25  # share of an end that another view has to show to tell what lies beyond
-WAIST = 0.5  # a meeting is a waist below this share of the lesser width a little away from the line
+WAIST = 0.4  # a meeting is a waist below this share of the lesser width a little away from the line
+MATCH = 0.5  # what one more match is worth, in intersection over union of the others
 LEAST_ENDS, REACHING = 4, 0.33  # masks end short if so many come near the line, and no more than this share reaches it
 
 
 class BorderEnds(NamedTuple):
-    """How the cut views of a tile end at its inner borders."""
+    """How the cut views of a tile end at its inner borders: how many come near, how many of them reach the border."""
 
     near: int
     exact: int
@@ -35,17 +36,18 @@ class _Run(NamedTuple):
 
     low: int
     high: int
+    order: tuple
     key: int
 
 
 def border_ends(views: Sequence[View], border_px: int) -> BorderEnds:
-    """Counts the ends of one tile's views near its inner borders, and those that reach them."""
+    """Counts the ends of one tile's views at its inner borders."""
     gaps = [gap for view in views for gap in view.gaps if gap is not None and gap <= border_px]
     return BorderEnds(len(gaps), gaps.count(0))
 
 
 class Lines:
-    """Finds ties across lines among views that are pending.
+    """Finds ties across lines, each line once, as soon as all tiles that look there are known.
 
     Args:
         agreement: Thresholds.
@@ -57,42 +59,51 @@ class Lines:
     def __init__(self, agreement: Agreement) -> None:
         self.agreement = agreement
         self.ends: dict[Box, BorderEnds] = {}
-        self._seen: set[tuple[int, int]] = set()  # keys and sides of views that others show further
+        self._shown: set[tuple[int, int]] = set()  # keys and sides of views that others show further
+        self._done: set[tuple[Box, Box]] = set()  # tiles between which ties were found
 
     def forget(self, keys: set[int], above_px: float) -> None:
         """Leaves out views that are done, and tiles that end above a row."""
-        self._seen = {it for it in self._seen if it[0] not in keys}
+        self._shown = {it for it in self._shown if it[0] not in keys}
         self.ends = {box: ends for box, ends in self.ends.items() if box[BOTTOM] >= above_px}
+        self._done = {tiles for tiles in self._done if max(tiles[0][BOTTOM], tiles[1][BOTTOM]) >= above_px}
 
-    def ties(self, views: Mapping[int, View], shared: Mapping[int, Mapping[int, int]]) -> list[tuple[int, int]]:
+    def ties(
+        self, views: Mapping[int, View], shared: Mapping[int, Mapping[int, int]], y_px: float
+    ) -> tuple[list[tuple[int, int]], set[int]]:
         """Pairs of cut views that continue each other.
 
         Args:
             views: The pending ones, by their keys.
             shared: For each the views that share pixels with it.
-        """
-        found = []
-        for near, far in ((RIGHT, LEFT), (BOTTOM, TOP)):
-            first, second = ([key for key in views if self._is_open(key, side, views, shared)] for side in (near, far))
-            for keys in self._facing(first, second, views, near):
-                found += self._matches(*keys, views, shared, near)
-        return found
+            y_px: No tile that begins above this row is to come.
 
-    def _is_open(
-        self, key: int, side: int, views: Mapping[int, View], shared: Mapping[int, Mapping[int, int]]
-    ) -> bool:
+        Returns:
+            The pairs that were not found before; and the views that may be in one later.
+        """
+        found, waiting = [], set()
+        for side in (RIGHT, BOTTOM):
+            first, second = ([key for key in views if self._ends_at(key, it, views, shared)] for it in (side, side - 2))
+            waiting |= {key for key in (*first, *second) if views[key].tile_box[BOTTOM] > y_px}
+            for tiles, ours, theirs in self._facing(first, second, views, side):
+                if max(tiles[0][BOTTOM], tiles[1][BOTTOM]) <= y_px and tiles not in self._done:
+                    self._done.add(tiles)
+                    found += self._matches(tiles, ours, theirs, views, shared, side)
+        return found, waiting
+
+    def _ends_at(self, key: int, side: int, views: Mapping[int, View], shared: Mapping[int, Mapping[int, int]]) -> bool:
         """Whether a view ends at a side of its tile, and not all of that end is shown further by others."""
         view, near_px = views[key], self.agreement.border_px
-        if view.gaps[side] is None or view.gaps[side] > near_px or (key, side) in self._seen:
+        if view.gaps[side] is None or view.gaps[side] > near_px or (key, side) in self._shown:
             return False
         if self._runs(key, side, near_px + 1, views, shared):
             return True
-        self._seen.add((key, side))
+        self._shown.add((key, side))
         return False
 
     def _facing(
         self, first: list[int], second: list[int], views: Mapping[int, View], side: int
-    ) -> Iterator[tuple[list[int], list[int]]]:
+    ) -> Iterator[tuple[tuple[Box, Box], list[int], list[int]]]:
         """Views of two tiles that meet in a line or in a strip too narrow to compare views in."""
         if not first or not second:
             return
@@ -106,49 +117,55 @@ class Lines:
                 group = groups.setdefault((one.tile_box, other.tile_box), (set(), set()))
                 group[0].add(first[i])
                 group[1].add(second[j])
-        for a, b in groups.values():
-            yield list(a), list(b)
+        for tiles, (ours, theirs) in groups.items():
+            yield tiles, list(ours), list(theirs)
 
     def _matches(
         self,
-        first: list[int],
-        second: list[int],
+        tiles: tuple[Box, Box],
+        ours: list[int],
+        theirs: list[int],
         views: Mapping[int, View],
         shared: Mapping[int, Mapping[int, int]],
         side: int,
     ) -> list[tuple[int, int]]:
         """Matches the runs of two tiles' views along the line between them."""
-        is_exact = self._masks_reach_borders(views[first[0]].tile_box, views[second[0]].tile_box)
+        near, exact = (a + b for a, b in zip(self.ends[tiles[0]], self.ends[tiles[1]], strict=True))
+        is_exact = near < LEAST_ENDS or exact > REACHING * near
         depth = 1 if is_exact else self.agreement.border_px + 1
-        ours = [run for key in first for run in self._runs(key, side, depth, views, shared)]
-        theirs = [run for key in second for run in self._runs(key, side - 2, depth, views, shared)]
-        ranked = [
-            (-_iou(a, b), a.low, a.high, views[a.key].order, b.low, b.high, views[b.key].order, a, b)
-            for a in ours
-            for b in theirs
-            if a.low < b.high and b.low < a.high and views[a.key].found.label == views[b.key].found.label
-        ]
-        ranked = [it[-2:] for it in sorted(ranked, key=lambda it: it[:-2])]
-        matched = []
-        for _ in range(ROUNDS if is_exact else 1):
-            met: set[_Run] = set()
-            taken = {run for pair in matched for run in pair}
-            for a, b in ranked:
-                if a not in met and b not in met and a not in taken and b not in taken:
-                    matched.append((a, b))
-                if a not in taken and b not in taken:
-                    met |= {a, b}
+        first = sorted(run for key in ours for run in self._runs(key, side, depth, views, shared))
+        second = sorted(run for key in theirs for run in self._runs(key, side - 2, depth, views, shared))
+        if not first or not second:
+            return []
+        contact = np.array([[_contact(a, b) for b in second] for a in first], dtype=float)
+        length = np.add.outer([a.high - a.low for a in first], [b.high - b.low for b in second])
+        fits = contact > 0
+        for i, j in np.argwhere(fits).tolist():
+            a, b = first[i].key, second[j].key
+            met = np.ix_([run.key == a for run in first], [run.key == b for run in second])
+            is_same_class = views[a].found.label == views[b].found.label
+            fits[i, j] = is_same_class and not self._is_waist(first[i], second[j], contact[met].sum(), views, side)
+        iou = contact / (length - contact)
         if not is_exact:
-            return [(a.key, b.key) for a, b in matched if _iou(a, b) >= self.agreement.strip_iou]
-        matched = [(a, b) for a, b in matched if not self._is_waist(a, b, views, side)]
-        taken = {run for pair in matched for run in pair}
-        matched += [(a, b) for a, b in ranked if self._is_fork(a, b, theirs, taken) or self._is_fork(b, a, ours, taken)]
-        return [(a.key, b.key) for a, b in matched]
+            fits &= iou >= self.agreement.strip_iou
+        pairs = np.stack(linear_sum_assignment(np.where(fits, MATCH + iou, 0), maximize=True), axis=1)
+        pairs = [(first[i].key, second[j].key) for i, j in pairs.tolist() if fits[i, j]]
+        return pairs + (self._forks(first, second, fits, contact, pairs) if is_exact else [])
 
-    def _masks_reach_borders(self, one: Box, other: Box) -> bool:
-        """Whether cut views of two tiles reach the border, as far as can be told."""
-        near, exact = (a + b for a, b in zip(self.ends[one], self.ends[other], strict=True))
-        return near < LEAST_ENDS or exact > REACHING * near
+    def _forks(
+        self, first: list[_Run], second: list[_Run], fits: np.ndarray, contact: np.ndarray, pairs: list[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """Further pairs: runs without match that are a branch of one that has a match, apart from all on their side."""
+        taken = ({a for a, _ in pairs}, {b for _, b in pairs})
+        found = []
+        for i, j in np.argwhere(fits).tolist():
+            for run, stem, own, runs in ((first[i], second[j], 0, first), (second[j], first[i], 1, second)):
+                others = (other for other in runs if other != run)
+                is_apart = all(other.low > run.high or other.high < run.low for other in others)
+                lies_in = contact[i, j] >= self.agreement.part * (run.high - run.low)
+                if run.key not in taken[own] and stem.key in taken[1 - own] and is_apart and lies_in:
+                    found.append((first[i].key, second[j].key))
+        return found
 
     def _runs(
         self,
@@ -163,10 +180,10 @@ class Lines:
         zone = common(_border(view, side, depth_px), view.box)
         if is_empty(zone):
             return []
-        mask = window(view.found, zone)
-        start = zone[1] if side in (LEFT, RIGHT) else zone[0]
-        edges = np.flatnonzero(np.diff(mask.any(axis=1 if side in (LEFT, RIGHT) else 0), prepend=False, append=False))
-        runs = [_Run(start + low, start + high, key) for low, high in edges.reshape(-1, 2).tolist()]
+        axis = 1 if side in (LEFT, RIGHT) else 0
+        along = window(view.found, zone).any(axis=axis)
+        edges = np.flatnonzero(np.diff(along, prepend=False, append=False)) + zone[axis]
+        runs = [_Run(low, high, view.order, key) for low, high in edges.reshape(-1, 2).tolist()]
         return [run for run in runs if not self._is_shown_further(run, zone, side, views, shared)]
 
     def _is_shown_further(
@@ -181,22 +198,18 @@ class Lines:
         view = views[run.key]
         x1, y1, x2, y2 = zone
         box = (x1, run.low, x2, run.high) if side in (LEFT, RIGHT) else (run.low, y1, run.high, y2)
-        own = window(view.found, box)
-        line, least = view.tile_box[side], SEEN * np.count_nonzero(own)
+        line, least = view.tile_box[side], SEEN * np.count_nonzero(window(view.found, box))
         for other in shared[run.key]:
             tile = views[other].tile_box
-            if tile[side % 2] < line < tile[side % 2 + 2]:
-                both = common(box, views[other].box)
-                if not is_empty(both):
-                    shown = np.count_nonzero(window(view.found, both) & window(views[other].found, both))
-                    if shown >= least:
-                        return True
+            both = common(box, views[other].box)
+            if tile[side % 2] < line < tile[side % 2 + 2] and not is_empty(both):
+                if np.count_nonzero(window(view.found, both) & window(views[other].found, both)) >= least:
+                    return True
         return False
 
-    def _is_waist(self, a: _Run, b: _Run, views: Mapping[int, View], side: int) -> bool:
+    def _is_waist(self, a: _Run, b: _Run, contact_px: float, views: Mapping[int, View], side: int) -> bool:
         """Whether both views widen away from where they meet."""
         away_px = self.agreement.border_px // 2
-        contact = min(a.high, b.high) - max(a.low, b.low)
         widths = []
         for run, own_side in ((a, side), (b, side - 2)):
             view = views[run.key]
@@ -206,21 +219,11 @@ class Lines:
             box = (at, low, at + 1, high) if side == RIGHT else (low, at, high, at + 1)
             box = common(box, view.box)
             widths.append(0 if is_empty(box) else np.count_nonzero(window(view.found, box)))
-        return contact < WAIST * min(widths)
-
-    def _is_fork(self, run: _Run, stem: _Run, runs: Sequence[_Run], taken: set[_Run]) -> bool:
-        """Whether a run without match is a branch of one that has a match: apart from all others on its side."""
-        if run in taken or stem not in taken:
-            return False
-        shared = min(run.high, stem.high) - max(run.low, stem.low)
-        others = (other for other in runs if other is not run)
-        apart = all(other.low > run.high or other.high < run.low for other in others)
-        return apart and shared >= self.agreement.part * (run.high - run.low)
+        return contact_px < WAIST * min(widths)
 
 
-def _iou(a: _Run, b: _Run) -> float:
-    shared = min(a.high, b.high) - max(a.low, b.low)
-    return shared / (a.high - a.low + b.high - b.low - shared)
+def _contact(a: _Run, b: _Run) -> int:
+    return max(min(a.high, b.high) - max(a.low, b.low), 0)
 
 
 def _border(view: View, side: int, depth_px: int) -> Box:

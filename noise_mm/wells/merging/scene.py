@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noise_mm.wells.merging.views import Agreement, View
+from noise_mm.wells.merging.views import Agreement, Box, View
 
 HOPS = 5  # how far, in steps between overlapping groups of tied views, the fate of a cell may depend on others
-LOOKED_AT = 0.5  # share of a view's box that another tile has to show well to have a say
+LOOKED_AT = 0.5  # share of a box that a tile has to show well to have a say on what is there
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,14 @@ class Scene:
     cores: np.ndarray
     agreement: Agreement
 
-    def is_doubted(self, key: int) -> bool:
-        """Whether another tile looks at most of the place of a view; to be asked of views that none confirms."""
-        view = self.views[key]
-        x1, y1, x2, y2 = view.box
+    def looking_at(self, box: Box) -> set[Box]:
+        """The cores of the tiles that show most of a box well."""
+        x1, y1, x2, y2 = box
         left, top, right, bottom = self.cores.T
         width = np.minimum(right, x2) - np.maximum(left, x1)
         height = np.minimum(bottom, y2) - np.maximum(top, y1)
         looks = (width > 0) & (height > 0) & (width * height >= LOOKED_AT * (x2 - x1) * (y2 - y1))
-        return bool((looks & (self.cores != view.core).any(axis=1)).any())
+        return {tuple(core) for core in self.cores[looks].tolist()}
 
     def settled_and_needed(self, open_keys: set[int]) -> tuple[set[int], set[int]]:
         """What new tiles can't change any more.

@@ -131,7 +131,7 @@ class _Parts:
 
     def _lies_on(self, box: Box, part: np.ndarray, key: int, whole: int) -> bool:
         """Whether the part's own tile shows it on top of another view of what may be the same cell as `whole`."""
-        others = (other for other in self.over[whole] if other != key)
+        others = (other for other in self.over[whole] if other != key and self.partner.get(other, whole) == whole)
         return any(self._mostly_in(part, box, other) for other in others)
 
     def _mostly_in(self, part: np.ndarray, box: Box, key: int) -> bool:

@@ -58,12 +58,13 @@ class View:
         gaps: Distance of the mask from each border of its tile, as (left, top, right, bottom); None where the well
             ends there, too.
         is_cut: Whether it comes close to an inner border.
+        is_sliver: Whether it is a mere strip along one.
         order: Sorts views, best first, whatever order they came in: whole before cut, among whole ones those well
             clear of the borders before those that a network may have cut short; then by score, area and distance from
             the borders. What follows only makes the order total.
     """
 
-    __slots__ = ('area', 'box', 'core', 'found', 'gaps', 'is_cut', 'order', 'tile', 'tile_box')
+    __slots__ = ('area', 'box', 'core', 'found', 'gaps', 'is_cut', 'is_sliver', 'order', 'tile', 'tile_box')
 
     def __init__(self, found: Detection, tile: Window, width_px: int, height_px: int, border_px: int) -> None:
         self.found, self.tile = found, tile
@@ -79,6 +80,9 @@ class View:
         )
         clear_px = min((gap for gap in self.gaps if gap is not None), default=2 * border_px + 1)
         self.is_cut = clear_px <= border_px
+        sides = (x2 - x1, y2 - y1) * 2
+        depths = (gap + side for gap, side in zip(self.gaps, sides, strict=True) if gap is not None)
+        self.is_sliver = self.is_cut and min(depths) <= 2 * border_px
         doubt = (clear_px <= border_px) + (clear_px <= 2 * border_px)
         digest = zlib.crc32(found.mask)
         self.order = (doubt, -found.score, -self.area, -clear_px, tile.y, tile.x, *self.box, found.label, digest)

@@ -68,6 +68,13 @@ def test_numbers_fit_into_small_cells():
     assert not white.any()
 
 
+def test_cells_too_small_for_numbers_have_none():
+    grey = np.full((1000, 1000, 3), 128, np.uint8)
+    outlines = [cell(20 + 20 * i, 20 + 20 * j, 26 + 20 * i, 26 + 20 * j) for i in range(48) for j in range(48)]
+    assert not has(draw_overlay(grey, (1000, 1000), outlines), (255, 255, 255), near=40).any()
+    assert has(draw_overlay(grey, (1000, 1000), outlines), COLOURS['osteoclast'], near=90)[-40:].any()
+
+
 def test_nuclei_and_the_border_of_the_well():
     nuclei = np.array([[30.0, 40.0], [90.5, 20.5]])
     picture = draw_overlay(WHITE, (120, 80), [], nuclei_px=nuclei, disc=Disc(60, 40, 30))
