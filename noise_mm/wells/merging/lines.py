@@ -84,12 +84,18 @@ class Lines:
         found, waiting = [], set()
         for side in (RIGHT, BOTTOM):
             first, second = ([key for key in views if self._ends_at(key, it, views, shared)] for it in (side, side - 2))
-            waiting |= {key for key in (*first, *second) if views[key].tile_box[BOTTOM] > y_px}
+            waiting |= {key for key in first if views[key].tile_box[BOTTOM] >= y_px}
+            waiting |= {key for key in second if self._line_of(views[key].tile_box, side) >= y_px}
             for tiles, ours, theirs in self._facing(first, second, views, side):
-                if max(tiles[0][BOTTOM], tiles[1][BOTTOM]) <= y_px and tiles not in self._done:
+                last_px = max(tiles[0][BOTTOM], self._line_of(tiles[1], side))
+                if last_px < y_px and tiles not in self._done:
                     self._done.add(tiles)
                     found += self._matches(tiles, ours, theirs, views, shared, side)
         return found, waiting
+
+    def _line_of(self, tile: Box, side: int) -> int:
+        """The last row that has to be known for the line at a tile's left (side RIGHT of others) or top border."""
+        return tile[BOTTOM] if side == RIGHT else tile[TOP] + 2 * self.agreement.border_px
 
     def _ends_at(self, key: int, side: int, views: Mapping[int, View], shared: Mapping[int, Mapping[int, int]]) -> bool:
         """Whether a view ends at a side of its tile, and not all of that end is shown further by others."""
@@ -202,9 +208,10 @@ class Lines:
         for other in shared[run.key]:
             tile = views[other].tile_box
             both = common(box, views[other].box)
-            if tile[side % 2] < line < tile[side % 2 + 2] and not is_empty(both):
-                if np.count_nonzero(window(view.found, both) & window(views[other].found, both)) >= least:
-                    return True
+            if not tile[side % 2] < line < tile[side % 2 + 2] or is_empty(both):
+                continue
+            if np.count_nonzero(window(view.found, both) & window(views[other].found, both)) >= least:
+                return True
         return False
 
     def _is_waist(self, a: _Run, b: _Run, contact_px: float, views: Mapping[int, View], side: int) -> bool:
