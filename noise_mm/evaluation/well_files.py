@@ -10,7 +10,7 @@ from noise_mm.annotations.read import SUFFIXES, read_outlines
 from noise_mm.errors import InputError
 from noise_mm.evaluation.well_scores import WellPair
 from noise_mm.files import read_json
-from noise_mm.wells.pairing import ANNOTATION_AFFIXES, WELL_AFFIXES, _by_name, _files
+from noise_mm.wells.pairing import ANNOTATION_AFFIXES, WELL_AFFIXES, files_by_well, files_in
 
 RUN_FILE = 'run.json'  # what tools/predict.py tells about itself, beside the wells
 
@@ -45,9 +45,9 @@ def pair_files(predictions_dir: Path, rois_dir: Path) -> PairedFiles:
             f'{rois_dir}: holds the predictions, whose own exports would be taken for annotations. '
             'Put the annotations into another folder.'
         )
-    jsons = [file for file in _files(predictions_dir) if file.name != RUN_FILE]
-    predictions = _by_name(jsons, ['.json'], WELL_AFFIXES)
-    annotations = _by_name(_files(rois_dir), SUFFIXES, ANNOTATION_AFFIXES)
+    jsons = [file for file in files_in(predictions_dir) if file.name != RUN_FILE]
+    predictions = files_by_well(jsons, ['.json'], WELL_AFFIXES)
+    annotations = files_by_well(files_in(rois_dir), SUFFIXES, ANNOTATION_AFFIXES)
     if not predictions:
         raise InputError(f'{predictions_dir}: no <well>.json. Predict with tools/predict.py --formats coco.')
     if not annotations:

@@ -50,8 +50,8 @@ def find_wells(
     Raises:
         InputError: If a folder is missing, or holds no well image.
     """
-    images = _by_name(_files(wells_dir), SLIDE_SUFFIXES, WELL_AFFIXES)
-    annotations = _by_name(_files(annotations_dir), ANNOTATION_SUFFIXES, ANNOTATION_AFFIXES)
+    images = files_by_well(files_in(wells_dir), SLIDE_SUFFIXES, WELL_AFFIXES)
+    annotations = files_by_well(files_in(annotations_dir), ANNOTATION_SUFFIXES, ANNOTATION_AFFIXES)
     same_folder = wells_dir.resolve() == annotations_dir.resolve()
     if same_folder:
         images = {name: files for name, files in images.items() if not name.lower().endswith('_labels')}
@@ -76,18 +76,28 @@ def find_wells(
     return wells, faults
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of a folder, sorted, without hidden ones."""
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, sorted, without hidden ones.
+
+    Raises:
+        InputError: If the folder can't be read.
+    """
     try:
         return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith('.'))
     except OSError as error:
         raise InputError(f'{folder}: not a folder that can be read ({error.strerror}). Check the path.') from error
 
 
-def _by_name(
+def files_by_well(
     files: Iterable[Path], suffixes: Iterable[str], affixes: Iterable[tuple[str, str]]
 ) -> dict[str, list[Path]]:
-    """Files with one of the suffixes, by the name of their well."""
+    """Files with one of the suffixes, by the name of their well.
+
+    Args:
+        files: The files, of one folder.
+        suffixes: In small letters; of those that fit, the longest counts.
+        affixes: What names may carry before and after the well's own name, such as `WELL_AFFIXES`.
+    """
     found: dict[str, list[Path]] = {}
     for file in files:
         lower = file.name.lower()

@@ -15,6 +15,7 @@ from noise_mm.errors import InputError
 from noise_mm.files import read_json, require_folder, write_json
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.exports.folder import write_folder
+from noise_mm.wells.exports.formats import WRITERS
 from noise_mm.wells.exports.options import WellOptions
 from noise_mm.wells.exports.plate_map import PlateMap
 from noise_mm.wells.exports.well import write_well
@@ -36,6 +37,9 @@ from noise_mm.wells.tile_pipeline import NetworkError
 
 # What results depend on besides this package; `mmcv` is the module of mmcv-lite and of the full mmcv.
 RECORDED_VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo')
+# What tells of all wells, in small letters: some file systems know no others.
+FOLDER_FILES = ('run.json', 'wells.csv', 'index.html', 'conditions.csv', 'conditions.png')
+OME = '.ome'
 # Places listed in a warning; run.json has all.
 MOST_PLACES = 5
 # Side at the reference magnification below which an image is no well: a small cell has as much.
@@ -70,12 +74,13 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """Image files among `paths`, and those in folders among them, sorted by name within a folder.
 
     Raises:
-        InputError: If a path is missing, a folder holds no image, or two images would give the same well name.
+        InputError: If a path is missing, a folder holds no image, two images would give the same well name, or one
+            the name of a file that tells of all wells.
     """
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SLIDE_SUFFIXES)
+            found = sorted(filter(_is_image, path.iterdir()))
             if not found:
                 raise InputError(f'{path}: no images in this folder. Known suffixes: {", ".join(SLIDE_SUFFIXES)}.')
             images += found
@@ -88,12 +93,21 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         other = by_name.setdefault(well_name(image), image)
         if other is not image:
             raise InputError(f'{image}: the same well name as {other}. Rename one, or predict them in two runs.')
+        taken = {(well_name(image) + suffix).lower() for suffix, _ in WRITERS.values()} & set(FOLDER_FILES)
+        if taken:
+            raise InputError(f'{image}: its results would be called {taken.pop()}, as those of the run. Rename it.')
     return images
 
 
+def _is_image(path: Path) -> bool:
+    """Whether a file in a folder is taken for a well; names with a dot in front are what systems leave there."""
+    return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
+
+
 def well_name(image: Path) -> str:
-    """The name of a well: its file's name without the suffix."""
-    return image.name.removesuffix(image.suffix)
+    """The name of a well: its file's name without the suffix, which may be a double one such as `.ome.tif`."""
+    stem = image.name.removesuffix(image.suffix)
+    return stem[: -len(OME)] if stem.lower().endswith(OME) and len(stem) > len(OME) else stem
 
 
 def check_output_folder(out: Path, images: Sequence[Path]) -> None:

@@ -21,6 +21,7 @@ from scipy import ndimage
 from noise_mm.errors import InputError
 from noise_mm.wells import predict_folder as module
 from noise_mm.wells.detection import Detection
+from noise_mm.wells.exports.options import FORMATS
 from noise_mm.wells.exports.plate_map import read_plate_map
 from noise_mm.wells.predict_folder import FolderOptions, find_images, predict_folder, well_name
 from noise_mm.wells.predict_well import TileSettings
@@ -115,6 +116,33 @@ def test_images_are_found_by_suffix_and_in_order(plate):
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
     assert find_images([plate / 'A2.png', plate / 'A1.png']) == [plate / 'A2.png', plate / 'A1.png']
     assert well_name(plate / 'A.1.tif') == 'A.1'
+    assert well_name(plate / 'A1.ome.tif') == well_name(plate / 'A1.OME.TIFF') == 'A1'
+
+
+def test_what_only_looks_like_an_image_is_passed_over(plate):
+    (plate / '._A1.png').write_bytes(b'what macOS leaves beside a file')
+    (plate / 'B1.tif').mkdir()
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
+
+
+@pytest.mark.parametrize('name', ['run.png', 'Run.tif'])
+def test_a_well_whose_files_would_replace_those_of_the_folder_is_refused(plate, name):
+    (plate / name).write_bytes((plate / 'A1.png').read_bytes())
+    with pytest.raises(InputError, match=f'{name}: .*run.json.* Rename'):
+        find_images([plate])
+
+
+def test_names_of_other_files_of_the_folder_are_no_hindrance(plate, tmp_path):
+    out = tmp_path / 'out'
+    for name in ('wells', 'index', 'conditions', 'records'):
+        (plate / f'{name}.png').write_bytes((plate / 'A1.png').read_bytes())
+    (tmp_path / 'map.csv').write_text('well,condition\nA1,control\nwells,drug\n')
+    plate_map = read_plate_map(tmp_path / 'map.csv')
+    predict(find_images([plate]), out, formats=FORMATS, plate_map=plate_map)
+    assert [row['well'] for row in table(out)] == ['A1', 'A2', 'conditions', 'index', 'records', 'wells']
+    assert (out / 'conditions.csv').read_text().startswith('condition,')
+    names = {path.name for path in out.iterdir()}
+    assert {'wells.json', 'conditions_cells.csv', 'index_overlay.png', 'run.json', 'index.html'} <= names
 
 
 def test_wells_of_one_name_are_refused(plate):
