@@ -186,6 +186,7 @@ class _Run:
         if self.ranks.count == 1:
             self._predict()
         else:
+            self.parts.arrive()
             has_ended = False
             try:
                 self._predict()
@@ -194,7 +195,11 @@ class _Run:
                 self.parts.leave(self.failed if has_ended else None)
             if self.ranks.rank:
                 return
-            self.failed = self.parts.wait_for_all()
+            try:
+                self.failed = self.parts.wait_for_all()
+            except InputError:
+                self._summarize()  # of what is finished
+                raise
         self._conclude()
 
     def _settings(self) -> dict[str, Any]:
@@ -212,9 +217,7 @@ class _Run:
 
     def _predict(self) -> None:
         """This process's pieces, then the wells that it has to put together from the pieces of all."""
-        self._look_around()
-        images = [image for image in self.images if well_name(image) not in self.finished]
-        planned = self._planned(images)
+        planned = self._plan_of_first() if self.ranks.rank else self._plan()
         pieces = share_out([grid for _, grid in planned], self.ranks.count)
         for piece in pieces:
             if piece.rank == self.ranks.rank:
@@ -222,6 +225,25 @@ class _Run:
         for piece in pieces:
             if piece.rank == self.ranks.rank and piece.rows.start == 0 and not piece.is_whole:
                 self._join_pieces(planned[piece.well][0])
+
+    def _plan(self) -> list[tuple[Path, tuple[int, int]]]:
+        """The images that are to be done, with the rows and columns of their tiles; other processes are told.
+
+        Raises:
+            InputError: If a run of other settings is to be resumed.
+        """
+        self._look_around()
+        planned = self._planned([image for image in self.images if well_name(image) not in self.finished])
+        if self.ranks.count > 1:
+            if planned:
+                self._write_run()  # before any record of these settings
+            self.parts.publish([[well_name(image), *grid] for image, grid in planned])
+        return planned
+
+    def _plan_of_first(self) -> list[tuple[Path, tuple[int, int]]]:
+        """The same, as the first process has it."""
+        images = {well_name(image): image for image in self.images}
+        return [(images[well], (rows, columns)) for well, rows, columns in self.parts.plan()]
 
     def _look_around(self) -> None:
         """Finds out what earlier runs have left in the folder.
@@ -235,14 +257,14 @@ class _Run:
             raise InputError(
                 f'{self.out}: cannot be resumed, its settings are others ({told}). Use those, or another --out.'
             )
-        if told and self.ranks.rank == 0:
+        if told:
             print(f'{self.out}: results of other settings ({told}) are replaced.')
         names = {well_name(image): image for image in self.images}
         for well, record in read_records(self.out).items():
             is_current = record['settings'] == self.settings
             if well not in names and is_current:
                 self.finished[well] = record
-            elif well not in names and self.ranks.rank == 0:
+            elif well not in names:
                 self._clear(well)
             elif well in names and is_current and self.options.resume:
                 if record['image'] == image_facts(names[well]):
@@ -250,15 +272,15 @@ class _Run:
                 else:
                     print(f'{well}: the image has changed since; it is predicted again.')
         resumed = sum(well in names for well in self.finished)
-        if self.options.resume and self.ranks.rank == 0:
+        if self.options.resume:
             print(f'{resumed} of {len(names)} wells are finished.')
 
     def _planned(self, images: Sequence[Path]) -> list[tuple[Path, tuple[int, int]]]:
         """The images that can be opened, with the rows and columns of their tiles; the others are named at once."""
         planned = []
         for image in images:
-            with self._naming(image, is_mine=self.ranks.rank == 0), open_slide(image) as slide:
-                um_per_px = self._um_per_px(slide, is_told=self.ranks.rank == 0)
+            with self._naming(image), open_slide(image) as slide:
+                um_per_px = self._um_per_px(slide, is_told=True)
                 rows = TiledWell.of(slide, um_per_px, self.tiles).rows
                 planned.append((image, (len(rows), len(rows[0]))))
         return planned
@@ -294,7 +316,7 @@ class _Run:
     def _write(self, slide: Slide, well: str, result: WellResult, um_per_px: float) -> None:
         """Writes the files of a well, its record and the folder's summary."""
         self._clear(well)
-        if not (self.out / 'run.json').exists() or not self.finished:
+        if self.ranks.count == 1 and not (self.finished and (self.out / 'run.json').exists()):
             self._write_run()
         content = write_well(self.out, well, slide, result, um_per_px, self.formats, self.options.well)
         record = {

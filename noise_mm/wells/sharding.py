@@ -5,14 +5,18 @@ the process that has the first piece of the well puts all rows together, in orde
 alone, and files keep every bit, so the well comes out as from one process.
 
 Processes meet through the files only, in a folder of results that all of them see: any of them may be slow for hours,
-which the time-outs of collective operations would not allow.
+which the time-outs of collective operations would not allow. The first one decides who does what, because another may
+find the folder changed already. A process that is at work touches a file every few seconds; where that stops without a
+word of farewell, the others don't wait for it.
 """
 
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +35,11 @@ FOLDER = '.parts'
 # few enough that a plate of wells stays uncut.
 PIECES_PER_RANK = 4
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_PULSES = 5.0
+# Longer than a process at work is ever held up, and than file servers take to show a change.
+SECONDS_TO_SILENCE = 60.0
+# The same for one that has not begun: it may still wait for its machine, or read its packages from a slow disk.
+SECONDS_TO_BEGIN = 900.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,29 @@ class Parts:
     def __init__(self, out: Path, ranks: Ranks) -> None:
         self.ranks = ranks
         self.folder = out / FOLDER / ranks.token
+        self._others = [rank for rank in range(ranks.count) if rank != ranks.rank]
+        self._seen: dict[int, tuple[int | None, float]] = {}
+        self._is_leaving = threading.Event()
+        self._pulse = threading.Thread(target=self._beat, daemon=True)
+
+    def arrive(self) -> None:
+        """Shows from now on that this process is at work."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._pulse.start()
+
+    def publish(self, plan: Any) -> None:
+        """Tells the other processes what is to be done; a JSON value."""
+        write_json(self.folder / 'plan.json', plan)
+
+    def plan(self) -> Any:
+        """What the first process has published; waits until it is there.
+
+        Raises:
+            InputError: If that process has come to an end instead.
+        """
+        path = self.folder / 'plan.json'
+        self._wait_for(path.exists)
+        return read_json(path)
 
     def add_row(self, well: str, row: TileRow) -> None:
         """Stores what was found in a row of tiles."""
@@ -146,7 +178,7 @@ class Parts:
         """What some process found in a row of tiles; waits until it is there.
 
         Raises:
-            InputError: If the process has failed in this well, or altogether.
+            InputError: If the process has failed in this well, or altogether, or was killed.
         """
         path = self._row_path(well, windows[0].row)
         self._wait_for(path.exists, well)
@@ -168,13 +200,16 @@ class Parts:
 
     def leave(self, failed: Sequence[str] | None) -> None:
         """Notes that this process is done: which wells of its own failed, or None if it came to a bad end."""
+        self._is_leaving.set()
+        if self._pulse.is_alive():
+            self._pulse.join()
         write_json(self.folder / f'{self.ranks.rank}.json', failed)
 
     def wait_for_all(self) -> list[str]:
         """Waits for the other processes; what failed in any, by rank.
 
         Raises:
-            InputError: If one came to a bad end.
+            InputError: If one came to a bad end or was killed.
         """
         paths = [self.folder / f'{rank}.json' for rank in range(self.ranks.count)]
         self._wait_for(lambda: all(path.exists() for path in paths))
@@ -185,15 +220,51 @@ class Parts:
     def _row_path(self, well: str, row: int) -> Path:
         return self.folder / well / f'{row:06d}.npz'
 
+    def _beat(self) -> None:
+        while True:
+            with suppress(OSError):  # the next one may go well, and whoever waits is patient
+                (self.folder / f'{self.ranks.rank}.alive').touch()
+            if self._is_leaving.wait(SECONDS_BETWEEN_PULSES):
+                return
+
     def _wait_for(self, is_there: Callable[[], bool], well: str | None = None) -> None:
         while not is_there():
-            for rank in range(self.ranks.count):
-                path = self.folder / f'{rank}.json'
-                if path.exists() and read_json(path) is None:
-                    raise InputError(f'process {rank} of {self.ranks.count} failed; its own message says why.')
+            at_work = [rank for rank in self._others if not self._has_left(rank)]
             if well is not None and (reason := self.failure(well)) is not None:
                 raise InputError(reason)
+            for rank in at_work:
+                if self._is_silent(rank):
+                    raise InputError(
+                        f'process {rank} of {self.ranks.count} gives no sign of life, it was killed or lost its '
+                        'machine. Run the same command again with --resume.'
+                    )
+            if not at_work and not is_there():
+                raise InputError('the other processes have ended early. Run the same command again with --resume.')
             time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _has_left(self, rank: int) -> bool:
+        """Whether a process is done.
+
+        Raises:
+            InputError: If it came to a bad end.
+        """
+        path = self.folder / f'{rank}.json'
+        if not path.exists():
+            return False
+        if read_json(path) is None:
+            raise InputError(f'process {rank} of {self.ranks.count} failed; its own message says why.')
+        return True
+
+    def _is_silent(self, rank: int) -> bool:
+        """Whether a process has shown no sign of life for too long, by this process's own clock."""
+        try:
+            pulse = (self.folder / f'{rank}.alive').stat().st_mtime_ns
+        except OSError:
+            pulse = None
+        now = time.monotonic()
+        if rank not in self._seen or self._seen[rank][0] != pulse:
+            self._seen[rank] = pulse, now
+        return now - self._seen[rank][1] > (SECONDS_TO_BEGIN if pulse is None else SECONDS_TO_SILENCE)
 
 
 def arrays_of_row(row: TileRow) -> dict[str, np.ndarray]:

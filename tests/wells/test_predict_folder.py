@@ -485,3 +485,26 @@ def test_images_that_fail_in_one_of_several_processes(wells, tmp_path, capsys):
     assert len(failed) == 2
     assert [row['well'] for row in table(tmp_path / 'out')] == ['A1', 'A3']
     assert not (tmp_path / 'out' / '.parts').exists()
+
+
+def test_processes_that_find_different_things_do_what_the_first_has_planned(wells, tmp_path, monkeypatch):
+    """A process that begins late finds wells finished, and one may not be able to read an image."""
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, tmp_path / 'whole', Dark(), formats=('csv', 'coco'))
+    look_around = module._Run._look_around
+
+    def late(run):
+        look_around(run)
+        if run.ranks.rank:
+            run.finished = {'A1': {}, 'A2': {}}
+
+    monkeypatch.setattr(module._Run, '_look_around', late)
+    assert predict_together(2, images, out, resume=True) == [None, None]
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_what_is_finished_is_in_the_tables_although_a_process_was_killed(wells, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.Parts, 'wait_for_all', lambda parts: (_ for _ in ()).throw(InputError('killed')))
+    raised = predict_together(2, find_images([wells])[:2], tmp_path / 'out')
+    assert raised == ['killed', None]
+    assert len(table(tmp_path / 'out')) >= 1

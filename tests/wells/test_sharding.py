@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noise_mm.errors import InputError
+from noise_mm.wells import sharding as module
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.sharding import Parts, Ranks, arrays_of_row, join, row_of_arrays, share_out
 from noise_mm.wells.tile_pipeline import TileRow
@@ -120,6 +121,50 @@ def test_a_process_that_came_to_a_bad_end_is_not_waited_for(tmp_path):
         one.row('A1', row_of([None]).windows)
     with pytest.raises(InputError, match='process 1 of 2 failed'):
         one.wait_for_all()
+
+
+def hurry(monkeypatch):
+    monkeypatch.setattr(module, 'SECONDS_BETWEEN_PULSES', 0.1)
+    monkeypatch.setattr(module, 'SECONDS_TO_SILENCE', 1.5)
+
+
+def test_a_process_that_was_killed_is_not_waited_for(tmp_path, monkeypatch):
+    hurry(monkeypatch)
+    one = Parts(tmp_path, Ranks(0, 2, 0, 'token'))
+    one.arrive()
+    (one.folder / '1.alive').touch()  # its last sign
+    for wait in (one.wait_for_all, lambda: one.row('A1', row_of([None]).windows)):
+        with pytest.raises(InputError, match='process 1 of 2 gives no sign of life.*--resume'):
+            wait()
+    one.leave(None)
+
+
+def test_a_slow_process_is_waited_for(tmp_path, monkeypatch):
+    hurry(monkeypatch)
+    one, other = (Parts(tmp_path, Ranks(rank, 2, 0, 'token')) for rank in (0, 1))
+    one.arrive()
+    other.arrive()
+    later = threading.Timer(4, other.leave, ([],))
+    later.start()
+    one.leave([])
+    assert one.wait_for_all() == []
+    later.join()
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_a_process_that_left_without_them_are_not_waited_for(tmp_path):
+    one, other = (Parts(tmp_path, Ranks(rank, 2, 0, 'token')) for rank in (0, 1))
+    other.leave([])
+    with pytest.raises(InputError, match='ended early'):
+        one.row('A1', row_of([None]).windows)
+
+
+def test_all_follow_the_plan_of_the_first(tmp_path):
+    one, other = (Parts(tmp_path, Ranks(rank, 2, 0, 'token')) for rank in (0, 1))
+    later = threading.Timer(0.3, one.publish, ([['A1', 2, 3]],))
+    later.start()
+    assert other.plan() == [['A1', 2, 3]]
+    later.join()
 
 
 def test_processes_of_slurm(monkeypatch):
