@@ -4,13 +4,17 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from noise_mm.errors import InputError
+
+# What `tempfile` puts between prefix and suffix.
+RANDOM_PART = re.compile(r'-[a-z0-9_]{8}')
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:80]}-', suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f'{_temporary_stem(path)}-', suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise InputError(
             f'{path}: cannot write here ({error.strerror or error}). Choose another output folder.'
@@ -43,6 +47,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_stem(path: Path) -> str:
+    return f'.{path.stem[:80]}'
+
+
+def remove_leftovers(folder: str | Path, paths: Iterable[str | Path], before: float) -> None:
+    """Deletes temporary files that killed processes have left where they were writing.
+
+    Args:
+        folder: Where they lie.
+        paths: What they would have become; files of that folder.
+        before: Only what was last written before this time (`time.time`); the rest may be somebody's work.
+    """
+    stems = {(_temporary_stem(path), path.suffix) for path in map(Path, paths)}
+    for file in Path(folder).glob('.*'):
+        stem, random_part = file.stem[:-9], file.stem[-9:]
+        if (stem, file.suffix) in stems and RANDOM_PART.fullmatch(random_part) and file.stat().st_mtime < before:
+            file.unlink(missing_ok=True)
 
 
 def require_folder(folder: str | Path) -> None:

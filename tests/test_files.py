@@ -2,11 +2,12 @@ import errno
 import json
 import os
 import stat
+import time
 
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, replacing, require_folder, write_json, write_text
+from noise_mm.files import read_json, remove_leftovers, replacing, require_folder, write_json, write_text
 
 
 def test_file_appears_whole_and_readable_by_others(tmp_path):
@@ -25,6 +26,25 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         raise ValueError('stop')
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['a.txt']
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    began = time.time() + 60
+    paths = [tmp_path / name for name in ('A1.json', 'A[1] ü_overlay.png', 'B' * 90 + '_cells.csv')]
+    left = []
+    for path in paths:
+        with pytest.raises(ValueError, match='stop'), replacing(path) as temporary:
+            left.append(temporary)
+            raise ValueError('stop')
+    kept = [
+        tmp_path / name for name in ('.A1.json', '.A2-abcdefgh.json', 'A1.json', '.A1-abcdefgh.txt', '.A1-abc.json')
+    ]
+    for file in (*left, *kept):
+        file.touch()
+    remove_leftovers(tmp_path, paths, before=0)
+    assert all(file.exists() for file in left)
+    remove_leftovers(tmp_path, paths, began)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 def test_full_disk_is_named(tmp_path):

@@ -2,8 +2,9 @@
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import Any
 
 import noise_mm
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, require_folder, write_json
+from noise_mm.files import read_json, remove_leftovers, require_folder, write_json
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.exports.folder import write_folder
 from noise_mm.wells.exports.formats import WRITERS
@@ -31,6 +32,7 @@ from noise_mm.wells.predict_well import (
     predict_well,
 )
 from noise_mm.wells.records import differences, image_facts, read_records, record_path, write_record
+from noise_mm.wells.sharding import FOLDER as PARTS
 from noise_mm.wells.sharding import Parts, Piece, Ranks, share_out
 from noise_mm.wells.slide import SLIDE_SUFFIXES, open_slide
 from noise_mm.wells.tile_pipeline import NetworkError
@@ -137,8 +139,9 @@ def predict_folder(
 
     After each well its record is written, and the folder's summary anew. So a run that was cut leaves whole wells and
     a correct summary of them, and `FolderOptions.resume` goes on from there. Results that other settings have left in
-    the folder are replaced, not mixed with. `run.json` tells how the results were made, and for each well what
-    happened at the seams of its tiles and how many tiles were taken for background.
+    the folder are replaced, not mixed with; those of an image that cannot be done any more are deleted. `run.json`
+    tells how the results were made, and for each well what happened at the seams of its tiles and how many tiles were
+    taken for background.
 
     Args:
         images: Well images.
@@ -178,7 +181,9 @@ class _Run:
         self.um_per_px, self.formats, self.arguments, self.options = um_per_px, formats, arguments, options
         self.ranks, self.parts = options.ranks, Parts(out, options.ranks)
         self.settings = self._settings()
-        self.finished: dict[str, dict[str, Any]] = {}  # records of wells of these settings
+        self.began = time.time()
+        self.before: dict[str, dict[str, Any]] = {}  # records of earlier runs
+        self.finished: dict[str, dict[str, Any]] = {}  # those of wells of these settings
         self.failed: list[str] = []
 
     def go(self) -> None:
@@ -260,7 +265,8 @@ class _Run:
         if told:
             print(f'{self.out}: results of other settings ({told}) are replaced.')
         names = {well_name(image): image for image in self.images}
-        for well, record in read_records(self.out).items():
+        self.before = read_records(self.out)
+        for well, record in self.before.items():
             is_current = record['settings'] == self.settings
             if well not in names and is_current:
                 self.finished[well] = record
@@ -359,7 +365,9 @@ class _Run:
         Raises:
             InputError: If an image has failed.
         """
-        notes = self._summarize() if self.finished or self.ranks.count > 1 else []
+        has_summary = self.finished or self.ranks.count > 1 or (self.out / 'wells.csv').exists()
+        notes = self._summarize() if has_summary else []
+        self._tidy()
         for note in notes:
             print(f'note: {note}')
         if self.finished:
@@ -371,6 +379,15 @@ class _Run:
             raise InputError(
                 f'{len(self.failed)} of {len(self.images)} images failed, see above. Mend or leave them out.'
             )
+
+    def _tidy(self) -> None:
+        """Deletes what runs that were killed have left of files that they were writing."""
+        wells = {*self.finished, *map(well_name, self.images)}
+        names = {well + suffix for well in wells for suffix, _ in WRITERS.values()}
+        remove_leftovers(self.out, names | set(FOLDER_FILES), self.began)
+        records = [record_path(self.out, well) for well in wells]
+        remove_leftovers(records[0].parent, records, self.began)
+        shutil.rmtree(self.out / PARTS, ignore_errors=True)
 
     def _write_run(self) -> None:
         """Writes `run.json`."""
@@ -410,9 +427,22 @@ class _Run:
         if is_shared:
             self.parts.fail(well_name(image), message)
         if is_mine:
+            self._forget_if_stale(image)
             if len(self.images) > 1:
                 print(f'failed: {message}', file=sys.stderr)
             self.failed.append(message)
+
+    def _forget_if_stale(self, image: Path) -> None:
+        """Deletes what an earlier run has left of an image that has failed now, unless it is of this very image."""
+        well = well_name(image)
+        record = self.before.get(well)
+        if record is None or not record_path(self.out, well).exists():
+            return
+        with suppress(InputError):  # an image that is gone
+            if record['settings'] == self.settings and record['image'] == image_facts(image):
+                self.finished[well] = record
+                return
+        self._clear(well)
 
     def _require_room(self) -> None:
         if shutil.disk_usage(self.out).free < LEAST_FREE_BYTES:

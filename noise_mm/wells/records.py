@@ -33,6 +33,8 @@ def read_records(out: Path) -> dict[str, dict[str, Any]]:
     """
     records = {}
     for path in sorted((out / FOLDER).glob('*.json')):
+        if path.name.startswith('.'):  # what a killed process was writing
+            continue
         record = read_json(path)
         if not isinstance(record, dict) or not {'well', 'settings', 'image', 'result'} <= record.keys():
             raise InputError(f'{path}: not the record of a well. Delete it, and its well is predicted again.')

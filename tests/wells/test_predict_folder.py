@@ -364,6 +364,48 @@ def test_a_folder_may_grow_well_by_well(wells, tmp_path):
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 
+def test_an_image_that_fails_now_leaves_nothing_of_an_earlier_run(wells, tmp_path):
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, out, Dark(), formats=('csv', 'coco'))
+    whole = images[1].read_bytes()
+    images[1].write_bytes(whole[:5000])
+    for resume in (False, True):
+        with pytest.raises(InputError, match='1 of 3 images failed'):
+            predict(images, out, Dark(), formats=('csv', 'coco'), resume=resume)
+        assert [row['well'] for row in table(out)] == ['A1', 'A3']
+        assert not list(out.rglob('A2*'))
+    for image in images:
+        image.write_bytes(whole[:5000])
+    with pytest.raises(InputError, match='3 of 3 images failed'):
+        predict(images, out, Dark(), formats=('csv', 'coco'))
+    assert table(out) == []
+    assert not list(out.rglob('A*'))
+
+
+def test_results_that_still_hold_are_kept_where_writing_them_again_fails(wells, tmp_path, monkeypatch):
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, out, Dark())
+    before = contents(out)
+    monkeypatch.setattr(module.shutil, 'disk_usage', lambda path: Usage(100, 100, 0))
+    with pytest.raises(InputError, match='3 of 3 images failed'):
+        predict(images, out, Dark())
+    assert contents(out) == before
+
+
+def test_what_killed_runs_left_behind_is_removed(wells, tmp_path):
+    images, out = find_images([wells]), tmp_path / 'out'
+    left = [out / '.A1_cells-0abc_123.csv', out / '.wells-abcdefgh.csv', out / 'records' / '.A2-abcdefgh.json']
+    left.append(out / '.parts' / 'token' / 'A1' / '000000.npz')
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (1e9, 1e9))
+    predict(images, out, Dark(), resume=True)
+    predict(images, tmp_path / 'whole', Dark())
+    assert contents(out) == contents(tmp_path / 'whole')
+    assert not (out / '.parts').exists()
+
+
 DRIVER = """
 import sys, time
 sys.path.insert(0, {repository!r})

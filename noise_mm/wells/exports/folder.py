@@ -20,6 +20,8 @@ def write_folder(
 ) -> list[str]:
     """Writes the tables and the page of a folder, each file whole or not at all.
 
+    What an earlier run has told of conditions goes if there are none now.
+
     Args:
         folder: Where they go; the files of the wells lie there already.
         records: Of `write_well`, one for each well, in the order of the tables.
@@ -38,7 +40,9 @@ def write_folder(
     wells = [row | assigned.get(row['well'], {}) for row in rows]
     write_table(folder / 'wells.csv', ('well', *more, *WELL_COLUMNS[1:]), wells)
     conditions = None
-    if plate_map is not None:
+    if plate_map is None:
+        _forget_conditions(folder)
+    else:
         conditions = _write_conditions(folder, rows, {well: row[CONDITION] for well, row in assigned.items()})
     write_text(folder / 'index.html', folder_page(records, conditions, notes))
     return notes
@@ -49,7 +53,17 @@ def _write_conditions(folder: Path, rows: Sequence[Mapping[str, Any]], condition
     table = condition_rows(rows, condition_of)
     write_table(folder / 'conditions.csv', CONDITION_COLUMNS, table)
     picture = box_plot(rows, condition_of) if table else None
-    if picture is not None:
+    if picture is None:
+        (folder / 'conditions.png').unlink(missing_ok=True)
+    else:
         with replacing(folder / 'conditions.png') as temporary:
             temporary.write_bytes(picture)
     return Conditions(condition_of, table, picture)
+
+
+def _forget_conditions(folder: Path) -> None:
+    """Deletes `conditions.csv` and the picture that belongs to it; a table of the user's own stays."""
+    table = folder / 'conditions.csv'
+    if table.exists() and table.read_bytes().startswith(','.join(CONDITION_COLUMNS).encode()):
+        table.unlink()
+        (folder / 'conditions.png').unlink(missing_ok=True)

@@ -56,6 +56,21 @@ def test_a_map_of_other_wells(record, tmp_path):
     assert not (tmp_path / 'conditions.png').exists()
 
 
+def test_conditions_of_an_earlier_run_do_not_stay(record, tmp_path):
+    (tmp_path / 'plate.csv').write_text('well,condition\nA1,drug\n')
+    (tmp_path / 'others.csv').write_text('well,condition\nH1,drug\n')
+    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'plate.csv'))
+    assert (tmp_path / 'conditions.png').exists()
+    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'others.csv'))
+    assert not (tmp_path / 'conditions.png').exists()
+    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'plate.csv'))
+    write_folder(tmp_path, [record('A1', 4)])
+    assert not list(tmp_path.glob('conditions.*'))
+    (tmp_path / 'conditions.csv').write_text('well,condition\n')  # of the user
+    write_folder(tmp_path, [record('A1', 4)])
+    assert (tmp_path / 'conditions.csv').exists()
+
+
 def test_a_table_is_never_half_written(record, tmp_path, monkeypatch):
     write_folder(tmp_path, [record('A1', 4)])
     before = (tmp_path / 'wells.csv').read_bytes()
