@@ -160,8 +160,9 @@ def _polygons_as_rles(masks: Sequence[Any], height: int, width: int) -> list[Rle
 def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
     if not isinstance(mask, dict):
         return _polygons_as_rles([mask], height, width)[0]
-    if 'size' not in mask or 'counts' not in mask:
-        raise ValueError('the mask has no size and counts')
+    size = mask.get('size')
+    if 'counts' not in mask or not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError('the mask has no size (height, width) and counts')
     if isinstance(mask['counts'], str | bytes):
         return mask
     return coco_mask.frPyObjects({**mask, 'counts': list(mask['counts'])}, *mask['size'])

@@ -87,8 +87,14 @@ FAULTY_RESULTS = {
     'category_id 9': [result(category_id=9)],
     'has no segmentation': [result(segmentation=None)],
     'three or more': [result(segmentation=[[1, 2, 3, 4]])],
-    r'mask of \[50, 50\]': [result(segmentation={'size': [50, 50], 'counts': [2500]})],
+    r'mask is of \[50, 50\]': [result(segmentation={'size': [50, 50], 'counts': [2500]})],
     'does not fill': [result(segmentation=BEYOND)],
+    'not fill its': [result(segmentation={'size': [100, 100], 'counts': [0, 2000]})],
+    'compressed': [result(segmentation={'size': [100, 100], 'counts': 'zzzz'})],
+    'is faulty': [result(segmentation={'size': [100, 100], 'counts': [-5, 10005]})],
+    'without counts|is faulty': [result(segmentation={'size': [100, 100], 'counts': None})],
+    'is faulty: could not': [result(segmentation=[['a', 1, 5, 5, 1, 5]])],
+    'has no size': [result(segmentation={'size': 100, 'counts': [10000]})],
 }
 
 

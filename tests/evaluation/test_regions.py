@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from noise_mm.evaluation.regions import Regions, areas_px2, as_rle, as_rles, boxes_of, compare_image, overlapping_pairs
+from noise_mm.evaluation.regions import (
+    Regions,
+    areas_px2,
+    as_rle,
+    as_rles,
+    boxes_of,
+    compare_image,
+    overlapping_pairs,
+)
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]
 OTHER = [10.0, 10.0, 14.0, 10.0, 14.0, 14.0, 10.0, 14.0]
