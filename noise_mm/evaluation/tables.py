@@ -7,6 +7,7 @@ gives every digit of its rows Average and Standard Deviation (none of whose cell
 
 import csv
 import io
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -18,6 +19,7 @@ from typing import Any
 
 from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
+from noise_mm.evaluation.evaluate import KINDS
 from noise_mm.evaluation.report import SCHEMA
 
 FORMATS = ('md', 'latex', 'csv')
@@ -62,7 +64,7 @@ class Run:
         Raises:
             InputError: If the content is no `metrics.json` of this schema.
         """
-        if not isinstance(report, Mapping) or report.get('schema') != SCHEMA or not report.keys() >= REPORT_KEYS:
+        if not _is_report(report):
             raise InputError(f'{path}: no metrics of schema {SCHEMA}. Write it again with tools/test.py.')
         folder = Path(path).absolute().parent
         if Path(path).name != METRICS_FILE:
@@ -190,6 +192,24 @@ def render(tables: Sequence[Table], file_format: str) -> str:
 
 
 # --- from runs to tables
+
+
+def _is_report(report: Any) -> bool:
+    """Whether a file's content has all that the tables are made of."""
+    if not isinstance(report, Mapping) or report.get('schema') != SCHEMA or not report.keys() >= REPORT_KEYS:
+        return False
+    try:
+        means = [report[kind]['mean'] for kind in KINDS if kind in report]
+        cells = [row[key] for mean in means for row in mean for key in KEYS]
+        complete = all(len(mean) == len(report['iou_thrs']) for mean in means)
+        return isinstance(report['run'], Mapping) and complete and all(map(_is_number, [*cells, *report['iou_thrs']]))
+    except (KeyError, TypeError):  # one of these is no list or no dictionary
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number, or None for what is not defined."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)

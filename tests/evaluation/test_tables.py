@@ -157,7 +157,7 @@ def test_what_cannot_be_shown_is_named():
     with pytest.raises(InputError, match=r'b/metrics.json: is NOISe M→M, fold M1 as a/metrics.json is'):
         make_tables([run(source=f'{k}/metrics.json', fold='M1', method='noise', protocol='m2m') for k in 'ab'])
     other = report_of(paper_tables.TABLE_2_AVERAGE)
-    other['iou_thrs'] = [0.5]
+    other['iou_thrs'], other['segm']['mean'] = [0.5], other['segm']['mean'][2:3]
     with pytest.raises(InputError, match=r'b/metrics.json: has IoUs \[0.5\]'):
         make_tables([run(source='a/metrics.json'), Run.of_file('b/metrics.json', other)])
     with pytest.raises(InputError, match='format'):
@@ -168,3 +168,21 @@ def test_what_cannot_be_shown_is_named():
 def test_other_json_is_refused(content):
     with pytest.raises(InputError, match='no metrics of schema 1'):
         Run.of_file('a/metrics.json', content)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'run': None},
+        {'iou_thrs': 0.5},
+        {'iou_thrs': ['a']},
+        {'segm': None},
+        {'segm': {'mean': [{}]}},
+        {'segm': {'mean': []}},
+        {'segm': {'mean': [{'precision': 'a', 'recall': 1, 'ap': 1}] * 5}},
+        {'segm': {'mean': [{'precision': float('nan'), 'recall': 1, 'ap': 1}] * 5}},
+    ],
+)
+def test_damaged_metrics_are_refused(changes):
+    with pytest.raises(InputError, match=r'a/metrics.json: no metrics of schema 1'):
+        Run.of_file('a/metrics.json', report_of(paper_tables.TABLE_2_AVERAGE) | changes)
