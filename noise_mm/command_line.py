@@ -18,6 +18,11 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help='change settings of the config, e.g. max_epochs=50 model_size=s "test_batches=[H1,H2]"',
     )
+    add_launcher_option(parser)
+
+
+def add_launcher_option(parser: argparse.ArgumentParser) -> None:
+    """The option of tools that several processes may share the work of, named as MMDetection's."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],

@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import parse_cfg_options, pick_device
+from noise_mm.command_line import add_launcher_option, parse_cfg_options, pick_device, start_processes
 from noise_mm.errors import InputError, run_command
 
 SETTINGS = ('score_thr', 'uncertain_from', 'box_px')
@@ -19,6 +19,9 @@ example:
   python tools/pseudo_label.py configs/noise/nuclei_detector_yolov8-l.py work_dirs/nuclei_detector_yolov8-l/best.pth \\
          --data-root data/osteoclast --batches M1 M2
       writes data/osteoclast/pseudo/M1.json and M2.json: the osteoclasts as annotated, and nuclei as boxes with a score
+  python -m torch.distributed.run --standalone --nproc_per_node 4 tools/pseudo_label.py CONFIG CHECKPOINT \\
+         --launcher pytorch
+      the same files by four GPUs; on a cluster, srun with --launcher slurm
 
 Settings that are not given are those of hooks.pseudo_labels in the config. A file that is up to date is left alone.
 """
@@ -45,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', default=[], help='change settings of the config'
     )
+    add_launcher_option(parser)
     return parser.parse_args()
 
 
@@ -54,6 +58,28 @@ def _box_px(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def join_processes(launcher: str, device: str) -> Any:
+    """Joins the processes that share the work, if there are several, and gives the torch device of this one.
+
+    Raises:
+        InputError: If nothing started them, or one GPU is named for all.
+    """
+    if launcher == 'none':
+        return pick_device(device)
+    if device != 'auto':
+        raise InputError(f'--device {device}: with --launcher each process takes a GPU of its own. Leave it out.')
+    start_processes(launcher)
+    import torch
+    from mmengine.dist import init_dist
+
+    if torch.cuda.is_available():
+        init_dist(launcher)
+        return torch.device('cuda', torch.cuda.current_device())
+    if launcher == 'slurm':
+        raise InputError('--launcher slurm: needs GPUs, and there are none. Leave it out.')
+    return torch.device('cpu')
 
 
 def settings_of(config: Any, args: argparse.Namespace) -> Any:
@@ -71,7 +97,9 @@ def main() -> None:
     args = parse_arguments()
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f'--batch-size {args.batch_size}: not at least 1.')
-    device = pick_device(args.device)
+    device = join_processes(args.launcher, args.device)
+    from mmengine.dist import is_main_process
+
     from noise_mm.configuration import load_config
     from noise_mm.pseudo_labels.labeller import NucleusLabeller
     from noise_mm.pseudo_labels.labelling import label_batches
@@ -98,7 +126,8 @@ def main() -> None:
     )
     pseudo_dir = config.get('pseudo_dir', 'pseudo')
     written = label_batches(labeller, settings, config, found, data_root, pseudo_dir, args.force)
-    print(f'{Path(data_root) / pseudo_dir}: {len(written)} files written, {len(found) - len(written)} up to date')
+    if is_main_process():
+        print(f'{Path(data_root) / pseudo_dir}: {len(written)} files written, {len(found) - len(written)} up to date')
 
 
 if __name__ == '__main__':

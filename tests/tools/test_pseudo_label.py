@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -57,6 +59,7 @@ def run(load_tool, monkeypatch, capsys, config, checkpoint, root):
     def start(*options, data_root=root):
         command = ['pseudo_label.py', config, checkpoint, '--data-root', data_root, '--device', 'cpu', *options]
         monkeypatch.setattr(sys, 'argv', [str(each) for each in command])
+        capsys.readouterr()  # what the fixtures printed
         try:
             run_command(load_tool('pseudo_label').main)
             status = 0
@@ -127,3 +130,30 @@ def test_a_missing_folder_is_named(run, tmp_path):
     status, _, err = run(data_root=tmp_path / 'none')
     assert status == 2
     assert 'no batch M1' in err
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files(repo_dir, config, checkpoint, root, tmp_path):
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    common = [repo_dir / 'tools' / 'pseudo_label.py', config, checkpoint, '--data-root', root, '--batch-size', '1']
+    for start, options in (([], ['--device', 'cpu']), (torchrun, ['--launcher', 'pytorch'])):
+        name = f'pseudo_{len(start)}'
+        words = [sys.executable, *start, *common, *options, '--cfg-options', f'pseudo_dir={name}']
+        done = subprocess.run(list(map(str, words)), cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count('2 files written, 0 up to date') == 1
+    for batch in ('M1', 'M2'):
+        one, two = ((root / name / f'{batch}.json').read_text() for name in ('pseudo_0', f'pseudo_{len(torchrun)}'))
+        assert one == two
+        assert nuclei_of(root, batch, 'pseudo_0')[1]
+
+
+def test_processes_that_nothing_started_are_refused(run, monkeypatch):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    status, _, err = run('--launcher', 'pytorch', '--device', 'auto')
+    assert status == 2
+    assert 'not started by torchrun' in err
+    status, _, err = run('--launcher', 'pytorch')
+    assert status == 2
+    assert '--device cpu' in err
