@@ -14,7 +14,7 @@ import numpy as np
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.merging.fragments import Cell, are_twins, host, is_mere_sliver, repeats
 from noise_mm.wells.merging.scene import Scene
-from noise_mm.wells.merging.views import Box, View, common, inside_px
+from noise_mm.wells.merging.views import Agreement, Box, View, common, inside_px
 
 BEYOND = 0.05  # share of a view beyond a tile from which on a view in that tile is not whole
 
@@ -61,14 +61,23 @@ def groups(keys: Iterable[int], pairs: Iterable[tuple[int, int]], may_join: Call
 
 
 def _goes_on(key: int, scene: Scene) -> bool:
-    """Whether another view shows that a cell reaches beyond the tile in which it seems to be whole."""
-    tile = scene.views[key].tile_box
-    others = (scene.views[other] for other in scene.ties[key])
-    return any(
-        other.area - inside_px(other.found, tile) > BEYOND * other.area
-        for other in others
-        if common(other.box, tile) != other.box
-    )
+    """Whether another view shows that a cell goes on where it seems to be whole: beyond the tile, or to its border."""
+    view = scene.views[key]
+    others = [scene.views[other] for other in scene.ties[key]]
+    return any(_lies_beyond(other, view.tile_box) or _reaches_further(other, view, scene.agreement) for other in others)
+
+
+def _lies_beyond(view: View, tile: Box) -> bool:
+    """Whether a good part of a view lies beyond a tile."""
+    return common(view.box, tile) != view.box and view.area - inside_px(view.found, tile) > BEYOND * view.area
+
+
+def _reaches_further(other: View, view: View, agreement: Agreement) -> bool:
+    """Whether a view comes close to a border of another one's tile that this one ends clearly short of."""
+    (x1, y1, x2, y2), (left, top, right, bottom) = common(other.box, view.tile_box), view.tile_box
+    near_px, far_px = agreement.border_px, 2 * agreement.border_px + agreement.jitter_px
+    gaps = zip(view.gaps, (x1 - left, y1 - top, right - x2, bottom - y2), strict=True)
+    return any(gap is not None and gap > far_px and reach <= near_px for gap, reach in gaps)
 
 
 def _same_whole(keys: list[int], scene: Scene) -> list[list[int]]:

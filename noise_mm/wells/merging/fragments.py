@@ -25,6 +25,8 @@ from noise_mm.wells.merging.views import (
     widened,
 )
 
+LOOKED_AT_ALL = 0.8  # share of a view's box that a tile has to show well to deny the view
+
 
 class Cell:
     """A cell and the views that it was made from.
@@ -92,7 +94,11 @@ def repeats(cell: Cell, other: Cell, scene: Scene) -> bool:
     if against >= len(cell.tiles) + (cell.is_whole and not _is_cut_beside(cell, other, scene)):
         near_px = _near_px(cell.found, other.found, box_of(cell.found), scene.agreement.jitter_px)
         return near_px >= scene.agreement.covered * cell.area
-    return not cell.is_whole and _covered(cell.views, len(cell.views) == 1, other, scene) > 0
+    if cell.is_whole:
+        return False
+    if both >= scene.agreement.covered * cell.area and _is_denied(cell.views, scene):
+        return True
+    return _covered(cell.views, len(cell.views) == 1, other, scene) > 0
 
 
 def is_mere_sliver(cell: Cell, scene: Scene) -> bool:
@@ -108,6 +114,17 @@ def _unconfirming(keys: Sequence[int], scene: Scene) -> set[Box]:
     """The cores of tiles that look at most of some view, but to which none of the views belong."""
     looking = {core for key in keys for core in scene.looking_at(scene.views[key].box)}
     return looking - {scene.views[key].core for key in keys}
+
+
+def _is_denied(keys: Sequence[int], scene: Scene) -> bool:
+    """Whether, for most of what some views show, more of the tiles that look at all of it show none of them than do."""
+    denied_px = 0
+    for view_key in keys:
+        view, shared = scene.views[view_key], scene.shared[view_key]
+        looking = scene.looking_at(view.box, LOOKED_AT_ALL) - {view.core}
+        confirming = {scene.views[key].core for key in keys if 2 * shared.get(key, 0) >= view.area}
+        denied_px += view.area * (len(looking - confirming) > len(looking & confirming))
+    return 2 * denied_px >= sum(scene.views[key].area for key in keys)
 
 
 def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, scene: Scene) -> float:

@@ -6,10 +6,11 @@ run that is left over ends at the line. Two cells that happen to touch each othe
 both widen away from it. The same holds where a tile looks across but its network missed the cell.
 
 Networks let masks end some pixels short of the border. Where hardly any cut view of the two tiles reaches the line,
-what lies within `border_px` of it counts as meeting it.
+what lies within `border_px` of it counts as meeting it; and so it does, of views without a match, where a tile looks
+across: had two cells ended there, that tile would have shown them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -137,10 +138,44 @@ class Lines:
     ) -> list[tuple[int, int]]:
         """Matches the runs of two tiles' views along the line between them."""
         near, exact = (a + b for a, b in zip(self.ends[tiles[0]], self.ends[tiles[1]], strict=True))
-        is_exact = near < LEAST_ENDS or exact > REACHING * near
-        depth = 1 if is_exact else self.agreement.border_px + 1
-        first = sorted(run for key in ours for run in self._runs(key, side, depth, views, shared))
-        second = sorted(run for key in theirs for run in self._runs(key, side - 2, depth, views, shared))
+        if near >= LEAST_ENDS and exact <= REACHING * near:
+            first, second = self._facing_runs(ours, theirs, views, shared, side, is_exact=False)
+            return self._matched(first, second, views, side, is_exact=False)
+        first, second = self._facing_runs(ours, theirs, views, shared, side, is_exact=True)
+        pairs = self._matched(first, second, views, side, is_exact=True)
+        ours, theirs = set(ours) - {a for a, _ in pairs}, set(theirs) - {b for _, b in pairs}
+        first, second = self._facing_runs(ours, theirs, views, shared, side, is_exact=False)
+        first = [run for run in first if self._is_looked_across(run, views, side)]
+        return pairs + self._matched(first, second, views, side, is_exact=False)
+
+    def _facing_runs(
+        self,
+        ours: Iterable[int],
+        theirs: Iterable[int],
+        views: Mapping[int, View],
+        shared: Mapping[int, Mapping[int, int]],
+        side: int,
+        is_exact: bool,
+    ) -> tuple[list[_Run], list[_Run]]:
+        """The runs of views on both sides of a line: of what reaches it, or of all that lies near it."""
+        depth_px = 1 if is_exact else self.agreement.border_px + 1
+        first = sorted(run for key in ours for run in self._runs(key, side, depth_px, views, shared))
+        return first, sorted(run for key in theirs for run in self._runs(key, side - 2, depth_px, views, shared))
+
+    def _is_looked_across(self, run: _Run, views: Mapping[int, View], side: int) -> bool:
+        """Whether a tile looks across the line at a run, although it shows nothing there."""
+        line, middle = views[run.key].tile_box[side], (run.low + run.high) // 2
+        x, y = (line, middle) if side == RIGHT else (middle, line)
+        x_px, y_px = (self.agreement.border_px, 0) if side == RIGHT else (0, self.agreement.border_px)
+        return any(
+            left + x_px <= x < right - x_px and top + y_px <= y < bottom - y_px
+            for left, top, right, bottom in self.ends
+        )
+
+    def _matched(
+        self, first: list[_Run], second: list[_Run], views: Mapping[int, View], side: int, is_exact: bool
+    ) -> list[tuple[int, int]]:
+        """Pairs of views whose runs meet, one to one."""
         if not first or not second:
             return []
         contact = np.array([[_contact(a, b) for b in second] for a in first], dtype=float)

@@ -7,7 +7,7 @@ import numpy as np
 
 from noise_mm.wells.merging.views import Agreement, Box, View
 
-HOPS = 5  # how far, in steps between overlapping groups of tied views, the fate of a cell may depend on others
+HOPS = 2  # how far, in steps between overlapping groups of tied views, the fate of a cell may depend on others
 LOOKED_AT = 0.5  # share of a box that a tile has to show well to have a say on what is there
 
 
@@ -29,13 +29,13 @@ class Scene:
     cores: np.ndarray
     agreement: Agreement
 
-    def looking_at(self, box: Box) -> set[Box]:
-        """The cores of the tiles that show most of a box well."""
+    def looking_at(self, box: Box, share: float = LOOKED_AT) -> set[Box]:
+        """The cores of the tiles that show a share of a box well."""
         x1, y1, x2, y2 = box
         left, top, right, bottom = self.cores.T
         width = np.minimum(right, x2) - np.maximum(left, x1)
         height = np.minimum(bottom, y2) - np.maximum(top, y1)
-        looks = (width > 0) & (height > 0) & (width * height >= LOOKED_AT * (x2 - x1) * (y2 - y1))
+        looks = (width > 0) & (height > 0) & (width * height >= share * (x2 - x1) * (y2 - y1))
         return {tuple(core) for core in self.cores[looks].tolist()}
 
     def settled_and_needed(self, open_keys: set[int]) -> tuple[set[int], set[int]]:
