@@ -64,9 +64,12 @@ def trace(mask: NDArray, x_px: int = 0, y_px: int = 0) -> Polygon | MultiPolygon
     if not mask.any():
         raise ValueError('the mask has no pixel')
     rings = [ring + np.array([x_px, y_px], dtype=np.float64) for ring in _boundary_rings(mask)]
+    if len(rings) == 1:
+        return Polygon(rings[0])
     # Borders run clockwise as seen on the screen (y down) around pixels: positive shoelace area; holes are negative.
-    shells = [ring for ring in rings if _shoelace(ring) > 0]
-    holes = [ring for ring in rings if _shoelace(ring) < 0]
+    areas = [_shoelace(ring) for ring in rings]
+    shells = [ring for ring, area in zip(rings, areas, strict=True) if area > 0]
+    holes = [ring for ring, area in zip(rings, areas, strict=True) if area < 0]
     if len(shells) == 1:
         return Polygon(shells[0], holes)
     return MultiPolygon(list(zip(shells, _holes_by_shell(shells, holes), strict=True)))
@@ -134,12 +137,20 @@ def _boundary_rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     true pixels touch by a corner only, the path turns right, that is, it stays with its pixel. A path that still
     passes a point twice (a hole closed by such a touch) is cut there into simple paths.
     """
-    padded = np.pad(mask, 1)
-    north_west, north_east = padded[:-1, :-1], padded[:-1, 1:]
-    south_west, south_east = padded[1:, :-1], padded[1:, 1:]
-    touch = (north_west == south_east) & (north_east == south_west) & (north_west != north_east)
-    corner = touch | ((north_west ^ north_east ^ south_west ^ south_east) != 0)
-    y, x = np.nonzero(corner)
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=bool)
+    padded[1:-1, 1:-1] = mask
+    steps = padded[:, 1:] != padded[:, :-1]  # between neighbours in a row
+    # At a corner the step above it is another than that below it; where two pixels touch, both are steps.
+    crossed = padded[1:] != padded[:-1]
+    is_corner = (steps[1:] != steps[:-1]) | (steps[1:] & steps[:-1] & crossed[:, 1:])
+    y, x = np.nonzero(is_corner)
+    north_west, north_east, south_west, south_east = (
+        padded[y, x],
+        padded[y, x + 1],
+        padded[y + 1, x],
+        padded[y + 1, x + 1],
+    )
+    touch = (north_west == south_east) & (north_east == south_west)
     by_column = np.lexsort((y, x))
     place = np.empty_like(by_column)
     place[by_column] = np.arange(len(by_column))
@@ -152,14 +163,14 @@ def _boundary_rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
             north_east & ~north_west,
         ],
         axis=-1,
-    )[y, x]
-    is_touch = touch[y, x].tolist()
-    way_out = leaves.argmax(axis=1).tolist()
-    right = (np.arange(len(x)) + 1).tolist()
-    left = (np.arange(len(x)) - 1).tolist()
-    down = by_column[np.minimum(place + 1, len(x) - 1)].tolist()
-    up = by_column[np.maximum(place - 1, 0)].tolist()
-    neighbour = (right, down, left, up)
+    )
+    way_out = leaves.argmax(axis=1)
+    right, left = np.arange(len(x)) + 1, np.arange(len(x)) - 1
+    down, up = by_column[np.minimum(place + 1, len(x) - 1)], by_column[np.maximum(place - 1, 0)]
+    neighbour = np.stack([right, down, left, up])
+    if not touch.any():  # one path leaves each corner, and the next corner is known for all at once
+        return [np.stack([x[ring], y[ring]], axis=1) for ring in _cycles(neighbour[way_out, right - 1])]
+    is_touch, way_out, neighbour = touch.tolist(), way_out.tolist(), neighbour.tolist()
     rings = []
     unvisited = dict.fromkeys(zip(*(part.tolist() for part in np.nonzero(leaves)), strict=True))
     while unvisited:
@@ -172,6 +183,21 @@ def _boundary_rings(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
             direction = (direction + 1) % 4 if is_touch[index] else way_out[index]
         rings.extend(_simple_paths(path, is_touch))
     return [np.stack([x[ring], y[ring]], axis=1) for ring in rings]
+
+
+def _cycles(following: NDArray[np.intp]) -> list[list[int]]:
+    """The cycles of a permutation, each from its lowest member on; `following[i]` comes after i."""
+    follow, is_new = following.tolist(), [True] * len(following)
+    cycles = []
+    for start in range(len(follow)):
+        if is_new[start]:
+            cycle, index = [], start
+            while is_new[index]:
+                is_new[index] = False
+                cycle.append(index)
+                index = follow[index]
+            cycles.append(cycle)
+    return cycles
 
 
 def _simple_paths(path: list[int], is_touch: list[bool]) -> list[list[int]]:

@@ -1,0 +1,84 @@
+"""Measures how long merging takes and how much memory: drawn cells, seen through the overlapping tiles of a well.
+
+The cells of a tile are drawn while the clock stands still, so that the time is that of merging alone.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from noise_mm.errors import run_command
+
+EXAMPLE = 'Example: python tools/benchmark_merge.py --tiles 240 --cells 300000'
+
+
+def main() -> None:
+    """Reads the options, merges, prints one line."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
+    parser.add_argument('--tiles', type=int, default=48, help='tiles along each side of the well (default: 48)')
+    parser.add_argument('--cells', type=int, default=12_000, help='cells in the well (default: 12000)')
+    parser.add_argument('--tile-px', type=int, default=832, help='side of a tile (default: 832)')
+    parser.add_argument('--stride-px', type=int, default=416, help='distance between tiles (default: 416)')
+    parser.add_argument('--jitter', action='store_true', help='shift views by up to 2 px, so that they differ')
+    args = parser.parse_args()
+    print(measure(args.tiles, args.cells, args.tile_px, args.stride_px, args.jitter))
+
+
+def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) -> str:
+    """Merges the views of drawn cells row by row of tiles; one line of results."""
+    import numpy as np
+
+    from noise_mm.wells.detection import Detection
+    from noise_mm.wells.merge import Merger
+    from noise_mm.wells.tiles import window_grid
+
+    side_px = tile_px + (tiles - 1) * stride_px
+    rng = np.random.default_rng(0)
+    shapes = [_ellipse(*rng.uniform(12, 60, 2)) for _ in range(64)]
+    most_px = max(max(shape.shape) for shape in shapes)
+    corners = np.sort(rng.integers(0, side_px - most_px, (cells, 2)), axis=0)  # sorted by row; columns shuffled below
+    rng.shuffle(corners[:, 1])
+    kinds = rng.integers(len(shapes), size=cells)
+    merger, seconds, found, views = Merger(side_px, side_px), 0.0, 0, 0
+    windows = window_grid(side_px, side_px, tile_px, stride_px)
+    rows = [[window for window in windows if window.row == row] for row in range(tiles)]
+    for row, nxt in zip(rows, [*rows[1:], None], strict=True):
+        low, high = np.searchsorted(corners[:, 0], [row[0].y - most_px, row[0].y + tile_px])
+        for window in row:
+            left = corners[low:high, 1] - window.x
+            near = low + np.flatnonzero((left > -most_px) & (left < tile_px))
+            shift = rng.integers(-2, 3, (len(near), 2)) * jitter
+            seen = []
+            for i, (dy, dx) in zip(near.tolist(), shift.tolist(), strict=True):
+                y, x, mask = int(corners[i, 0]) + dy, int(corners[i, 1]) + dx, shapes[kinds[i]]
+                top, left_px = max(window.y - y, 0), max(window.x - x, 0)
+                part = mask[top : max(window.y + tile_px - y, 0), left_px : max(window.x + tile_px - x, 0)]
+                detection = Detection.from_bitmap(part, x + left_px, y + top, 0.9, 0)
+                seen += [detection] if detection is not None else []
+            views += len(seen)
+            start = time.perf_counter()
+            merger.add_tile(window, seen)
+            seconds += time.perf_counter() - start
+        start = time.perf_counter()
+        found += len(merger.finish_above(nxt[0].y) if nxt else merger.close())
+        seconds += time.perf_counter() - start
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        f'{cells} cells, {views} views in {len(windows)} tiles -> {found} cells in {seconds:.1f} s '
+        f'({1e6 * seconds / views:.0f} us a view), peak memory of the process {memory_mib:.0f} MiB; {merger.report}'
+    )
+
+
+def _ellipse(radius_x: float, radius_y: float):
+    import numpy as np
+
+    rows, columns = np.ogrid[-int(radius_y) : int(radius_y) + 1, -int(radius_x) : int(radius_x) + 1]
+    return (columns / radius_x) ** 2 + (rows / radius_y) ** 2 <= 1
+
+
+if __name__ == '__main__':
+    run_command(main)
