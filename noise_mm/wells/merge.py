@@ -153,7 +153,7 @@ def _order(found: Detection) -> tuple:
 
 def _clipped(found: Detection, tile: Window, width_px: int, height_px: int) -> Detection | None:
     """What of a detection lies inside its tile and the well."""
-    box = common(box_of(found), _box_of_tile(tile), (0, 0, width_px, height_px))
+    box = common(common(box_of(found), _box_of_tile(tile)), (0, 0, width_px, height_px))
     if is_empty(box):
         return None
     if box == box_of(found):

@@ -149,7 +149,7 @@ def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, scene: Scene) -> fl
 
 def _near_px(found: Detection, other: Detection, within: Box, near_px: int) -> int:
     """Pixels of a mask that lie in another one or close to it, within a box."""
-    box = common(box_of(found), grown(box_of(other), near_px), within)
+    box = common(common(box_of(found), grown(box_of(other), near_px)), within)
     if is_empty(box):
         return 0
     wide = grown(box, near_px)

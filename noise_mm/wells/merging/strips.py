@@ -60,7 +60,7 @@ def _rough_agreement(one: View, other: View, agreement: Agreement) -> float:
 
     The lesser share of one that lies in the other grown by `jitter_px`, where no tile ends nearby.
     """
-    near = common(one.core, other.core, grown(_bounding(one.box, other.box), agreement.jitter_px))
+    near = common(common(one.core, other.core), grown(_bounding(one.box, other.box), agreement.jitter_px))
     if is_empty(near):
         return 0.0
     a, b = canvas(one.found, near), canvas(other.found, near)

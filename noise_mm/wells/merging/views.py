@@ -105,13 +105,16 @@ def core_of(tile: Box, width_px: int, height_px: int, border_px: int) -> Box:
     )
 
 
-def common(*boxes: Box) -> Box:
-    """The rectangle that all boxes share; empty if right <= left or bottom <= top."""
+def common(one: Box, other: Box) -> Box:
+    """The rectangle that two boxes share; empty if right <= left or bottom <= top."""
+    left, top, right, bottom = one
+    x1, y1, x2, y2 = other
+    # Called for every pair of views: comparisons take half the time of `min` and `max`.
     return (
-        max(box[0] for box in boxes),
-        max(box[1] for box in boxes),
-        min(box[2] for box in boxes),
-        min(box[3] for box in boxes),
+        left if left > x1 else x1,
+        top if top > y1 else y1,
+        right if right < x2 else x2,
+        bottom if bottom < y2 else y2,
     )
 
 
@@ -145,8 +148,12 @@ def canvas(found: Detection, box: Box) -> np.ndarray:
 
 def shared_px(one: Detection, other: Detection) -> int:
     """Number of pixels that two masks have in common."""
-    box = common(box_of(one), box_of(other))
-    return 0 if is_empty(box) else int(np.count_nonzero(window(one, box) & window(other, box)))
+    left, top, right, bottom = box = common(box_of(one), box_of(other))
+    if is_empty(box):
+        return 0
+    ours = one.mask[top - one.y : bottom - one.y, left - one.x : right - one.x]
+    theirs = other.mask[top - other.y : bottom - other.y, left - other.x : right - other.x]
+    return int(np.count_nonzero(ours & theirs))
 
 
 def inside_px(found: Detection, box: Box) -> int:
