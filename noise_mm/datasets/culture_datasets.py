@@ -21,7 +21,7 @@ from noise_mm.datasets.later_validation import wells_of_batches, without_later_v
 from noise_mm.datasets.patch_images import PatchCache
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
-from noise_mm.pseudo_labels.pseudo_file import check_pseudo_labels, label_command
+from noise_mm.pseudo_labels.pseudo_file import check_pseudo_labels, label_command, pseudo_path
 from noise_mm.splits import draw_validation_units
 
 SPLITS = ('train', 'val', 'all')
@@ -114,6 +114,17 @@ class CultureDataset(BaseDetDataset):
 
         `img_id` counts all images of the batches, so that it is unique, and the same in 'train', 'val' and 'all'.
         """
+        images = self.read_images()
+        n_objects = sum(len(image['instances']) for image in images)
+        n_batches = len({image['batch'] for image in images})
+        print_log(
+            f'{type(self).__name__} ({self.split}): {len(images)} patches of {n_batches} batches, {n_objects} objects',
+            logger='current',
+        )
+        return images
+
+    def read_images(self) -> list[dict]:
+        """What `load_data_list` gives, with all its checks: to know early whether the data can be used."""
         images = []
         for source in self.sources():
             for image in parse_coco(self.read(source), str(source.annotation_file), self.metainfo['classes']):
@@ -121,18 +132,12 @@ class CultureDataset(BaseDetDataset):
                 images.append({'batch': source.batch, **image, 'img_path': str(path), 'img_id': len(images) + 1})
         images = self._of_split(self._of_batches(images))
         require_files(image['img_path'] for image in images)
-        n_objects = sum(len(image['instances']) for image in images)
-        if self.split == 'train' and not n_objects:
+        if self.split == 'train' and not any(image['instances'] for image in images):
             classes, batches = ' or '.join(self.metainfo['classes']), ', '.join(self.batches or ['all batches'])
             raise InputError(
                 f'{self.data_root or self.ann_file}: no {classes} in the training patches of {batches}. '
                 "Check the config's classes and the categories of the files."
             )
-        n_batches = len({image['batch'] for image in images})
-        print_log(
-            f'{type(self).__name__} ({self.split}): {len(images)} patches of {n_batches} batches, {n_objects} objects',
-            logger='current',
-        )
         return images
 
     def read(self, source: Source) -> Any:
@@ -294,9 +299,15 @@ class OsteoclastNucleiDataset(CultureDataset):
         """The files `<pseudo_dir>/<batch>.json`."""
         root = Path(self.data_root)
         there = {path.stem: path for path in (root / self.pseudo_dir).glob('*.json')}
-        wanted = self.batches or ['BATCH']
-        missing = next((name for name in wanted if name not in there), wanted[0])
-        names = self._existing(there, f'Label it: {label_command(root, self.pseudo_dir, missing)}')
+        missing = [name for name in self.batches or () if name not in there]
+        if missing:
+            super().batch_sources()  # names batches that do not exist at all
+            raise InputError(
+                f'{pseudo_path(root, self.pseudo_dir, missing[0])}: no such file: the nuclei of batch {missing[0]} are '
+                'not labelled yet. Train stage 1, which labels them when it ends, or label them with its best '
+                f'checkpoint: {label_command(root, self.pseudo_dir, missing[0])}'
+            )
+        names = self._existing(there, f'Label them: {label_command(root, self.pseudo_dir, "BATCH")}')
         return [Source(there[name], root / name, name) for name in names]
 
     def read(self, source: Source) -> Any:

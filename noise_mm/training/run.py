@@ -7,12 +7,14 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmyolo.registry import RUNNERS
+from mmyolo.registry import DATASETS, RUNNERS
 
 import noise_mm
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.datasets.culture_datasets import CultureDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
 from noise_mm.files import read_json, sha256_of
@@ -59,6 +61,7 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
         if resume != 'auto':
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
+    check_data(config, 'train_dataloader', 'val_dataloader')
     runner = _make_runner(config)
     runner.register_hook(RunRecordHook(settings), priority='LOWEST')
     runner.train()
@@ -78,6 +81,7 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
     """
     _require(config, 'test_dataloader', 'has no test data')
     config.load_from, config.resume = None, False
+    check_data(config, 'test_dataloader')
     runner = _make_runner(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint)
@@ -87,6 +91,21 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
     if report is not None:
         report['run'] |= _facts(config, checkpoint)
     return numbers, report
+
+
+def check_data(config: Config, *loaders: str) -> None:
+    """Reads the annotation of some loaders: what is wrong is told before the runner has written and printed anything.
+
+    Raises:
+        InputError: See `CultureDataset`. Datasets of other projects are not looked at.
+    """
+    for loader in loaders:
+        settings = (config.get(loader) or {}).get('dataset') or {}
+        with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmyolo'):
+            kind = settings.get('type')
+            kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+            if isinstance(kind, type) and issubclass(kind, CultureDataset):
+                DATASETS.build({**settings, 'lazy_init': True}).read_images()
 
 
 class RunRecordHook(Hook):

@@ -92,8 +92,15 @@ def test_stage_two_splits_the_same_wells(root: Path) -> None:
     both = OsteoclastNucleiDataset(root, split='val', batches=['M1', 'M2'])
     assert paths_of(both) == paths_of(OsteoclastDataset(root, split='val', batches=['M1', 'M2']))
     assert both.metainfo['classes'] == ('osteoclast', 'nucleus')
-    with pytest.raises(InputError, match=r"no batch 'M3'; there are: M1, M2\. Label it: python tools/pseudo_label.py"):
+    with pytest.raises(InputError, match=r"no batch 'M3'; there are: M1, M2\. Extract it"):
         OsteoclastNucleiDataset(root, batches=['M3'])
+
+
+def test_missing_labels_are_named_with_the_command_that_makes_them(root: Path) -> None:
+    with pytest.raises(InputError, match=r'pseudo/M2\.json: no such file.* python tools/pseudo_label\.py .* M2$'):
+        OsteoclastNucleiDataset(root, batches=['M2'])
+    with pytest.raises(InputError, match=r'there are: none\. Label them: python tools/pseudo_label\.py'):
+        OsteoclastNucleiDataset(root)
 
 
 def test_nuclei_are_selected_by_batch_and_stored_split(tmp_path: Path, make_batch: Callable) -> None:
@@ -140,9 +147,9 @@ def test_labels_of_a_detector_that_saw_the_test_batch_are_refused(root: Path) ->
 def test_each_fold_has_labels_of_its_own(root: Path) -> None:
     write_pseudo(root, 'M1', 'pseudo/without_M5')
     assert len(OsteoclastNucleiDataset(root, ['M1'], pseudo_dir='pseudo/without_M5')) == 6
-    with pytest.raises(InputError, match='no batch'):
+    with pytest.raises(InputError, match='pseudo/M1.json: no such file'):
         OsteoclastNucleiDataset(root, ['M1'])
-    with pytest.raises(InputError, match=r"no batch 'M2'.* --batches M2 --fold M5$"):
+    with pytest.raises(InputError, match=r'pseudo/without_M5/M2.json: no such file.* --batches M2 --fold M5$'):
         OsteoclastNucleiDataset(root, ['M1', 'M2'], pseudo_dir='pseudo/without_M5')
 
 

@@ -79,16 +79,20 @@ def settings(data, *more):
     [
         ('baseline/yolov8_m2h', ['train_batches=[M1,M9]'], ["no batch 'M9'", 'M1, M2']),
         ('baseline/yolov8_m2h', ['classes=[osteoclast,debris]'], ["no category 'debris'", 'M1/annotations.json']),
-        (f'noise/{PRETRAIN}', [], ["no batch 'M1'", 'pseudo_label']),
+        (f'noise/{PRETRAIN}', [], ['pseudo/M1.json: no such file', 'tools/pseudo_label.py']),
         (f'noise/{NUCLEI_FREE}', ['train_batches=[M9]'], ["no batch 'M9'"]),
     ],
 )
-def test_data_that_contradict_the_config_are_refused(train, tiny_data, config, more, words):
+def test_data_that_contradict_the_config_are_refused_before_anything_is_written(
+    train, tiny_data, config, more, words, tmp_path
+):
     assert_refused(train(config, *settings(tiny_data, *more)), *words)
+    assert not (tmp_path / 'work_dirs').exists()
 
 
-def test_stage_1_without_nuclei_is_refused(train, tiny_data):
+def test_stage_1_without_nuclei_is_refused(train, tiny_data, tmp_path):
     assert_refused(train(f'noise/{DETECTOR}', *settings(tiny_data)), 'nuclei/annotations.json')
+    assert not (tmp_path / 'work_dirs').exists()
 
 
 @pytest.mark.slow
