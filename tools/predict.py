@@ -120,7 +120,9 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
     """
     from noise_mm.wells.exports.options import FORMATS
 
-    formats = tuple(dict.fromkeys(args.formats.split(',')))
+    formats = tuple(dict.fromkeys(filter(None, map(str.strip, args.formats.split(',')))))
+    if not formats:
+        raise InputError(f'--formats {args.formats!r}: names none. Choose from {", ".join(FORMATS)}.')
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise InputError(f'--formats: unknown {", ".join(unknown)}. Choose from {", ".join(FORMATS)}.')
     for option in ('score_thr', 'nuclei_score_thr'):
@@ -168,7 +170,7 @@ def main() -> None:
 
     images = find_images(args.wells)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
-    check_output_folder(args.out, images)
+    check_output_folder(args.out, images, args.plate_map)
     from noise_mm.configuration import load_config
     from noise_mm.wells.detector import TileDetector
     from noise_mm.wells.exports.options import WellOptions

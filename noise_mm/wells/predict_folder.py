@@ -112,16 +112,18 @@ def well_name(image: Path) -> str:
     return stem[: -len(OME)] if stem.lower().endswith(OME) and len(stem) > len(OME) else stem
 
 
-def check_output_folder(out: Path, images: Sequence[Path]) -> None:
+def check_output_folder(out: Path, images: Sequence[Path], plate_map: Path | None = None) -> None:
     """Makes the folder for the results, before hours are spent on them.
 
     Raises:
         InputError: If it can't be written to, or well images lie in it: a second run would take overlays for wells,
-            and annotations that lie beside an image would be overwritten.
+            and annotations that lie beside an image would be overwritten. Or if the plate map would be.
     """
     for image in images:
         if image.parent.resolve() == out.resolve():
             raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
+    if plate_map is not None and plate_map.resolve() in {out.resolve() / name for name in FOLDER_FILES}:
+        raise InputError(f'--plate-map {plate_map}: would be overwritten by the results. Rename or move it.')
     require_folder(out)
 
 
@@ -459,17 +461,17 @@ class _Run:
             raise InputError(
                 f'{slide.path}: a slide of several resolutions that states no pixel size. Give it with --mpp.'
             )
+        taken = um_per_px or REFERENCE_UM_PER_PX
+        if min(slide.width_px, slide.height_px) * scale_to_reference(taken) < SMALLEST_WELL_PX:
+            raise InputError(
+                f'{slide.path}: {slide.width_px} x {slide.height_px} px is too small for a well. Export it again.'
+            )
         if um_per_px is None and is_told:
             print(
                 f'{well_name(slide.path)}: the file states no pixel size; taken as {REFERENCE_UM_PER_PX} um. '
                 'Give --mpp if it is another.'
             )
-        um_per_px = um_per_px or REFERENCE_UM_PER_PX
-        if min(slide.width_px, slide.height_px) * scale_to_reference(um_per_px) < SMALLEST_WELL_PX:
-            raise InputError(
-                f'{slide.path}: {slide.width_px} x {slide.height_px} px is too small for a well. Export it again.'
-            )
-        return um_per_px
+        return taken
 
 
 def _seams_as_json(seams: SeamReport) -> dict[str, Any]:

@@ -210,7 +210,8 @@ def test_bad_input_of_predict(run, tiny_config, checkpoint, well, tmp_path):
     assert_refused(run('predict', tiny_config, tmp_path / 'none.pth', well, *out), 'none.pth')
     assert_refused(run('predict', tiny_config, text, well, *out), 'text.tif')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--device', 'cuda:77'), '--device cuda:77')
-    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', 'csv,pdf'), 'pdf')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', 'csv, pdf'), 'unknown pdf.')
+    assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--formats', ','), '--formats', 'names none')
     assert_refused(run('predict', tiny_config, checkpoint, well, *out, '--score-thr', '7'), '--score-thr')
     assert_refused(
         run('predict', tiny_config, checkpoint, well, '--out', well, '--mpp', '1'), 'A1.tif: cannot write here'

@@ -190,6 +190,10 @@ def test_skipped_background_is_told(plate, tmp_path, capsys):
 def test_pixel_size_of_a_file_that_states_none_is_told_once(plate, tmp_path, capsys):
     predict([plate / 'A1.png'], tmp_path / 'out', um_per_px=None)
     assert capsys.readouterr().out.count('Give --mpp') == 1
+    cv2.imwrite(str(plate / 'B1.png'), np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(InputError, match='1 x 1 px'):
+        predict([plate / 'B1.png'], tmp_path / 'out', um_per_px=None)
+    assert 'Give --mpp' not in capsys.readouterr().out
 
 
 def test_nuclei_and_conditions(wells, tmp_path):
@@ -283,6 +287,12 @@ def test_results_do_not_go_among_the_wells(plate, tmp_path, monkeypatch):
             predict(find_images([plate]), out)
     predict(find_images([plate]), plate / 'results', formats=('overlay',))
     assert len(find_images([plate])) == 2
+
+
+def test_a_plate_map_is_not_overwritten(plate, tmp_path):
+    plate_map = tmp_path / 'out' / '..' / 'out' / 'conditions.csv'
+    with pytest.raises(InputError, match='--plate-map .*conditions.csv: would be overwritten'):
+        module.check_output_folder(tmp_path / 'out', find_images([plate]), plate_map)
 
 
 def test_the_summary_is_correct_after_each_well(wells, tmp_path):

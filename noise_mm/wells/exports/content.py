@@ -25,6 +25,9 @@ from noise_mm.wells.nuclei import Nuclei, assign_nuclei
 from noise_mm.wells.predict_well import WellResult
 from noise_mm.wells.well_disc import Disc, find_disc
 
+DARKEST_GROUND = 64
+"""An image without a pixel so bright, of 256 levels, is none of bright field: most often 12 bits in a file of 16."""
+
 
 @dataclass(frozen=True, eq=False)
 class WellContent:
@@ -94,7 +97,7 @@ def measured_content(
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
-    notes = _notes(cells, disc, measures, options)
+    notes = _notes(thumbnail, cells, disc, measures, options)
     return WellContent(
         well, slide.path.name, size_px, thumbnail, outlines, cells, nuclei, cell_of, disc, measures, notes
     )
@@ -113,9 +116,13 @@ def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions
     return None if disc is None else WellArea(disc.area_px2(size_px), 'disc')
 
 
-def _notes(cells: Sequence[CellMeasures], disc: Disc | None, measures: WellMeasures, options: WellOptions) -> list[str]:
+def _notes(
+    thumbnail: Rgb, cells: Sequence[CellMeasures], disc: Disc | None, measures: WellMeasures, options: WellOptions
+) -> list[str]:
     """See `WellContent`."""
     notes = []
+    if thumbnail.max() < DARKEST_GROUND:
+        notes.append('the image is nearly black, so cells are hardly found; stretch its brightness to the full range')
     if options.find_well and disc is None:
         notes.append('no border of a round well in the image, so no share of the well; --well-area states its area')
     if disc is not None:

@@ -51,6 +51,13 @@ def test_area_that_is_given(slide):
     assert measures.count_per_mm2 == pytest.approx(1 / 0.025)
 
 
+def test_an_image_that_uses_few_of_its_bits(tmp_path):
+    cv2.imwrite(str(tmp_path / 'A1.png'), np.full((200, 300, 3), 4095 - 300, np.uint16))
+    with open_slide(tmp_path / 'A1.png') as slide:
+        content = measured_content('A1', slide, WellResult([], SeamReport()), 0.5, WellOptions())
+    assert len(content.notes) == 1 and 'nearly black' in content.notes[0]
+
+
 def test_area_of_the_disc(round_well):
     content = measured_content('A1', round_well, CELLS, 0.5, WellOptions(find_well=True))
     assert content.notes == []
