@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from noise_mm.evaluation.well_scores import UNKNOWN_BATCH
 from noise_mm.files import replacing
 
 
@@ -17,7 +18,7 @@ def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreemen
 
     Args:
         path: The file.
-        rows: The wells, see `well_scores.WELL_COLUMNS`; one colour for each batch.
+        rows: The wells, see `well_scores.WELL_COLUMNS`; one colour for each batch, where batches are known.
         agreements: Of all wells together, see `well_scores.score_wells`.
 
     Raises:
@@ -33,7 +34,7 @@ def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreemen
         annotated, predicted = (
             np.array([row[f'{what}_{side}'] for row in rows]) * unit for side in ('annotated', 'predicted')
         )
-        batches = np.array([row['batch'] for row in rows])
+        batches = np.array(['wells' if row['batch'] == UNKNOWN_BATCH else row['batch'] for row in rows])
         _scatter(line[0], annotated, predicted, batches, words, agreements[what])
         _bland_altman(line[1], annotated, predicted, batches, words, agreements[what], unit)
     handles, labels = figure.axes[1].get_legend_handles_labels()

@@ -8,7 +8,7 @@ from pathlib import Path
 from noise_mm.annotations.coco import read_coco
 from noise_mm.annotations.read import SUFFIXES, read_outlines
 from noise_mm.errors import InputError
-from noise_mm.evaluation.well_scores import WellPair
+from noise_mm.evaluation.well_scores import UNKNOWN_BATCH, WellPair
 from noise_mm.files import read_json
 from noise_mm.wells.pairing import ANNOTATION_AFFIXES, WELL_AFFIXES, files_by_well, files_in
 
@@ -82,7 +82,7 @@ def read_well(name: str, predictions: Path, annotation: Path, um_per_px: float |
     um_per_px = um_per_px or image.get('mpp')
     size_px = image['width'], image['height']
     objects = read_outlines(annotation, size_px, um_per_px)
-    batch = str(image.get('batch') or image.get('plate') or 'unknown')
+    batch = str(image.get('batch') or image.get('plate') or UNKNOWN_BATCH)
     return WellPair(name, batch, size_px, um_per_px, found, objects)
 
 

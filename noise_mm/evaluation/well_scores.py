@@ -20,6 +20,7 @@ from noise_mm.evaluation.report import make_report, score_text
 from noise_mm.wells.outlines import area_um2
 
 KIND = 'segm'
+UNKNOWN_BATCH = 'unknown'  # of predictions that don't name theirs
 WORDS = {'n': 'cells', 'area_px2': 'area (px^2)', 'area_um2': 'area (um^2)'}
 WELL_COLUMNS = (
     'batch', 'well', 'n_annotated', 'n_predicted', 'n_error', 'n_error_percent', 'n_true_positives', 'precision',

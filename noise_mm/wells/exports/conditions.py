@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 MEASURES = {
     'count': 'osteoclasts',
@@ -32,6 +33,7 @@ CONDITION_COLUMNS = (
 FEWEST_FOR_BOX = 3
 """Wells; of fewer there are no quartiles, and points alone say all."""
 PLOT_COLUMNS = 3
+POINT_DISTANCE, POINTS_ABREAST = 0.12, 3
 LONGEST_LABELS = 36
 """Characters that stand side by side below a plot; more are turned."""
 
@@ -98,9 +100,7 @@ def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str
                 capprops=line,
                 medianprops=line | {'linewidth': 2},
             )
-        # Points side by side, so that equal ones are seen; by their order and not by chance, so that files are equal.
-        aside = 0.12 * ((np.arange(len(of_condition)) % 3) - 1) if len(of_condition) > 1 else [0]
-        axes.scatter(place + np.asarray(aside)[: len(of_condition)], of_condition, s=16, color=colour, alpha=0.75)
+        axes.scatter(place + _aside(len(of_condition)), of_condition, s=16, color=colour, alpha=0.75)
     axes.set_xlim(0.4, len(conditions) + 0.6)
     axes.set_ylim(0, 1.08 * max((max(of_condition, default=0) for of_condition in values), default=0) or 1)
     is_long = max(map(len, conditions)) * len(conditions) > LONGEST_LABELS
@@ -109,6 +109,11 @@ def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str
     axes.tick_params(axis='y', labelsize=8)
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
+
+
+def _aside(count: int) -> NDArray[np.float64]:
+    """How far points stand beside the middle, so that equal ones are seen; by their order, so that files are equal."""
+    return POINT_DISTANCE * (np.arange(count) % POINTS_ABREAST - (min(count, POINTS_ABREAST) - 1) / 2)
 
 
 def _escaped(name: str) -> str:

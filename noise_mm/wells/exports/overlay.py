@@ -23,7 +23,14 @@ COLOURS: dict[str, Colour] = {'osteoclast': (0, 160, 60), PRE_OSTEOCLAST: (230, 
 """RGB of the classes, in all files; chosen to stand out from purple cells and from brown bone."""
 OTHER_COLOURS = ((200, 0, 120), (0, 150, 170), (120, 90, 0))
 """Those of other classes, taken in turn."""
-DISC_COLOUR = (60, 60, 60)
+DISC_COLOUR = (0, 200, 230)
+"""Seen on the bright bottom of a well as on its dark wall."""
+NUCLEUS_COLOURS = ((255, 255, 255), COLOURS['nucleus'])
+"""Rim and inside of the dots: nuclei lie in dark cells, where blue alone is hard to see."""
+NUCLEUS_RADIUS_PX = 3.0
+"""Of a dot, in pixels of the well image: a third of a nucleus at the usual magnification."""
+NUCLEUS_RADII_PX = (1.0, 3.0)
+"""The least and the largest in the picture; the rim comes on top, where the dot is not the smallest."""
 
 SUBPIXEL_BITS = 4
 """OpenCV draws lines at fractions of 1/16 px."""
@@ -78,9 +85,8 @@ def draw_overlay(
         for first in range(0, len(of_class), CELLS_AT_A_TIME):
             rings = _rings(of_class[first : first + CELLS_AT_A_TIME])
             _draw_rings(picture, [_fixed(ring * scale) for ring in rings], colour, line_px)
-    for x, y in [] if nuclei_px is None else _fixed(nuclei_px * scale).tolist():
-        radius = max(1 << SUBPIXEL_BITS, round(side / 1500) << SUBPIXEL_BITS)
-        cv2.circle(picture, (x, y), radius, COLOURS['nucleus'], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+    if nuclei_px is not None:
+        _draw_nuclei(picture, nuclei_px, scale)
     if has_numbers and outlines:
         _write_numbers(picture, outlines, scale)
     return picture
@@ -102,6 +108,17 @@ def _rings(outlines: Sequence[Outline]) -> list[NDArray[np.float64]]:
 def _draw_rings(picture: Rgb, rings: Sequence[NDArray[np.int32]], colour: Colour, line_px: int) -> None:
     """Draws closed lines, of `_fixed`."""
     cv2.polylines(picture, rings, True, colour, line_px, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _draw_nuclei(picture: Rgb, nuclei_px: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
+    """Draws a dot for each nucleus; all rims first, so that none covers a dot."""
+    least, largest = NUCLEUS_RADII_PX
+    radius = float(np.clip(NUCLEUS_RADIUS_PX * scale.min(), least, largest))
+    rim = 1.0 if radius > least else 0.0
+    centres = _fixed(nuclei_px * scale).tolist()
+    for colour, size in zip(NUCLEUS_COLOURS, (radius + rim, radius), strict=True):
+        for x, y in centres:
+            cv2.circle(picture, (x, y), round(size * 2**SUBPIXEL_BITS), colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -113,6 +113,18 @@ function sortBy(head) {
   body.append(...rows);
 }
 
+// What is counted, beside the colour in which it is drawn.
+function term(key, label) {
+  const made = element('dt', label);
+  if (Object.hasOwn(data.drawnAs, key)) {
+    const swatch = element('span');
+    swatch.className = 'swatch';
+    swatch.style.background = data.drawnAs[key];
+    made.append(swatch);
+  }
+  return made;
+}
+
 // The zoomed well: first the picture in this page, then, if it lies beside the page, the full overlay.
 const dialog = byId('zoom'), image = byId('zoom-image'), frame = byId('frame');
 let current = null;
@@ -136,7 +148,7 @@ function showWell(name) {
   }
   const facts = Object.entries(data.measures).filter(([key]) => well.values[key] !== null);
   byId('zoom-facts').replaceChildren(
-    ...facts.flatMap(([key, label]) => [element('dt', label), element('dd', shown(well.values[key]))]));
+    ...facts.flatMap(([key, label]) => [term(key, label), element('dd', shown(well.values[key]))]));
   byId('zoom-notes').replaceChildren(...well.notes.map((note) => element('li', note)));
   byId('zoom-histograms').replaceChildren(...histograms([well]));
   byId('zoom-files').replaceChildren(...well.files.map(([label, path]) => {

@@ -31,6 +31,9 @@ FILE_NAMES = {
 }
 """What links to the files of a well are called."""
 
+DRAWN_AS = {'count': 'osteoclast', 'pre_osteoclasts': 'pre-osteoclast', 'nuclei': 'nucleus'}
+"""Measures that count what is drawn in the colour of a class."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -206,6 +209,7 @@ def _data(
         'binsPerDecade': BINS_PER_DECADE,
         'mostNuclei': MOST_NUCLEI,
         'colours': {name: f'rgb{colour}' for name, colour in COLOURS.items()},
+        'drawnAs': {measure: f'rgb{COLOURS[name]}' for measure, name in DRAWN_AS.items()},
         'wells': wells,
     }
 

@@ -80,7 +80,20 @@ def test_nuclei_and_the_border_of_the_well():
     picture = draw_overlay(WHITE, (120, 80), [], nuclei_px=nuclei, disc=Disc(60, 40, 30))
     assert has(picture, COLOURS['nucleus'], near=120)[19:22, 89:92].any()
     assert has(picture, COLOURS['nucleus'], near=120)[39:41, 29:31].any()
-    assert has(picture, DISC_COLOUR, near=90)[69:71, 59:61].any()
+    assert has(picture, DISC_COLOUR, near=130)[69:71, 59:61].any()
+
+
+def test_nuclei_and_the_border_of_the_well_are_seen_in_dark_places():
+    dark = np.full((200, 300, 3), (70, 40, 90), np.uint8)
+    picture = draw_overlay(dark, (300, 200), [], nuclei_px=np.array([[50.0, 60.0]]), disc=Disc(200, 100, 60))
+    assert has(picture, (255, 255, 255), near=60)[53:67, 43:57].any()
+    assert has(picture, COLOURS['nucleus'], near=30)[58:62, 48:52].all()
+    assert has(picture, DISC_COLOUR, near=60)[159:161, 199:201].any()
+
+
+def test_dots_of_nuclei_do_not_cover_a_reduced_well():
+    small = draw_overlay(WHITE, (12000, 8000), [], nuclei_px=np.array([[6000.0, 4000.0]]))
+    assert (small != WHITE).any(axis=2).sum() < 25
 
 
 def test_classes_have_colours_of_their_own():

@@ -179,6 +179,9 @@ def test_a_click_opens_a_well_with_the_full_overlay_beside_the_page(page):
     assert page.run("document.getElementById('zoom-image').naturalWidth") == 1500
     assert page.run("document.getElementById('zoom-notes').innerText") == 'note on A2'
     assert page.run("document.getElementById('zoom-facts').innerText").split('\n')[:2] == ['osteoclasts', '7']
+    shown = '(swatch) => [swatch.parentElement.textContent, swatch.style.background]'
+    swatches = f"[...document.querySelectorAll('#zoom-facts .swatch')].map({shown})"
+    assert page.run(swatches) == [['osteoclasts', 'rgb(0, 160, 60)'], ['nuclei', 'rgb(0, 110, 230)']]
     links = "[...document.querySelectorAll('#zoom-files a')].map((link) => link.getAttribute('href'))"
     assert page.run(links) == ['A2_overlay.png', 'A2_cells.csv']
     page.run("document.getElementById('frame').click()")
