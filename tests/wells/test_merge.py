@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from noise_mm.annotations.pixels import fill_pixels
+from noise_mm.annotations.read import read_outlines
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.merge import Agreement, Merger
 from noise_mm.wells.tiles import Window, window_grid
@@ -171,6 +173,20 @@ def test_order_does_not_matter(seed):
     assert [(c.x, c.y, c.score, c.mask.tobytes()) for c in first] == [
         (c.x, c.y, c.score, c.mask.tobytes()) for c in second
     ]
+
+
+@pytest.mark.parametrize('tile_px', [200, 333, 512, 832])
+@pytest.mark.parametrize('share', [0.37, 0.61, 1])
+def test_real_cells_whatever_the_stride(tile_px, share, shared_dir):
+    path = shared_dir / 'data' / 'real_trap' / 'oc_finder_example_coco.json'
+    if not path.is_file():
+        pytest.skip(f'the real TRAP image is not at {path.parent}')
+    labels = np.zeros((1440, 1920), int)
+    for value, outline in enumerate(read_outlines(path), 1):
+        labels[fill_pixels(outline.geometry, 0, 0, 1920, 1440)] = value
+    cells, _ = merged(labels, tile_px, int(tile_px * share))
+    assert len(cells) == 13
+    assert_equals_truth(cells, labels)
 
 
 def test_well_smaller_than_a_tile():
