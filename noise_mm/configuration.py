@@ -26,7 +26,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from noise_mm.checkpoints.yolov8_size import SIZES
-from noise_mm.derived_settings import refuse_overwritten, setting_behind
+from noise_mm.derived_settings import base_paths, refuse_overwritten, setting_behind
 from noise_mm.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -59,10 +59,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold:
     """
     path, overrides = Path(path), overrides or {}
     config = _read(path)
-    if _is_ours(config):
-        plain = copy.deepcopy(config)
-        resolve(plain)
-        refuse_overwritten(path, config.to_dict(), plain.to_dict())
+    _check_file(path, config)
     _apply(config, overrides, path)
     resolve(config)
     for key, value in overrides.items():
@@ -85,6 +82,25 @@ def _read(path: Path) -> Config:
         raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
     except (ArithmeticError, RuntimeError, AssertionError) as error:
         raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
+
+
+def _check_file(path: Path, config: Config, is_base: bool = False) -> None:
+    """Refuses a file that sets what follows from another setting, and one whose bases do.
+
+    A base need not be complete: one that can't be resolved by itself is not compared.
+    """
+    if not _is_ours(config):
+        return
+    plain = copy.deepcopy(config)
+    try:
+        resolve(plain)
+    except (InputError, AttributeError, KeyError):
+        if not is_base:
+            raise
+        return
+    refuse_overwritten(path, config.to_dict(), plain.to_dict())
+    for base in base_paths(path) or ():
+        _check_file(base, _read(base), is_base=True)
 
 
 def _apply(config: Config, overrides: dict[str, Any], path: Path) -> None:

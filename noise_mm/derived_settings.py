@@ -56,7 +56,7 @@ def refuse_overwritten(path: Path, given: Mapping, resolved: Mapping) -> None:
     }
     if not lost:
         return
-    bases = _base_paths(path)
+    bases = base_paths(path)
     if bases is None:
         return
     inherited = {name: value for base in bases for name, value in _leaves(Config.fromfile(str(base)).to_dict())}
@@ -81,7 +81,7 @@ def _leaves(node: Any, name: str = '') -> Iterator[tuple[str, Any]]:
         yield from _leaves(child, f'{name}.{key}' if name else str(key))
 
 
-def _base_paths(path: Path) -> list[Path] | None:
+def base_paths(path: Path) -> list[Path] | None:
     """The files that a config names in `_base_`; None where that is no list of plain paths."""
     if path.suffix != '.py':
         return None

@@ -181,6 +181,21 @@ def test_child_that_sets_a_derived_place_is_refused(child, text, place, setting)
         load_config(child(text))
 
 
+def test_base_of_a_child_that_sets_a_derived_place_is_refused(child, tmp_path):
+    child('train_dataloader = dict(batch_size=3)').rename(tmp_path / 'middle.py')
+    grandchild = tmp_path / 'grandchild.py'
+    grandchild.write_text("_base_ = 'middle.py'\nmax_epochs = 3\n")
+    with pytest.raises(InputError, match=r'middle\.py: train_dataloader\.batch_size = 3 would do nothing'):
+        load_config(grandchild)
+
+
+def test_base_that_is_not_complete_is_not_compared(child, tmp_path):
+    child('model_size = None').rename(tmp_path / 'middle.py')
+    grandchild = tmp_path / 'grandchild.py'
+    grandchild.write_text("_base_ = 'middle.py'\nmodel_size = 's'\n")
+    assert load_config(grandchild).model.backbone.deepen_factor == 0.33
+
+
 @pytest.mark.parametrize(
     ('text', 'options'),
     [
