@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -11,6 +11,7 @@ from noise_mm.command_line import parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
+    import torch
     from mmengine.config import Config
 
     from noise_mm.evaluation.configured_test import Source
@@ -50,7 +51,8 @@ def main() -> None:
         for patch in read_patches(source.annotation_file, source.image_dir, source.batch, classes)
     ]
     patches = named_patches(every, args.patches) if args.patches else choose_patches(every, args.rows, args.seed)
-    found = [find(column, patches, sources, classes, args.score_thr, device) for column in args.columns]
+    overrides = parse_cfg_options(args.cfg_options)
+    found = [find(column, patches, sources, classes, args.score_thr, device, overrides) for column in args.columns]
     rows = [
         FigureRow(
             label=patch.name,
@@ -93,14 +95,15 @@ def find(
     sources: list['Source'],
     classes: tuple[str, ...],
     score_thr: float,
-    device,
+    device: 'torch.device',
+    overrides: dict[str, Any],
 ) -> list[list]:
     """What one column shows in each patch: --model has three values, --results has two."""
     from noise_mm.figures.columns import found_by_network, found_in_results
     from noise_mm.files import read_json
 
     if len(column) == 3:
-        return found_by_network(Path(column[1]), column[2], patches, classes, score_thr, device)
+        return found_by_network(Path(column[1]), column[2], patches, classes, score_thr, device, overrides)
     names = {
         source.batch: {
             each['id']: each['name']
@@ -151,7 +154,8 @@ def parse_options() -> argparse.Namespace:
         nargs='+',
         metavar='KEY=VALUE',
         default=[],
-        help='change settings of the config, e.g. data_root',
+        help='change settings of all these configs, e.g. data_root or model_size; networks of different settings are '
+        'named by the config that each training has saved in its folder',
     )
     args = parser.parse_args()
     if not args.columns:

@@ -120,7 +120,7 @@ def _refuse_misfit(path: str | Path, loaded: Mapping, theirs: Mapping, ours: Map
     what = 'its backbone does not fit' if weights else 'nothing in it fits'
     raise InputError(
         f'{path}: is of {_describe(theirs)}, and {what} {_describe(ours)}. '
-        'Choose another checkpoint, or leave it out of init_from.'
+        'Choose another checkpoint, set model_size to that of this one, or leave it out of init_from.'
     )
 
 

@@ -5,8 +5,9 @@ to the network that did not train on its batch.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +30,7 @@ def found_by_network(
     classes: Sequence[str],
     score_thr: float,
     device: torch.device,
+    overrides: Mapping[str, Any] | None = None,
 ) -> list[list[Outline]]:
     """The cells that a network finds in each patch, in pixels of the patch.
 
@@ -39,13 +41,14 @@ def found_by_network(
         classes: Which classes are shown.
         score_thr: Less confident cells are left out.
         device: Where it runs.
+        overrides: Changes to the config, see `load_config`.
 
     Raises:
         InputError: If config, checkpoint or image can't be used, or the network knows none of the classes.
     """
     found: dict[int, list[Outline]] = {}
     for file, of_file in _by_file(checkpoint, patches).items():
-        detector = TileDetector(load_config(config), file, device, score_thr)
+        detector = TileDetector(load_config(config, dict(overrides or {})), file, device, score_thr)
         if not set(detector.classes) & set(classes):
             raise InputError(f'{file}: finds {", ".join(detector.classes)}, not {", ".join(classes)}. Choose another.')
         for index in of_file:

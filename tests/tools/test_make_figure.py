@@ -62,6 +62,13 @@ def test_networks_and_results_side_by_side(make_figure, tiny_config, tiny_data, 
     assert height > 2 * 800
 
 
+def test_options_reach_the_networks(make_figure, tiny_config, checkpoints, tmp_path):
+    column = ['--model', 'x', tiny_config, checkpoints / 'M2.pth', '--rows', 1, '--out', tmp_path / 'a.png']
+    status, _, errors = make_figure(tiny_config, *column, '--cfg-options', 'model_size=s')
+    assert status == 2
+    assert 'asks for a YOLOv8-s' in errors[0]
+
+
 def test_each_batch_is_shown_to_the_network_it_was_held_out_from(make_figure, tiny_config, checkpoints, tmp_path):
     everything = ['--cfg-options', 'test_batches=[]', 'train_batches=[M1,M2]', '--out', tmp_path / 'a.png', '--rows', 2]
     status, printed, _ = make_figure(tiny_config, '--model', 'x', tiny_config, checkpoints / '{fold}.pth', *everything)
