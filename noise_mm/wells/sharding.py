@@ -228,6 +228,7 @@ class Parts:
                 return
 
     def _wait_for(self, is_there: Callable[[], bool], well: str | None = None) -> None:
+        of_well = '' if well is None else f'{well}: '
         while not is_there():
             at_work = [rank for rank in self._others if not self._has_left(rank)]
             if well is not None and (reason := self.failure(well)) is not None:
@@ -235,11 +236,13 @@ class Parts:
             for rank in at_work:
                 if self._is_silent(rank):
                     raise InputError(
-                        f'process {rank} of {self.ranks.count} gives no sign of life, it was killed or lost its '
-                        'machine. Run the same command again with --resume.'
+                        f'{of_well}process {rank} of {self.ranks.count} gives no sign of life, it was killed or lost '
+                        'its machine. Run the same command again with --resume.'
                     )
             if not at_work and not is_there():
-                raise InputError('the other processes have ended early. Run the same command again with --resume.')
+                raise InputError(
+                    f'{of_well}the other processes have ended early. Run the same command again with --resume.'
+                )
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _has_left(self, rank: int) -> bool:

@@ -183,6 +183,23 @@ def test_two_processes_give_what_one_gives(repo_dir, tiny_config, checkpoint, we
         assert (tmp_path / 'one' / file).read_bytes() == (tmp_path / 'two' / file).read_bytes(), file
 
 
+@pytest.mark.slow
+def test_processes_of_one_machine_tell_bad_images_as_one_does(tiny_config, checkpoint, well, tmp_path, repo_dir):
+    """Without the launcher's own traceback, and with the status that a single process has."""
+    (well.parent / 'B1.tif').write_text('text')
+    variables = os.environ | {'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
+    options = ['--mpp', '0.7784', '--device', 'cpu', '--formats', 'csv,coco', '--keep-background']
+    together = [repo_dir / 'tools' / 'dist_predict.sh', tiny_config, checkpoint, '2', well.parent]
+    alone = [sys.executable, repo_dir / 'tools' / 'predict.py', tiny_config, checkpoint, well.parent]
+    for command, out in ((together, tmp_path / 'two'), (alone, tmp_path / 'one')):
+        done = subprocess.run([*command, '--out', out, *options], env=variables, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count('failed:') == 1 and 'Traceback' not in done.stderr
+    for name in ('A1.json', 'A1_cells.csv', 'wells.csv'):
+        assert (tmp_path / 'two' / name).read_bytes() == (tmp_path / 'one' / name).read_bytes()
+    assert json.loads((tmp_path / 'two' / 'run.json').read_text())['processes'] == 2
+
+
 def test_one_bad_image_does_not_keep_the_others(run, tiny_config, checkpoint, well, tmp_path):
     (well.parent / 'B1.tif').write_text('this is text')
     cv2.imwrite(str(well.parent / 'C1.png'), np.full((64, 64, 3), 200, np.uint8))
