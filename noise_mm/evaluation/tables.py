@@ -270,7 +270,7 @@ def _place(run: Run) -> tuple:
         (names.index(value), '') if value in names else (len(names), value or '~')
         for value, names in ((run.protocol, PROTOCOLS), (run.method, tuple(METHOD_NAMES)))
     ]
-    return (*places, run.name, *_fold_place(run))
+    return (*places, run.configuration, *_fold_place(run), run.name)
 
 
 def _fold_place(run: Run) -> tuple[int, str]:

@@ -23,9 +23,9 @@ def run(row=paper_tables.TABLE_2_AVERAGE, source='work/metrics.json', **keys):
     return Run.of_file(source, report_of(row, **keys))
 
 
-def papers_runs():
+def papers_runs(folder='yolov8/{}'):
     folds = [
-        run(row, f'yolov8/{batch}/metrics.json', fold=batch, method='yolov8', protocol='m2m')
+        run(row, f'{folder.format(batch)}/metrics.json', fold=batch, method='yolov8', protocol='m2m')
         for batch, row in sorted(paper_tables.TABLE_2_FOLDS.items())
     ]
     others = [
@@ -42,8 +42,9 @@ def test_the_papers_folds_give_its_average_and_standard_deviation_to_the_last_di
     assert (deviation.labels[0], deviation.cells) == ('Standard Deviation', paper_tables.TABLE_2_DEVIATION.split())
 
 
-def test_the_layouts_of_both_tables():
-    folds, configurations = make_tables(papers_runs())
+@pytest.mark.parametrize('folder', ['yolov8/{}', 'yolov8_m2m_{}'])
+def test_the_layouts_of_both_tables(folder):
+    folds, configurations = make_tables(papers_runs(folder))
     batches = [('Fold 1', 'M1'), ('Fold 2', 'M5'), ('Fold 3', 'M4'), ('Fold 4', 'M3'), ('Fold 5', 'M2')]
     assert [row.labels for row in folds.rows] == [*batches, ('Average', ''), ('Standard Deviation', '')]
     assert folds.title.startswith('YOLOv8 M→M (segm, mode coco, masks at native resolution')
