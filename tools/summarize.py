@@ -3,11 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import InputError, run_command
 from noise_mm.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from noise_mm.evaluation.tables import Run
 
 METRICS_FILE = 'metrics.json'
 
@@ -18,12 +22,22 @@ def main() -> None:
     from noise_mm.evaluation.tables import Run, make_tables, render
 
     runs = [Run.of_file(path, read_json(path)) for path in find_metrics(options.work_dirs)]
+    runs = with_scores(runs, options.kind, named={str(path) for path in options.work_dirs})
     text = render(make_tables(runs, options.kind, options.with_paper), options.format)
     if options.out is None:
         print(text, end='')
     else:
         write_text(options.out, text)
         print(f'{options.out}: tables of {len(runs)} runs')
+
+
+def with_scores(runs: list['Run'], kind: str, named: set[str]) -> list['Run']:
+    """The runs that have such scores or were named themselves; of others, such as detectors of stage 1, it is said."""
+    shown = [run for run in runs if kind in run.report or run.source in named]
+    for run in runs:
+        if shown and run not in shown:
+            print(f'note: {run.source}: has no {kind} scores and is left out.', file=sys.stderr)
+    return shown or runs
 
 
 def find_metrics(work_dirs: list[Path]) -> list[Path]:

@@ -52,6 +52,22 @@ def test_writes_a_file_and_counts_each_run_once(summarize, study, tmp_path):
     assert len((tmp_path / 'out' / 'table.csv').read_text(encoding='utf-8').splitlines()) == 1 + 7 + 2
 
 
+def test_runs_without_masks_are_left_out_unless_they_are_named(summarize, study):
+    folder = study / 'nuclei_detector'
+    write_metrics(folder, paper_tables.TABLE_2_AVERAGE, method=None)
+    content = json.loads((folder / 'metrics.json').read_text())
+    content['bbox'] = content.pop('segm')
+    (folder / 'metrics.json').write_text(json.dumps(content))
+    done = summarize(study)
+    assert done.returncode == 0
+    assert done.stderr == f'note: {folder / "metrics.json"}: has no segm scores and is left out.\n'
+    assert 'nuclei_detector' not in done.stdout
+    assert 'nuclei_detector' in summarize(folder, '--kind', 'bbox').stdout
+    for path in (folder, folder / 'metrics.json'):
+        assert summarize(path).returncode == 2
+    assert summarize(study / 'cellpose', folder / 'metrics.json').returncode == 2
+
+
 def test_needs_no_torch(repo_dir):
     """Printing a table must not take the seconds that importing torch does."""
     code = "import sys; import noise_mm.evaluation.tables; print('torch' in sys.modules, 'mmengine' in sys.modules)"
