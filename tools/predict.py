@@ -28,6 +28,9 @@ examples:
       compares the conditions of the plate
   tools/dist_predict.sh CONFIG CHECKPOINT 4 plate7/ --out results
       the same on four GPUs of this machine
+
+docs/whole_wells.md says what is measured and how.
+exit status: 0 done, 2 bad input; images that can't be done are named, and the others are done
 """
 
 
@@ -56,7 +59,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def _add_looking(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('how wells are looked at')
-    group.add_argument('--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as files say)')
+    group.add_argument(
+        '--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as files say, else 0.7784)'
+    )
     group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (0.25)')
     group.add_argument(
         '--stride',
@@ -88,7 +93,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     area.add_argument('--well-mask', action='store_true', help='find the disc of the well in the image, for the same')
     group.add_argument(
-        '--plate-map', type=Path, metavar='CSV', help='which condition each well is of, for a table of conditions'
+        '--plate-map', type=Path, metavar='CSV', help='table with the columns well and condition, to compare conditions'
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.annotations.outline import Outline
 from noise_mm.wells.chunked import Rgb, Slide
@@ -97,7 +97,7 @@ def measured_content(
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
-    notes = _notes(thumbnail, cells, disc, measures, options)
+    notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
     return WellContent(
         well, slide.path.name, size_px, thumbnail, outlines, cells, nuclei, cell_of, disc, measures, notes
     )
@@ -117,7 +117,12 @@ def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions
 
 
 def _notes(
-    thumbnail: Rgb, cells: Sequence[CellMeasures], disc: Disc | None, measures: WellMeasures, options: WellOptions
+    thumbnail: Rgb,
+    cells: Sequence[CellMeasures],
+    nuclei: Nuclei | None,
+    disc: Disc | None,
+    measures: WellMeasures,
+    options: WellOptions,
 ) -> list[str]:
     """See `WellContent`."""
     notes = []
@@ -126,12 +131,17 @@ def _notes(
     if options.find_well and disc is None:
         notes.append('no border of a round well in the image, so no share of the well; --well-area states its area')
     if disc is not None:
-        outside = sum(
-            np.hypot(cell.centroid_px[0] - disc.x, cell.centroid_px[1] - disc.y) > disc.radius for cell in cells
-        )
+        places = {'cells': [cell.centroid_px for cell in cells], 'nuclei': [] if nuclei is None else nuclei.xy_px}
+        outside = [f'{count} {what}' for what, xy_px in places.items() if (count := _outside(xy_px, disc))]
         if outside:
-            notes.append(f'{outside} cells lie outside the border of the well and are counted; see the overlay')
+            notes.append(f'{" and ".join(outside)} lie outside the border of the well and are counted; see the overlay')
     area = measures.well_area
     if area is not None and measures.covered_area_px2 > area.px2:
         notes.append(f'cells cover more than the area of the well, {area.px2:g} px^2; it counts pixels of the image')
     return notes
+
+
+def _outside(xy_px: ArrayLike, disc: Disc) -> int:
+    """How many places (n, 2) lie outside a disc."""
+    x, y = np.asarray(xy_px, dtype=np.float64).reshape(-1, 2).T
+    return int(np.count_nonzero(np.hypot(x - disc.x, y - disc.y) > disc.radius))

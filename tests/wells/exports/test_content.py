@@ -7,6 +7,7 @@ from noise_mm.annotations.outline import Outline
 from noise_mm.wells.exports.content import measured_content
 from noise_mm.wells.exports.options import WellOptions
 from noise_mm.wells.merge import SeamReport
+from noise_mm.wells.nuclei import Nuclei
 from noise_mm.wells.predict_well import WellResult
 from noise_mm.wells.slide import open_slide
 
@@ -70,6 +71,14 @@ def test_cells_outside_the_disc_are_named(round_well):
     content = measured_content('A1', round_well, WellResult(outlines, SeamReport()), 0.5, WellOptions(find_well=True))
     assert content.measures.count == 2
     assert content.notes == ['1 cells lie outside the border of the well and are counted; see the overlay']
+
+
+def test_nuclei_outside_the_disc_are_named(round_well):
+    """They are in the denominator of the fusion index."""
+    nuclei = Nuclei(np.array([[2000.0, 1700.0], [30.0, 30.0], [3950.0, 3950.0]]), np.ones(3))
+    result = WellResult(CELLS.outlines, SeamReport(), nuclei)
+    content = measured_content('A1', round_well, result, 0.5, WellOptions(find_well=True))
+    assert content.notes == ['2 nuclei lie outside the border of the well and are counted; see the overlay']
 
 
 def test_no_disc_is_said_so(slide):
