@@ -73,7 +73,9 @@ def join_processes(launcher: str, device: str) -> Any:
     start_processes(launcher)
     import torch
     from mmengine.dist import init_dist
+    from mmengine.utils.dl_utils import set_multi_processing
 
+    set_multi_processing(distributed=True)  # as MMEngine's runner does: init_dist would have readers start anew
     if torch.cuda.is_available():
         init_dist(launcher)
         return torch.device('cuda', torch.cuda.current_device())
