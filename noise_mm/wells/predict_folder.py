@@ -184,8 +184,7 @@ class _Run:
         self.ranks, self.parts = options.ranks, Parts(out, options.ranks)
         self.settings = self._settings()
         self.began = time.time()
-        self.before: dict[str, dict[str, Any]] = {}  # records of earlier runs
-        self.finished: dict[str, dict[str, Any]] = {}  # those of wells of these settings
+        self.finished: dict[str, dict[str, Any]] = {}  # records of wells of these settings
         self.failed: list[str] = []
 
     def go(self) -> None:
@@ -267,8 +266,7 @@ class _Run:
         if told:
             print(f'{self.out}: results of other settings ({told}) are replaced.')
         names = {well_name(image): image for image in self.images}
-        self.before = read_records(self.out)
-        for well, record in self.before.items():
+        for well, record in read_records(self.out).items():
             is_current = record['settings'] == self.settings
             if well not in names and is_current:
                 self.finished[well] = record
@@ -437,9 +435,10 @@ class _Run:
     def _forget_if_stale(self, image: Path) -> None:
         """Deletes what an earlier run has left of an image that has failed now, unless it is of this very image."""
         well = well_name(image)
-        record = self.before.get(well)
-        if record is None or not record_path(self.out, well).exists():
+        path = record_path(self.out, well)
+        if not path.exists():
             return
+        record = read_json(path)
         with suppress(InputError):  # an image that is gone
             if record['settings'] == self.settings and record['image'] == image_facts(image):
                 self.finished[well] = record

@@ -524,6 +524,19 @@ def test_processes_together_give_what_one_gives(wells, tmp_path, count):
     }
 
 
+def test_an_image_that_fails_now_in_any_process_leaves_nothing_of_an_earlier_run(wells, tmp_path):
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, out, Dark(), formats=('csv', 'coco'))
+    for image in images[:2]:  # whole at first sight
+        tifffile.imwrite(image, tifffile.imread(images[2]), tile=(64, 64), compression='zlib')
+        data = bytearray(image.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+        image.write_bytes(data)
+    assert '2 of 3 images failed' in predict_together(2, images, out)[0]
+    assert [row['well'] for row in table(out)] == ['A3']
+    assert not [*out.rglob('A1*'), *out.rglob('A2*')]
+
+
 def test_images_that_fail_in_one_of_several_processes(wells, tmp_path, capsys):
     (wells / 'B1.tif').write_text('text')
     tifffile.imwrite(wells / 'A2.tif', tifffile.imread(wells / 'A1.tif'), tile=(64, 64), compression='zlib')
