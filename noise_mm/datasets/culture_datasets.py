@@ -165,7 +165,7 @@ class CultureDataset(BaseDetDataset):
         """The files of the batches: `<batch>/annotations.json`, images beside it."""
         folders = sorted(path.parent for path in Path(self.data_root).glob('*/annotations.json'))
         there = {folder.name: folder for folder in folders if folder.name != NucleiDataset.FOLDER}
-        names = self._existing(there, "Extract it with data_prep/extract_patches.py, or change 'train_batches'.")
+        names = self._existing(there, 'Extract it with data_prep/extract_patches.py, or name another batch.')
         return [Source(there[name] / 'annotations.json', there[name], name) for name in names]
 
     def _existing(self, there: Iterable[str], remedy: str) -> list[str]:

@@ -61,6 +61,8 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
         if resume != 'auto':
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
+    for start in config.get('init_checkpoints') or ():
+        load_checkpoint_file(start['file'])
     check_data(config, 'train_dataloader', 'val_dataloader')
     runner = _make_runner(config)
     runner.register_hook(RunRecordHook(settings), priority='LOWEST')
@@ -81,6 +83,7 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
     """
     _require(config, 'test_dataloader', 'has no test data')
     config.load_from, config.resume = None, False
+    load_checkpoint_file(checkpoint)
     check_data(config, 'test_dataloader')
     runner = _make_runner(config)
     model = getattr(runner.model, 'module', runner.model)

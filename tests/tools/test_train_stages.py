@@ -63,6 +63,8 @@ def test_bad_starts_are_refused(train, tmp_path):
     (tmp_path / 'bare.pth').write_bytes(b'')
     assert_refused(train(config, '--init', 'gone.pth'), 'gone.pth')
     assert_refused(train(config, '--init', 'bare.pth', 'gone.pth'), 'gone.pth')
+    assert_refused(train(config, '--init', 'bare.pth'), 'bare.pth: not a checkpoint')
+    assert not (tmp_path / 'work_dirs').exists()
     assert_refused(train(config, '--init', 'bare.pth', '--resume'), '--init', '--resume')
     assert_refused(train(config, '--init', 'bare.pth', '--cfg-options', 'load_from=x.pth'), '--init', 'load_from=x.pth')
     assert_refused(train(config, '--cfg-options', 'load_from=gone.pth'), 'gone.pth')
@@ -79,6 +81,7 @@ def settings(data, *more):
     [
         ('baseline/yolov8_m2h', ['train_batches=[M1,M9]'], ["no batch 'M9'", 'M1, M2']),
         ('baseline/yolov8_m2h', ['classes=[osteoclast,debris]'], ["no category 'debris'", 'M1/annotations.json']),
+        ('baseline/yolov8_m2h', ['classes=[osteoclast,nucleus]'], ['no nucleus in the training patches of M1']),
         (f'noise/{PRETRAIN}', [], ['pseudo/M1.json: no such file', 'tools/pseudo_label.py']),
         (f'noise/{NUCLEI_FREE}', ['train_batches=[M9]'], ["no batch 'M9'"]),
     ],
