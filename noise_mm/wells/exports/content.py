@@ -128,6 +128,8 @@ def _notes(
     notes = []
     if thumbnail.max() < DARKEST_GROUND:
         notes.append('the image is nearly black, so cells are hardly found; stretch its brightness to the full range')
+    elif (thumbnail == thumbnail[..., :1]).all() and thumbnail.min() < thumbnail.max():
+        notes.append('the image has no colour, and a network that was trained on stained cells in colour finds few')
     if options.find_well and disc is None:
         notes.append('no border of a round well in the image, so no share of the well; --well-area states its area')
     if disc is not None:

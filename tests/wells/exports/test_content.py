@@ -15,7 +15,7 @@ from noise_mm.wells.slide import open_slide
 @pytest.fixture
 def round_well(tmp_path):
     picture = np.zeros((4000, 4000, 3), np.uint8)
-    cv2.circle(picture, (2000, 1900), 1800, (200, 200, 200), -1)
+    cv2.circle(picture, (2000, 1900), 1800, (200, 200, 210), -1)
     cv2.imwrite(str(tmp_path / 'A1.png'), picture)
     with open_slide(tmp_path / 'A1.png') as slide:
         yield slide
@@ -57,6 +57,16 @@ def test_an_image_that_uses_few_of_its_bits(tmp_path):
     with open_slide(tmp_path / 'A1.png') as slide:
         content = measured_content('A1', slide, WellResult([], SeamReport()), 0.5, WellOptions())
     assert len(content.notes) == 1 and 'nearly black' in content.notes[0]
+
+
+def test_an_image_without_colour(tmp_path):
+    grey = np.full((200, 300), 200, np.uint8)
+    grey[50:90, 60:120] = 90
+    for name, pixels, n_notes in (('grey', grey, 1), ('colour', np.stack([grey, grey, grey // 2], axis=-1), 0)):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), pixels)
+        with open_slide(tmp_path / f'{name}.png') as slide:
+            notes = measured_content(name, slide, WellResult([], SeamReport()), 0.5, WellOptions()).notes
+        assert len(notes) == n_notes and all('no colour' in note for note in notes)
 
 
 def test_area_of_the_disc(round_well):
