@@ -1,6 +1,7 @@
 """Real runs of the nano network on a few drawn patches."""
 
 import json
+import shutil
 from typing import ClassVar
 
 import pytest
@@ -202,11 +203,24 @@ def test_training_starts_from_checkpoints_in_order(train, initial, tmp_path):
     assert (report['random'], report['random_class_rows']) == ([], [])
 
 
-def test_report_lists_what_stayed_random(train, initial, tmp_path):
+@pytest.fixture
+def data_with_nuclei(tiny_data, tmp_path):
+    """A copy of the drawn batches in which every other object is a nucleus."""
+    root = shutil.copytree(tiny_data, tmp_path / 'data')
+    for path in root.glob('M*/annotations.json'):
+        content = json.loads(path.read_text())
+        for each in content['annotations'][::2]:
+            each['category_id'] = 2
+        path.write_text(json.dumps(content))
+    return root
+
+
+def test_report_lists_what_stayed_random(train, initial, data_with_nuclei, tmp_path):
     content = load_checkpoint_file(initial[1]['file'])
     content['meta']['dataset_meta']['classes'] = ('osteoclast', 'debris')
     torch.save(content, initial[1]['file'])
-    found, _ = start_of(train, tmp_path / 'run', init_checkpoints=initial[1:], classes=['osteoclast', 'nucleus'])
+    options = {'classes': ['osteoclast', 'nucleus'], 'data_root': str(data_with_nuclei)}
+    found, _ = start_of(train, tmp_path / 'run', init_checkpoints=initial[1:], **options)
     report = json.loads((tmp_path / 'run/initial_weights.json').read_text())
     assert set(report['random']) == found.keys() - weights(initial[1]['file']).keys()
     assert all('coef_preds' in name or 'proto' in name for name in report['random'])
