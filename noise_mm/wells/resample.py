@@ -17,6 +17,9 @@ from noise_mm.wells.tiles import Window
 CHUNK_PX = 416
 """Side of the pieces that are resampled at a time; the stride of the patches, so that few pieces straddle them."""
 
+MOST_SOURCE_PX = 2048
+"""Side of what a piece is made from, at most: reduced to a 25th, 416 px come from 10,400 px, which are 1.3 GB as floats."""
+
 ROUNDING = 1e-9
 """What floating point may add to a length of up to a million pixels; not a pixel that has to be kept."""
 
@@ -78,7 +81,8 @@ class ResampledSlide(Slide):
         """`scale`: pixels of this slide per pixel of `slide`."""
         size_px = (scaled_length_px(slide.width_px, scale), scaled_length_px(slide.height_px, scale))
         um_per_px = None if slide.um_per_px is None else slide.um_per_px / scale
-        super().__init__(slide.path, size_px, (CHUNK_PX, CHUNK_PX), um_per_px)
+        chunk_px = max(1, min(CHUNK_PX, int(MOST_SOURCE_PX * scale)))
+        super().__init__(slide.path, size_px, (chunk_px, chunk_px), um_per_px)
         self._slide, self._scale = slide, scale
 
     def close(self) -> None:

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from noise_mm.wells.resample import ResampledSlide, axis_weights, scaled_length_px
+from noise_mm.wells.chunked import Slide
+from noise_mm.wells.resample import MOST_SOURCE_PX, ResampledSlide, axis_weights, scaled_length_px
 from noise_mm.wells.slide import open_slide
 from noise_mm.wells.tiles import Window, window_grid
 
@@ -37,7 +38,7 @@ def test_enlarging_by_a_whole_factor_is_linear(slide, texture):
     assert np.abs(whole(ResampledSlide(slide, 2.0)).astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize('scale', [0.3, 0.6423, 0.999, 1.0 / 3, 1.283, 1.9])
+@pytest.mark.parametrize('scale', [0.04, 0.3, 0.6423, 0.999, 1.0 / 3, 1.283, 1.9])
 def test_windows_agree_with_the_whole(slide, scale):
     """A patch has the pixels of the resampled well to the last bit, wherever it lies."""
     small = ResampledSlide(slide, scale)
@@ -112,3 +113,25 @@ def test_resolution_follows(slide):
     small.close()
     with pytest.raises(ValueError, match='closed'):
         small.windows([Window(0, 0, 0, 0, 5, 5)]).__next__()
+
+
+def test_pieces_of_a_strongly_reduced_image_stay_small():
+    """The thumbnail of a slide 100,000 px wide is a 25th of its size."""
+
+    class White(Slide):
+        largest_px = 0
+
+        def close(self):
+            pass
+
+        def decode_chunk(self, row, column):
+            return np.full((512, 512, 3), 255, np.uint8)
+
+        def _canvas(self, window):
+            self.largest_px = max(self.largest_px, window.width, window.height)
+            return super()._canvas(window)
+
+    white = White('white', (102_400, 5_120), (512, 512), None)
+    thumbnail = white.thumbnail(4096)
+    assert thumbnail.shape == (205, 4096, 3) and (thumbnail == 255).all()
+    assert white.largest_px <= 2 * MOST_SOURCE_PX
