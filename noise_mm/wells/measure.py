@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.annotations.outline import Outline
 from noise_mm.annotations.pixels import fill_pixels
+from noise_mm.wells.lazy_outlines import LazyOutlines
 from noise_mm.wells.outlines import area_um2
 from noise_mm.wells.region_shape import shape_of
 
@@ -180,7 +181,7 @@ def nuclei_of_cells(cell_of: ArrayLike, cells: int) -> NDArray[np.int64]:
 
 def with_pre_osteoclasts(
     outlines: Sequence[Outline], nuclei: Sequence[int] | NDArray[np.int64], min_nuclei: int
-) -> list[Outline]:
+) -> LazyOutlines:
     """The outlines, those with fewer than `min_nuclei` nuclei in the class `PRE_OSTEOCLAST`.
 
     Names that begin with the class follow (`osteoclast_0007` becomes `pre-osteoclast_0007`), so numbers stay.
@@ -190,15 +191,16 @@ def with_pre_osteoclasts(
         nuclei: Nuclei of each.
         min_nuclei: Nuclei that make an osteoclast.
     """
-    classed = []
-    for outline, count in zip(outlines, nuclei, strict=True):
-        if count < min_nuclei:
-            name = outline.name
-            if name.startswith(f'{outline.label}_'):
-                name = PRE_OSTEOCLAST + name.removeprefix(outline.label)
-            outline = replace(outline, label=PRE_OSTEOCLAST, name=name)
-        classed.append(outline)
-    return classed
+    return LazyOutlines(
+        len(outlines), lambda i: _as_pre_osteoclast(outlines[i]) if nuclei[i] < min_nuclei else outlines[i]
+    )
+
+
+def _as_pre_osteoclast(outline: Outline) -> Outline:
+    name = outline.name
+    if name.startswith(f'{outline.label}_'):
+        name = PRE_OSTEOCLAST + name.removeprefix(outline.label)
+    return replace(outline, label=PRE_OSTEOCLAST, name=name)
 
 
 def measure_cells(
@@ -230,14 +232,15 @@ def measure_cells(
 def covered_px2(outlines: Sequence[Outline], size_px: tuple[int, int]) -> int:
     """Number of pixels in at least one outline.
 
-    How it works: of each cell those pixels count that no cell before it has; only cells that meet are drawn together.
+    How it works: of each cell those pixels count that no cell before it has; only cells whose boxes meet are drawn
+    together.
 
     Args:
         outlines: In pixels of the well image.
         size_px: Width and height of the image.
     """
-    geometries = np.array([outline.geometry for outline in outlines], dtype=object)
-    one, other = shapely.STRtree(geometries).query(geometries, predicate='intersects')
+    boxes = shapely.box(*np.array([outline.geometry.bounds for outline in outlines]).reshape(-1, 4).T)
+    one, other = shapely.STRtree(boxes).query(boxes)
     before: dict[int, list[int]] = {}
     for index, earlier in zip(one[other < one].tolist(), other[other < one].tolist(), strict=True):
         before.setdefault(index, []).append(earlier)
@@ -245,7 +248,7 @@ def covered_px2(outlines: Sequence[Outline], size_px: tuple[int, int]) -> int:
     for index, outline in enumerate(outlines):
         box, mask = _pixels(outline, size_px)
         for earlier in before.get(index, ()):
-            mask &= ~fill_pixels(geometries[earlier], *box)
+            mask &= ~fill_pixels(outlines[earlier].geometry, *box)
         covered += int(np.count_nonzero(mask))
     return covered
 

@@ -31,6 +31,9 @@ CUT_PX = 18.0
 """A nucleus nearer than this to an inner border of its tile may be cut off there (half of the paper's box of 36 px).
 Another tile shows it whole, if tiles overlap enough."""
 
+CELLS_AT_A_TIME = 10_000
+"""Whose geometries are in memory together: 50 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Nuclei:
@@ -251,10 +254,17 @@ def assign_nuclei(outlines: Sequence[Outline], xy_px: ArrayLike) -> NDArray[np.i
     """
     cell_of = np.full(len(np.asarray(xy_px).reshape(-1, 2)), -1, dtype=np.int64)
     points = shapely.points(np.asarray(xy_px, dtype=np.float64).reshape(-1, 2))
-    geometries = np.array([outline.geometry for outline in outlines], dtype=object)
-    # Cells ask for points, and not points for cells: GEOS prepares the side that asks, once for all of its points.
-    cells, nuclei = shapely.STRtree(points).query(geometries, predicate='intersects')
-    # Larger cells first and of equal ones the last first, so that what is written last stays.
-    order = np.lexsort((-cells, -shapely.area(geometries)[cells]))
-    cell_of[nuclei[order]] = cells[order]
+    tree = shapely.STRtree(points)
+    best_px2 = np.full(len(cell_of), np.inf)  # area of the cell that each nucleus has so far
+    for first in range(0, len(outlines), CELLS_AT_A_TIME):
+        geometries = np.array([outline.geometry for outline in outlines[first : first + CELLS_AT_A_TIME]], dtype=object)
+        # Cells ask for points, and not points for cells: GEOS prepares the side that asks, once for all of its points.
+        cells, nuclei = tree.query(geometries, predicate='intersects')
+        areas_px2 = shapely.area(geometries)[cells]
+        is_smaller = areas_px2 < best_px2[nuclei]
+        cells, nuclei, areas_px2 = cells[is_smaller], nuclei[is_smaller], areas_px2[is_smaller]
+        # Larger cells first and of equal ones the last first, so that what is written last stays.
+        order = np.lexsort((-cells, -areas_px2))
+        cell_of[nuclei[order]] = first + cells[order]
+        best_px2[nuclei[order]] = areas_px2[order]
     return cell_of

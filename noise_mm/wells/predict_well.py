@@ -5,19 +5,17 @@ row, and a cell becomes an outline as soon as no further row can change it. So m
 masks of a few rows and the outlines, and neither the image nor all masks.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-import shapely
 
 from noise_mm.annotations.outline import Outline
 from noise_mm.annotations.pixels import trace
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.cutting import at_reference
 from noise_mm.wells.detection import Detection
+from noise_mm.wells.lazy_outlines import LazyOutlines, PackedOutline
 from noise_mm.wells.merge import Merger, SeamReport
 from noise_mm.wells.nuclei import Nuclei, NucleiMerger
 from noise_mm.wells.outlines import clipped, scaled
@@ -62,7 +60,7 @@ class WellResult:
         skipped: How many of them were taken for background.
     """
 
-    outlines: list[Outline]
+    outlines: Sequence[Outline]
     seams: SeamReport
     nuclei: Nuclei | None = None
     tiles: int = 0
@@ -161,7 +159,7 @@ class WellCollector:
         self._cells = Merger(width_px, height_px)
         grid_px = width_px, height_px, well.settings.tile_px, well.settings.stride_px
         self._nuclei = NucleiMerger(*grid_px) if with_nuclei else None
-        self._outlines: list[_Stored] = []
+        self._outlines: list[PackedOutline] = []
         self._tiles = self._skipped = 0
 
     def add_row(self, row: TileRow) -> None:
@@ -180,9 +178,8 @@ class WellCollector:
     def close(self) -> WellResult:
         """The result, after the last row."""
         self._trace(self._cells.close())
-        outlines = (stored.outline() for stored in self._outlines)
-        ordered = sorted(outlines, key=lambda outline: (-outline.score, outline.geometry.bounds))
-        named = [replace(outline, name=f'{outline.label}_{i:04d}') for i, outline in enumerate(ordered, 1)]
+        ordered = sorted(self._outlines, key=lambda packed: (-packed.score, packed.outline().geometry.bounds))
+        named = LazyOutlines(len(ordered), lambda i: ordered[i].outline(f'{ordered[i].label}_{i + 1:04d}'))
         well, seams = self.well, self._cells.report
         places = tuple((int(x / well.scale), int(y / well.scale)) for x, y in seams.unresolved)
         nuclei = None
@@ -192,30 +189,7 @@ class WellCollector:
 
     def _trace(self, cells: Sequence[Detection]) -> None:
         outlines = (_outline(cell, self.well.slide, self.well.scale, self.classes) for cell in cells)
-        self._outlines += [_Stored.of(outline) for outline in outlines if not outline.geometry.is_empty]
-
-
-class _Stored(NamedTuple):
-    """An outline in a tenth of its memory, 0.5 kB: a slide of 100,000 px a side has 300,000 of them.
-
-    Attributes:
-        wkb: Its geometry as compressed well-known binary, which keeps every bit.
-        label: Its class.
-        score: Its confidence.
-    """
-
-    wkb: bytes
-    label: str
-    score: float
-
-    @classmethod
-    def of(cls, outline: Outline) -> '_Stored':
-        """Packs an outline."""
-        return cls(zlib.compress(shapely.to_wkb(outline.geometry), level=1), outline.label, outline.score)
-
-    def outline(self) -> Outline:
-        """Unpacks it."""
-        return Outline(shapely.from_wkb(zlib.decompress(self.wkb)), label=self.label, score=self.score)
+        self._outlines += [PackedOutline.of(outline) for outline in outlines if not outline.geometry.is_empty]
 
 
 def _outline(cell: Detection, slide: Slide, scale: float, classes: Sequence[str]) -> Outline:

@@ -18,7 +18,7 @@ CHUNK_PX = 416
 """Side of the pieces that are resampled at a time; the stride of the patches, so that few pieces straddle them."""
 
 MOST_SOURCE_PX = 2048
-"""Side of what a piece is made from, at most: reduced to a 25th, 416 px come from 10,400 px, which are 1.3 GB as floats."""
+"""Side of what a piece is made from, at most: at a 25th, 416 px come from 10,400 px, which are 1.3 GB as floats."""
 
 ROUNDING = 1e-9
 """What floating point may add to a length of up to a million pixels; not a pixel that has to be kept."""

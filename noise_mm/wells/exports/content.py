@@ -87,10 +87,13 @@ def measured_content(
             raise ValueError('min_nuclei needs nuclei, but none were looked for.')
         outlines = with_pre_osteoclasts(outlines, counts, options.min_nuclei)
     cells = list(measure_cells(outlines, size_px, um_per_px, counts))
+    osteoclasts = outlines
+    if options.min_nuclei is not None:
+        osteoclasts = outlines.at([i for i, cell in enumerate(cells) if cell.label != PRE_OSTEOCLAST])
     disc = _disc(thumbnail, size_px) if options.find_well else None
     measures = measure_well(
         cells,
-        covered_px2([outline for outline in outlines if outline.label != PRE_OSTEOCLAST], size_px),
+        covered_px2(osteoclasts, size_px),
         size_px,
         um_per_px,
         well_area=_well_area(disc, size_px, options),

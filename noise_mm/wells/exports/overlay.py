@@ -80,10 +80,11 @@ def draw_overlay(
     line_px = 1 if side < FINE_BELOW_PX else max(2, round(side / 1000))
     if disc is not None:
         _draw_rings(picture, [_fixed(_circle(disc) * scale)], DISC_COLOUR, line_px)
-    for label, colour in class_colours(outline.label for outline in outlines).items():
-        of_class = [outline for outline in outlines if outline.label == label]
+    labels = [outline.label for outline in outlines]
+    for label, colour in class_colours(labels).items():
+        of_class = [i for i, own in enumerate(labels) if own == label]
         for first in range(0, len(of_class), CELLS_AT_A_TIME):
-            rings = _rings(of_class[first : first + CELLS_AT_A_TIME])
+            rings = _rings([outlines[i] for i in of_class[first : first + CELLS_AT_A_TIME]])
             _draw_rings(picture, [_fixed(ring * scale) for ring in rings], colour, line_px)
     if nuclei_px is not None:
         _draw_nuclei(picture, nuclei_px, scale)
@@ -134,14 +135,14 @@ def _circle(disc: Disc) -> NDArray[np.float64]:
 
 def _write_numbers(picture: Rgb, outlines: Sequence[Outline], scale: NDArray[np.float64]) -> None:
     """Writes the number of each cell into it, as large as fits into the median cell and is enough."""
-    geometries = np.array([outline.geometry for outline in outlines], dtype=object)
-    diameter = float(np.sqrt(4 / np.pi * np.median(shapely.area(geometries)) * scale.prod()))
+    areas = [outline.geometry.area for outline in outlines]
+    diameter = float(np.sqrt(4 / np.pi * np.median(areas) * scale.prod()))
     if diameter < LEAST_NUMBERED_PX:
         return
     largest = max(max(picture.shape) * LARGEST_TEXT, SMALLEST_TEXT)
     size = float(np.clip(diameter * TEXT_PER_DIAMETER, SMALLEST_TEXT, largest))
-    points = shapely.get_coordinates(shapely.point_on_surface(geometries)) * scale
-    for outline, point in zip(outlines, points.tolist(), strict=True):
+    for outline in outlines:
+        point = shapely.get_coordinates(outline.geometry.point_on_surface())[0] * scale
         _write_number(picture, outline.name, point, size)
 
 
