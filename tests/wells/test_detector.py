@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -23,7 +24,6 @@ TILE = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
 
 def detector(config, tmp_path, meta=None, score_thr=0.0, weights=None):
     """A detector with random weights; `weights` may change them."""
-    from mmdet.registry import MODELS
     from mmyolo.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
@@ -55,6 +55,45 @@ def two_classes(**changes):
 )
 def test_every_class_has_a_name(tmp_path, meta, changes, names):
     assert detector(two_classes(**changes), tmp_path, meta).classes == names
+
+
+def settled(model):
+    """Normalisations as after a training: of other statistics and weights than the initial ones."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            for values in (module.running_mean, module.bias):
+                torch.nn.init.uniform_(values, -0.5, 0.5)
+            for values in (module.running_var, module.weight):
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('config', ['yolov8', 'rtmdet'])
+def test_norms_within_convolutions_give_the_same(tmp_path, config, repo_dir):
+    """RTMDet's levels share convolutions, but not their normalisations."""
+    if config == 'yolov8':
+        config = load_config(repo_dir / 'configs' / 'quickstart' / 'yolov8-n-seg.py')
+    else:
+        config = load_config(RTMDET_INS)
+    found = detector(config, tmp_path, weights=settled)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
+        plain = MODELS.build(config.model).eval()
+    plain.load_state_dict(torch.load(tmp_path / 'random.pth')['state_dict'])
+    n_norms = [
+        sum(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules())
+        for model in (found.model, plain)
+    ]
+    assert n_norms[0] < n_norms[1] / 2
+    inputs = torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        ours, theirs = (flat(model(inputs, mode='tensor')) for model in (found.model, plain))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+
+
+def flat(tensors):
+    """All tensors within tuples and lists."""
+    return [tensors] if isinstance(tensors, torch.Tensor) else [each for part in tensors for each in flat(part)]
 
 
 @pytest.mark.filterwarnings('ignore')
