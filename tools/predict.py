@@ -171,7 +171,8 @@ def main() -> None:
     formats = check_arguments(args)
 
     from noise_mm.wells.exports.plate_map import read_plate_map
-    from noise_mm.wells.predict_folder import FolderOptions, check_output_folder, find_images, predict_folder
+    from noise_mm.wells.predict_folder import FolderOptions, predict_folder
+    from noise_mm.wells.well_images import check_output_folder, find_images
 
     images = find_images(args.wells)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)

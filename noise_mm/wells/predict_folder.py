@@ -13,7 +13,7 @@ from typing import Any
 
 import noise_mm
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, remove_leftovers, require_folder, write_json
+from noise_mm.files import read_json, remove_leftovers, write_json
 from noise_mm.wells.chunked import Slide
 from noise_mm.wells.exports.folder import write_folder
 from noise_mm.wells.exports.formats import WRITERS
@@ -34,14 +34,12 @@ from noise_mm.wells.predict_well import (
 from noise_mm.wells.records import differences, image_facts, read_records, record_path, write_record
 from noise_mm.wells.sharding import FOLDER as PARTS
 from noise_mm.wells.sharding import Parts, Piece, Ranks, share_out
-from noise_mm.wells.slide import SLIDE_SUFFIXES, open_slide
+from noise_mm.wells.slide import open_slide
 from noise_mm.wells.tile_pipeline import NetworkError
+from noise_mm.wells.well_images import FOLDER_FILES, check_output_folder, well_name
 
 # What results depend on besides this package; `mmcv` is the module of mmcv-lite and of the full mmcv.
 RECORDED_VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo')
-# What tells of all wells, in small letters: some file systems know no others.
-FOLDER_FILES = ('run.json', 'wells.csv', 'index.html', 'conditions.csv', 'conditions.png')
-OME = '.ome'
 # Places listed in a warning; run.json has all.
 MOST_PLACES = 5
 # Side at the reference magnification below which an image is no well: a small cell has as much.
@@ -70,61 +68,6 @@ class FolderOptions:
     resume: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     ranks: Ranks = field(default_factory=Ranks)
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Image files among `paths`, and those in folders among them, sorted by name within a folder.
-
-    Raises:
-        InputError: If a path is missing, a folder holds no image, two images would give the same well name, or one
-            the name of a file that tells of all wells.
-    """
-    images: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(filter(_is_image, path.iterdir()))
-            if not found:
-                raise InputError(f'{path}: no images in this folder. Known suffixes: {", ".join(SLIDE_SUFFIXES)}.')
-            images += found
-        elif path.is_file():
-            images.append(path)
-        else:
-            raise InputError(f'{path}: no such file or folder. Check the path.')
-    by_name: dict[str, Path] = {}
-    for image in images:
-        other = by_name.setdefault(well_name(image), image)
-        if other is not image:
-            raise InputError(f'{image}: the same well name as {other}. Rename one, or predict them in two runs.')
-        taken = {(well_name(image) + suffix).lower() for suffix, _ in WRITERS.values()} & set(FOLDER_FILES)
-        if taken:
-            raise InputError(f'{image}: its results would be called {taken.pop()}, as those of the run. Rename it.')
-    return images
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for a well; names with a dot in front are what systems leave there."""
-    return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
-
-
-def well_name(image: Path) -> str:
-    """The name of a well: its file's name without the suffix, which may be a double one such as `.ome.tif`."""
-    stem = image.name.removesuffix(image.suffix)
-    return stem[: -len(OME)] if stem.lower().endswith(OME) and len(stem) > len(OME) else stem
-
-
-def check_output_folder(out: Path, images: Sequence[Path], plate_map: Path | None = None) -> None:
-    """Makes the folder for the results, before hours are spent on them.
-
-    Raises:
-        InputError: If it can't be written to, or well images lie in it: a second run would take overlays for wells,
-            and annotations that lie beside an image would be overwritten. Or if the plate map would be.
-    """
-    for image in images:
-        if image.parent.resolve() == out.resolve():
-            raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
-    if plate_map is not None and plate_map.resolve() in {out.resolve() / name for name in FOLDER_FILES}:
-        raise InputError(f'--plate-map {plate_map}: would be overwritten by the results. Rename or move it.')
-    require_folder(out)
 
 
 def predict_folder(

@@ -23,10 +23,11 @@ from noise_mm.wells import predict_folder as module
 from noise_mm.wells.detection import Detection
 from noise_mm.wells.exports.options import FORMATS
 from noise_mm.wells.exports.plate_map import read_plate_map
-from noise_mm.wells.predict_folder import FolderOptions, find_images, predict_folder, well_name
+from noise_mm.wells.predict_folder import FolderOptions, predict_folder
 from noise_mm.wells.predict_well import TileSettings
 from noise_mm.wells.sharding import Ranks
 from noise_mm.wells.tile_pipeline import NetworkError
+from noise_mm.wells.well_images import find_images
 
 SETTINGS = TileSettings(100, 50, 4)
 
@@ -111,27 +112,6 @@ def contents(folder):
     return {name: content for name, (_, content) in state(folder).items() if name != 'run.json'}
 
 
-def test_images_are_found_by_suffix_and_in_order(plate):
-    (plate / 'notes.txt').write_text('')
-    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
-    assert find_images([plate / 'A2.png', plate / 'A1.png']) == [plate / 'A2.png', plate / 'A1.png']
-    assert well_name(plate / 'A.1.tif') == 'A.1'
-    assert well_name(plate / 'A1.ome.tif') == well_name(plate / 'A1.OME.TIFF') == 'A1'
-
-
-def test_what_only_looks_like_an_image_is_passed_over(plate):
-    (plate / '._A1.png').write_bytes(b'what macOS leaves beside a file')
-    (plate / 'B1.tif').mkdir()
-    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
-
-
-@pytest.mark.parametrize('name', ['run.png', 'Run.tif'])
-def test_a_well_whose_files_would_replace_those_of_the_folder_is_refused(plate, name):
-    (plate / name).write_bytes((plate / 'A1.png').read_bytes())
-    with pytest.raises(InputError, match=f'{name}: .*run.json.* Rename'):
-        find_images([plate])
-
-
 def test_names_of_other_files_of_the_folder_are_no_hindrance(plate, tmp_path):
     out = tmp_path / 'out'
     for name in ('wells', 'index', 'conditions', 'records'):
@@ -143,19 +123,6 @@ def test_names_of_other_files_of_the_folder_are_no_hindrance(plate, tmp_path):
     assert (out / 'conditions.csv').read_text().startswith('condition,')
     names = {path.name for path in out.iterdir()}
     assert {'wells.json', 'conditions_cells.csv', 'index_overlay.png', 'run.json', 'index.html'} <= names
-
-
-def test_wells_of_one_name_are_refused(plate):
-    (plate / 'A1.tif').write_bytes((plate / 'A1.png').read_bytes())
-    with pytest.raises(InputError, match='the same well name as .*A1.png'):
-        find_images([plate])
-
-
-def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(InputError, match='no images'):
-        find_images([tmp_path])
-    with pytest.raises(InputError, match='no such file'):
-        find_images([tmp_path / 'none'])
 
 
 def test_record_of_the_run(plate, tmp_path, capsys):
@@ -287,12 +254,6 @@ def test_results_do_not_go_among_the_wells(plate, tmp_path, monkeypatch):
             predict(find_images([plate]), out)
     predict(find_images([plate]), plate / 'results', formats=('overlay',))
     assert len(find_images([plate])) == 2
-
-
-def test_a_plate_map_is_not_overwritten(plate, tmp_path):
-    plate_map = tmp_path / 'out' / '..' / 'out' / 'conditions.csv'
-    with pytest.raises(InputError, match='--plate-map .*conditions.csv: would be overwritten'):
-        module.check_output_folder(tmp_path / 'out', find_images([plate]), plate_map)
 
 
 def test_the_summary_is_correct_after_each_well(wells, tmp_path):
