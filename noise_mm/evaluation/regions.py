@@ -131,8 +131,9 @@ def as_rle(mask: np.ndarray) -> Rle:
 
 def areas_px2(rles: Sequence[Rle]) -> np.ndarray:
     """(n,) float64 number of pixels of each mask."""
-    # One at a time: beside NumPy 2, pycocotools 2.0.11 cannot take more than 255 masks here.
-    return np.array([coco_mask.area(rle) for rle in rles], dtype=np.float64)
+    # Beside NumPy 2, pycocotools 2.0.11 cannot take more than 255 masks at a time.
+    parts = [coco_mask.area(list(rles[first : first + 255])) for first in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def boxes_of(rles: Sequence[Rle]) -> np.ndarray:
