@@ -113,9 +113,9 @@ def _edges(geometry: Polygon | MultiPolygon) -> tuple[NDArray, NDArray, NDArray,
 
 
 def _shoelace(ring: NDArray) -> float:
-    """Signed area of a ring (n, 2) without the repeated last point."""
-    x, y = ring.T
-    return float(0.5 * (x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+    """Signed area of a ring (n, 2) without the repeated last point; positive if clockwise on the screen (y down)."""
+    x, y = ring[:, 0], ring[:, 1]
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
 
 
 def _holes_by_shell(shells: list[NDArray], holes: list[NDArray]) -> list[list[NDArray]]:
