@@ -112,7 +112,8 @@ def test_starts_from_what_exists(path):
 
 
 def test_saved_config_gives_the_same(path, tmp_path):
-    for fold in folds(path):
+    every = folds(path)
+    for fold in {every[0], every[-1]}:
         config = load_config(path, fold=fold)
         saved = tmp_path / f'{path.stem}_{fold}.py'
         config.dump(saved)
