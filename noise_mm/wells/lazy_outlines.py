@@ -1,7 +1,6 @@
 """Outlines of a whole slide in little memory: packed, and each unpacked whenever it is asked for.
 
-A slide of 100,000 px a side has 300,000 cells. As geometries their outlines take 1.3 GB, packed a tenth of that; to
-unpack one takes some 20 us.
+A slide of 100,000 px a side has 300,000 cells. As geometries their outlines take 1.3 GB, packed 0.2 GB.
 """
 
 import zlib
@@ -14,7 +13,7 @@ from noise_mm.annotations.outline import Outline
 
 
 class PackedOutline(NamedTuple):
-    """An outline in half a kilobyte.
+    """An outline in less than a kilobyte.
 
     Attributes:
         wkb: Its geometry as compressed well-known binary, which keeps every bit.

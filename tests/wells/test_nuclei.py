@@ -225,6 +225,15 @@ def test_borders_holes_and_ties():
     assert assign_nuclei([Outline(holed)], [(5, 5), (2, 5), (1, 5)]).tolist() == [-1, 0, 0]
 
 
+@pytest.mark.parametrize('at_a_time', [1, 2])
+def test_cells_taken_in_parts_own_the_same_nuclei(monkeypatch, at_a_time):
+    """The smallest cell has a nucleus, and of equally large ones the first, also if they come in different parts."""
+    outlines = [Outline(shapely.box(*corners)) for corners in ((0, 0, 9, 9), (2, 2, 5, 5), (3, 3, 6, 6), (1, 1, 8, 8))]
+    points = [(4, 4), (5.5, 5.5), (7, 7), (0.5, 0.5), (20, 20)]
+    monkeypatch.setattr('noise_mm.wells.nuclei.CELLS_AT_A_TIME', at_a_time)
+    assert assign_nuclei(outlines, points).tolist() == [1, 2, 3, 0, -1]
+
+
 def test_no_cells_or_no_nuclei():
     assert assign_nuclei([], [(1, 1), (2, 2)]).tolist() == [-1, -1]
     assert assign_nuclei([Outline(shapely.box(0, 0, 1, 1))], []).tolist() == []
