@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.errors import run_command
+from noise_mm.errors import InputError, run_command
 
 EXAMPLE = 'Example: python tools/benchmark_merge.py --tiles 240 --cells 300000'
 
@@ -25,6 +25,9 @@ def main() -> None:
     parser.add_argument('--stride-px', type=int, default=416, help='distance between tiles (default: 416)')
     parser.add_argument('--jitter', action='store_true', help='shift views by up to 2 px, so that they differ')
     args = parser.parse_args()
+    for name in ('tiles', 'cells', 'tile_px', 'stride_px'):
+        if getattr(args, name) < 1:
+            raise InputError(f'--{name.replace("_", "-")} {getattr(args, name)}: not at least 1.')
     print(measure(args.tiles, args.cells, args.tile_px, args.stride_px, args.jitter))
 
 
