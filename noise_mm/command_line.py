@@ -73,7 +73,9 @@ def start_processes(launcher: str) -> None:
     import torch
 
     if launcher == 'pytorch' and 'LOCAL_RANK' not in os.environ:
-        raise InputError('--launcher pytorch: not started by torchrun. Use tools/dist_train.sh or tools/dist_test.sh.')
+        raise InputError(
+            '--launcher pytorch: not started by torchrun. Use tools/dist_train.sh, tools/dist_test.sh or torchrun, or leave it out.'
+        )
     if launcher == 'slurm' and 'SLURM_PROCID' not in os.environ:
         raise InputError('--launcher slurm: not started by srun. Use tools/slurm_train.sh.')
     if launcher == 'pytorch' and not torch.cuda.is_available():
