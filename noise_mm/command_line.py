@@ -74,7 +74,7 @@ def start_processes(launcher: str) -> None:
 
     if launcher == 'pytorch' and 'LOCAL_RANK' not in os.environ:
         raise InputError(
-            '--launcher pytorch: not started by torchrun. Use tools/dist_train.sh, tools/dist_test.sh or torchrun, or leave it out.'
+            '--launcher pytorch: not started by torchrun. Use it, or tools/dist_train.sh and tools/dist_test.sh.'
         )
     if launcher == 'slurm' and 'SLURM_PROCID' not in os.environ:
         raise InputError('--launcher slurm: not started by srun. Use tools/slurm_train.sh.')
