@@ -8,9 +8,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import run_command
-from noise_mm.wells.extraction import Extracted, WellsError, extract
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX, PatchSettings
-from noise_mm.wells.planning import Request
+from noise_mm.patches.extraction import Extracted, WellsError, extract
+from noise_mm.patches.layout import PatchSettings
+from noise_mm.patches.planning import Request
+from noise_mm.scale import REFERENCE_UM_PER_PX
 
 EXIT_WITHOUT_BAD_WELLS = 3
 

@@ -8,7 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.annotations.batch_folder import (
+from noise_mm.coco.annotations import coco_annotation
+from noise_mm.coco.batch_folder import (
     NUCLEUS_ID,
     image_entry,
     new_batch_folder,
@@ -16,16 +17,16 @@ from noise_mm.annotations.batch_folder import (
     refuse_existing,
     write_batch,
 )
-from noise_mm.annotations.coco import coco_annotation
-from noise_mm.annotations.faults import FileFaults
-from noise_mm.annotations.nuclei import NUCLEUS_BOX_PX, nuclei_windows, nucleus_boxes, outside_image
-from noise_mm.annotations.via import read_via_points
+from noise_mm.coco.file_issues import FileFaults
 from noise_mm.errors import InputError, run_command
+from noise_mm.formats.via import read_via_points
+from noise_mm.patches.cutting import at_reference
+from noise_mm.patches.layout import PatchSettings
+from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX, nuclei_windows, nucleus_boxes, outside_image
+from noise_mm.patches.png_writer import png_bytes
+from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
+from noise_mm.slides.slide import SLIDE_SUFFIXES, open_slide
 from noise_mm.splits import draw_validation_units
-from noise_mm.wells.cutting import at_reference
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX, PatchSettings, scale_to_reference
-from noise_mm.wells.png import png_bytes
-from noise_mm.wells.slide import SLIDE_SUFFIXES, open_slide
 
 EXAMPLE = """
 example:

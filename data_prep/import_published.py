@@ -14,7 +14,8 @@ from shapely import MultiPolygon, Polygon
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.annotations.batch_folder import (
+from noise_mm.coco.annotations import coco_annotation
+from noise_mm.coco.batch_folder import (
     NUCLEUS_ID,
     OSTEOCLAST_ID,
     image_entry,
@@ -23,9 +24,10 @@ from noise_mm.annotations.batch_folder import (
     refuse_existing,
     write_batch,
 )
-from noise_mm.annotations.coco import coco_annotation
-from noise_mm.annotations.faults import FileFaults
-from noise_mm.annotations.published import (
+from noise_mm.coco.file_issues import FileFaults
+from noise_mm.errors import InputError, run_command
+from noise_mm.files import write_json
+from noise_mm.formats.published import (
     PATCH_PX,
     Origin,
     names_hold_offsets,
@@ -33,13 +35,11 @@ from noise_mm.annotations.published import (
     patch_cell,
     patch_origin,
 )
-from noise_mm.annotations.yolo_text import YoloRow, read_yolo_rows
-from noise_mm.errors import InputError, run_command
-from noise_mm.files import write_json
+from noise_mm.formats.yolo import YoloRow, read_yolo_rows
+from noise_mm.progress import Progress
+from noise_mm.scale import REFERENCE_UM_PER_PX
+from noise_mm.slides.slide import open_slide
 from noise_mm.splits import draw_validation_units
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX
-from noise_mm.wells.progress import Progress
-from noise_mm.wells.slide import open_slide
 
 VAL_FRACTION = 0.2  # of the wells with nuclei, as data_prep/import_nuclei.py holds back by default
 SPLIT_SEED = 0

@@ -17,7 +17,7 @@ import cv2
 from noise_mm.cultures.batches import BATCHES, PRESETS, Preset, batch_named
 from noise_mm.cultures.writing import WellCounts, WellTask, is_finished, write_well
 from noise_mm.errors import InputError, run_command
-from noise_mm.wells.parallel import completed
+from noise_mm.patches.parallel import completed
 
 MIN_WELL_PX = 256  # a well must hold at least a few cells
 SECONDS_BETWEEN_LINES = 20.0

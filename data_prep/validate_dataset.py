@@ -9,15 +9,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import InputError, run_command
+from noise_mm.inspection.annotation_files import Part, Role, find_parts
 from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table
 from noise_mm.inspection.counts import count_cells, count_nuclei
 from noise_mm.inspection.dataset import CheckedPart, check_part, fix_part
-from noise_mm.inspection.faults import Fault, errors_of, limited, listing
 from noise_mm.inspection.images import Picture, check_images, unlisted_images
+from noise_mm.inspection.issues import Fault, errors_of, limited, listing
 from noise_mm.inspection.overlaps import drawn_split_faults, same_pictures, same_wells, stored_split_faults
-from noise_mm.inspection.parts import Part, Role, find_parts
-from noise_mm.inspection.patches import check_pseudo_patches
-from noise_mm.wells.progress import Progress
+from noise_mm.inspection.patch_entries import check_pseudo_patches
+from noise_mm.progress import Progress
 
 EPILOG = """\
 example:

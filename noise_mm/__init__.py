@@ -2,7 +2,7 @@
 
 `import noise_mm` makes the OpenMMLab packages usable and our classes known to their registries, in this process and
 those it starts, whether they are imported before or after. By itself it imports neither torch nor any of them, so that
-`noise_mm.annotations` and the tools for data preparation start fast and run without them.
+`noise_mm.formats` and the tools for data preparation start fast and run without them.
 """
 
 from types import ModuleType

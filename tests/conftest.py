@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+pytest_plugins = ['tests.fixtures.outlines']
+
 
 @pytest.fixture(scope='session')
 def repo_dir() -> Path:
@@ -29,7 +31,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import cv2
     import numpy as np
 
-    from noise_mm.annotations.batch_folder import image_entry, write_batch
+    from noise_mm.coco.batch_folder import image_entry, write_batch
 
     root = tmp_path_factory.mktemp('tiny_data')
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noise_mm.annotations.read import read_outlines
+from noise_mm.formats.read import read_outlines
 
 # The image states no pixel size; its cells are of about the reference scale.
 UM_PER_PX = '0.7784'

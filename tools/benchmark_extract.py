@@ -63,11 +63,11 @@ def ways(well: Path) -> tuple[dict[str, Callable[[Path], None]], int]:
     """The ways to be timed, by name, each a function of the folder to write to; and the number of patches."""
     from PIL import Image
 
-    from noise_mm.wells.cutting import Block, cut_block, group_windows
-    from noise_mm.wells.patches import PatchSettings
-    from noise_mm.wells.png import png_bytes
-    from noise_mm.wells.slide import open_slide
-    from noise_mm.wells.tiles import window_grid
+    from noise_mm.geometry.tiles import window_grid
+    from noise_mm.patches.cutting import Block, cut_block, group_windows
+    from noise_mm.patches.layout import PatchSettings
+    from noise_mm.patches.png_writer import png_bytes
+    from noise_mm.slides.slide import open_slide
 
     settings = PatchSettings()
     side_px = settings.patch_px
@@ -105,7 +105,7 @@ def main() -> None:
     arguments = parse_arguments()
     import cv2
 
-    from noise_mm.wells.patches import PatchSettings
+    from noise_mm.patches.layout import PatchSettings
 
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:

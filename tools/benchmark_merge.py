@@ -35,9 +35,9 @@ def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) 
     """Merges the views of drawn cells row by row of tiles; one line of results."""
     import numpy as np
 
-    from noise_mm.wells.detection import Detection
-    from noise_mm.wells.merge import Merger
-    from noise_mm.wells.tiles import window_grid
+    from noise_mm.geometry.tiles import window_grid
+    from noise_mm.inference.detection import Detection
+    from noise_mm.inference.merge.merge import Merger
 
     side_px = tile_px + (tiles - 1) * stride_px
     rng = np.random.default_rng(0)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from noise_mm.wells.chunked import Slide
-    from noise_mm.wells.detector import TileDetector
-    from noise_mm.wells.predict_well import TileSettings
+    from noise_mm.inference.detector import TileDetector
+    from noise_mm.inference.predict_well import TileSettings
+    from noise_mm.slides.chunked import Slide
 
 EXAMPLE = """
 example:
@@ -47,9 +47,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         cv2.setNumThreads(args.threads)
     from noise_mm.configuration import load_config
-    from noise_mm.wells.detector import TileDetector
-    from noise_mm.wells.predict_well import TileSettings
-    from noise_mm.wells.slide import open_slide
+    from noise_mm.inference.detector import TileDetector
+    from noise_mm.inference.predict_well import TileSettings
+    from noise_mm.slides.slide import open_slide
 
     config = load_config(args.config, parse_cfg_options(args.cfg_options))
     detector = TileDetector(config, args.checkpoint, pick_device(args.device), args.score_thr)
@@ -122,8 +122,8 @@ def bare_forward_pass(slide: 'Slide', detector: 'TileDetector', settings: 'TileS
     """The network alone, on batches that lie ready in its memory."""
     import torch
 
-    from noise_mm.wells.patches import REFERENCE_UM_PER_PX
-    from noise_mm.wells.predict_well import TiledWell
+    from noise_mm.inference.predict_well import TiledWell
+    from noise_mm.scale import REFERENCE_UM_PER_PX
 
     batches = []
     for windows in TiledWell.of(slide, REFERENCE_UM_PER_PX, settings).rows:
@@ -144,8 +144,8 @@ def bare_forward_pass(slide: 'Slide', detector: 'TileDetector', settings: 'TileS
 
 def by_us(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> int:
     """What tools/predict.py does before it writes files."""
-    from noise_mm.wells.patches import REFERENCE_UM_PER_PX
-    from noise_mm.wells.predict_well import predict_well
+    from noise_mm.inference.predict_well import predict_well
+    from noise_mm.scale import REFERENCE_UM_PER_PX
 
     with contextlib.redirect_stderr(io.StringIO()):  # lines of progress
         result = predict_well(slide, detector, detector.classes, REFERENCE_UM_PER_PX, settings, 'well')
@@ -178,7 +178,7 @@ def patch_after_patch(slide: 'Slide', detector: 'TileDetector', settings: 'TileS
     The image is held in memory as a whole, patches are cut from it and predicted one at a time, and of boxes of
     neighbouring patches that overlap the larger one is kept.
     """
-    from noise_mm.wells.tiles import window_grid
+    from noise_mm.geometry.tiles import window_grid
 
     pixels = slide.read(0, 0, slide.width_px, slide.height_px)
     boxes_of: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
@@ -280,7 +280,7 @@ def report(
     slide: 'Slide', settings: 'TileSettings', times: dict[str, list[float]], cells: dict[str, int | None]
 ) -> None:
     """Prints a line for each scheme."""
-    from noise_mm.wells.tiles import window_grid
+    from noise_mm.geometry.tiles import window_grid
 
     tiles = len(window_grid(slide.width_px, slide.height_px, settings.tile_px, settings.stride_px))
     mpx = slide.width_px * slide.height_px / 1e6

@@ -11,7 +11,7 @@ from noise_mm.command_line import parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
-    from noise_mm.wells.sharding import Ranks
+    from noise_mm.inference.sharding import Ranks
 
 DEFAULT_FORMATS = ('coco', 'csv', 'overlay')
 EXAMPLE = """
@@ -123,7 +123,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
     Raises:
         InputError: With the name of the option.
     """
-    from noise_mm.wells.exports.options import FORMATS
+    from noise_mm.report.options import FORMATS
 
     formats = tuple(dict.fromkeys(filter(None, map(str.strip, args.formats.split(',')))))
     if not formats:
@@ -147,7 +147,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _check_pixel_size(um_per_px: float | None) -> None:
-    from noise_mm.wells.tiff import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
+    from noise_mm.slides.tiff import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
 
     if um_per_px is not None and plausible_um_per_px(um_per_px) is None:
         low, high = PLAUSIBLE_UM_PER_PX
@@ -170,18 +170,18 @@ def main() -> None:
     args = parse_arguments()
     formats = check_arguments(args)
 
-    from noise_mm.wells.exports.plate_map import read_plate_map
-    from noise_mm.wells.predict_folder import FolderOptions, predict_folder
-    from noise_mm.wells.well_images import check_output_folder, find_images
+    from noise_mm.inference.predict_folder import FolderOptions, predict_folder
+    from noise_mm.report.plate_map import read_plate_map
+    from noise_mm.slides.well_images import check_output_folder, find_images
 
     images = find_images(args.wells)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
     check_output_folder(args.out, images, args.plate_map)
     from noise_mm.configuration import load_config
-    from noise_mm.wells.detector import TileDetector
-    from noise_mm.wells.exports.options import WellOptions
-    from noise_mm.wells.predict_well import TileSettings
-    from noise_mm.wells.sharding import join
+    from noise_mm.inference.detector import TileDetector
+    from noise_mm.inference.predict_well import TileSettings
+    from noise_mm.inference.sharding import join
+    from noise_mm.report.options import WellOptions
 
     config = load_config(args.config, parse_cfg_options(args.cfg_options))
     tile_px = config.get('patch_size_px', TileSettings.tile_px)
@@ -194,7 +194,7 @@ def main() -> None:
     facts = dict(detector.facts)
     finder = None
     if args.nuclei is not None:
-        from noise_mm.wells.nucleus_detector import NucleusDetector
+        from noise_mm.inference.nucleus_detector import NucleusDetector
 
         finder = NucleusDetector(load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr)
         facts |= {f'nuclei_{name}': fact for name, fact in finder.facts.items()}

@@ -103,9 +103,9 @@ def main() -> None:
     from mmengine.dist import is_main_process
 
     from noise_mm.configuration import load_config
+    from noise_mm.pseudo_labels.batches import read_batches
     from noise_mm.pseudo_labels.labeller import NucleusLabeller
     from noise_mm.pseudo_labels.labelling import label_batches
-    from noise_mm.pseudo_labels.patches import read_batches
 
     overrides = parse_cfg_options(args.cfg_options) | ({'data_root': args.data_root} if args.data_root else {})
     config = load_config(args.config, overrides, args.fold)

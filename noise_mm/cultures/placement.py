@@ -15,7 +15,7 @@ from noise_mm.cultures.batches import Batch
 from noise_mm.cultures.cells import CellPlan
 from noise_mm.cultures.fields import lattice_noise, stream
 from noise_mm.cultures.stamps import STOCK_SIZES
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX
+from noise_mm.scale import REFERENCE_UM_PER_PX
 
 PLOT_PX = 512
 _PX2_PER_MM2 = (1000.0 / REFERENCE_UM_PER_PX) ** 2

@@ -17,16 +17,16 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from noise_mm.annotations.imagej import write_imagej
-from noise_mm.annotations.label_image import write_label_image
-from noise_mm.annotations.outline import Outline
-from noise_mm.annotations.via import ViaPoint, write_via_points
 from noise_mm.cultures.batches import batch_named
 from noise_mm.cultures.optics import Microscope
 from noise_mm.cultures.well import VisibleCell, Well, outline_of
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
-from noise_mm.wells.patches import REFERENCE_UM_PER_PX
+from noise_mm.formats.imagej import write_imagej
+from noise_mm.formats.label_image import write_label_image
+from noise_mm.formats.via import ViaPoint, write_via_points
+from noise_mm.geometry.outline import Outline
+from noise_mm.scale import REFERENCE_UM_PER_PX
 
 GENERATOR_VERSION = 1  # to be raised when the same seed gives other cultures
 _BAND_PX = 512  # rows that are rendered at a time

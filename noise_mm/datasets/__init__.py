@@ -1,7 +1,7 @@
 """Datasets and training transforms, registered in MMYOLO's registries by importing this package."""
 
 from noise_mm.datasets.collation import collate_with_ignored
-from noise_mm.datasets.culture_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
+from noise_mm.datasets.patch_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
 from noise_mm.datasets.transforms import (
     DrawTargetMasks,
     FitPatch,

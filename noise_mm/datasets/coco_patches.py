@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from noise_mm.annotations.coco import geometry_from_segmentation
-from noise_mm.annotations.outline import parts_of
-from noise_mm.annotations.rings import keyholed
+from noise_mm.coco.annotations import geometry_from_segmentation
 from noise_mm.errors import InputError
+from noise_mm.geometry.outline import parts_of
+from noise_mm.geometry.rings import keyholed
 
 REMEDY = 'data_prep/validate_dataset.py lists all faults of a dataset.'
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from noise_mm.annotations.published import parse_patch_name
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
+from noise_mm.formats.published import parse_patch_name
 from noise_mm.splits import draw_validation_units
 
 PLACE = re.compile(r'_\d+_\d+$')  # of a patch in its well, at the end of its file's name

@@ -1,6 +1,6 @@
 """Outlines of many instances as flat arrays: moving, clipping and measuring them without a loop over vertices.
 
-Coordinates are continuous pixels with pixel corners at whole numbers (see `noise_mm.annotations.outline`). A ring is a
+Coordinates are continuous pixels with pixel corners at whole numbers (see `noise_mm.geometry.outline`). A ring is a
 closed polygon without its repeated last point. A hole is part of its ring, joined to the outer line by a slit (a
 keyhole), as in COCO files; inside is where a ray crosses the ring an odd number of times, as in COCO's own masks.
 """
@@ -12,8 +12,8 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from noise_mm.annotations.outline import repaired
-from noise_mm.annotations.rings import keyholed
+from noise_mm.geometry.outline import repaired
+from noise_mm.geometry.rings import keyholed
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from noise_mm.compat.on_import import on_import
 
 def _register_metrics(_registries: ModuleType) -> None:
     importlib.import_module('noise_mm.evaluation.osteoclast_metric')
-    importlib.import_module('noise_mm.evaluation.coco_results_writer')
+    importlib.import_module('noise_mm.coco.results_writer')
 
 
 on_import('mmyolo.registry', _register_metrics)

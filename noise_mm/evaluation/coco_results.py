@@ -17,8 +17,8 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, check_settings, evaluate
 from noise_mm.evaluation.matching import ImageOverlaps
 from noise_mm.evaluation.regions import Regions, Rle, as_rles, boxes_of, compare_image
-from noise_mm.evaluation.run_lengths import require_whole
 from noise_mm.files import read_json
+from noise_mm.geometry.run_lengths import require_whole
 
 RESULT_REMEDY = 'Write COCO results: a list of {image_id, category_id, score, segmentation or bbox}.'
 TRUTH_REMEDY = 'data_prep/validate_dataset.py lists all faults of a dataset.'

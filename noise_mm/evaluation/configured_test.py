@@ -8,13 +8,13 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmyolo.registry import DATASETS
 
-from noise_mm.datasets.culture_datasets import CultureDataset
+from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.coco_results import score_results_files
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation
 
 if TYPE_CHECKING:
-    from noise_mm.datasets.culture_datasets import Source
+    from noise_mm.datasets.patch_datasets import Source
 
 
 def score_results(config: Config, results: Sequence[str | Path]) -> Evaluation:
@@ -136,14 +136,14 @@ def _is_ours(evaluator: Mapping) -> bool:
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2] == 'OsteoclastMetric'
 
 
-def _test_dataset(config: Config) -> CultureDataset:
+def _test_dataset(config: Config) -> PatchDataset:
     """The dataset that the config tests on; nothing is read yet."""
     settings = (config.get('test_dataloader') or {}).get('dataset')
     if not settings:
         raise InputError(f'{config.filename}: has no test data (no test_dataloader). Choose another config.')
     with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmyolo'):
         dataset = DATASETS.build({**settings, 'lazy_init': True})
-    if not isinstance(dataset, CultureDataset):
+    if not isinstance(dataset, PatchDataset):
         raise InputError(
             f'{config.filename}: tests on a {type(dataset).__name__}, not on batches. Choose a config of this project.'
         )

@@ -11,9 +11,9 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.annotations.outline import Outline
-from noise_mm.annotations.pixels import fill_pixels
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.pixels import fill_pixels
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 

@@ -5,12 +5,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from noise_mm.annotations.coco import read_coco
-from noise_mm.annotations.read import SUFFIXES, read_outlines
+from noise_mm.coco.annotations import read_coco
 from noise_mm.errors import InputError
 from noise_mm.evaluation.well_scores import UNKNOWN_BATCH, WellPair
 from noise_mm.files import read_json
-from noise_mm.wells.pairing import ANNOTATION_AFFIXES, WELL_AFFIXES, files_by_well, files_in
+from noise_mm.formats.read import SUFFIXES, read_outlines
+from noise_mm.patches.pairing import ANNOTATION_AFFIXES, WELL_AFFIXES, files_by_well, files_in
 
 RUN_FILE = 'run.json'  # what tools/predict.py tells about itself, beside the wells
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noise_mm.annotations.outline import Outline
 from noise_mm.evaluation.agreement import agreement
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, evaluate
 from noise_mm.evaluation.outline_overlaps import compare_outlines
 from noise_mm.evaluation.report import make_report, score_text
-from noise_mm.wells.outlines import area_um2
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.windows import area_um2
 
 KIND = 'segm'
 UNKNOWN_BATCH = 'unknown'  # of predictions that don't name theirs

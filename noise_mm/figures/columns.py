@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from noise_mm.annotations.outline import Outline
-from noise_mm.annotations.pixels import trace
 from noise_mm.configuration import load_config
 from noise_mm.datasets.patch_images import read_patch
 from noise_mm.errors import InputError
 from noise_mm.figures.shown_patches import ShownPatch, outline_of
 from noise_mm.files import read_json
-from noise_mm.wells.detector import TileDetector
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.pixels import trace
+from noise_mm.inference.detector import TileDetector
 
 FOLD = '{fold}'
 

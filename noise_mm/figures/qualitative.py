@@ -19,11 +19,11 @@ from matplotlib.path import Path as Line
 from matplotlib.patheffects import withStroke
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.annotations.outline import Outline, parts_of
 from noise_mm.errors import InputError
 from noise_mm.evaluation.matching import join, match
 from noise_mm.evaluation.outline_overlaps import compare_outlines
 from noise_mm.files import replacing
+from noise_mm.geometry.outline import Outline, parts_of
 
 SUFFIXES = ('.png', '.pdf', '.svg')
 IOU_THR = 0.5  # the paper's default threshold

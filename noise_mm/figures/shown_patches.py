@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from noise_mm.annotations.coco import geometry_from_segmentation
-from noise_mm.annotations.outline import Outline
+from noise_mm.coco.annotations import geometry_from_segmentation
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
+from noise_mm.geometry.outline import Outline
 
 REMEDY = 'data_prep/validate_dataset.py lists all faults of a dataset.'
 

@@ -11,9 +11,9 @@ from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
 
 from noise_mm.errors import InputError
+from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.labelling import BOX_PX, NMS_IOU, LabelSettings, label_batches
-from noise_mm.pseudo_labels.patches import read_batches
 from noise_mm.stages import BEST_NAME
 
 

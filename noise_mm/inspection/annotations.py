@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.inspection import faults
-from noise_mm.inspection.faults import Fault
-from noise_mm.inspection.parts import Content, Part
-from noise_mm.inspection.patches import Patch, is_number
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.annotation_files import Content, Part
+from noise_mm.inspection.issues import Fault
+from noise_mm.inspection.patch_entries import Patch, is_number
 from noise_mm.inspection.shapes import ROUNDING_PX, Found, examine
 
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from noise_mm.inspection.annotation_files import Role
 from noise_mm.inspection.counts import CellCounts, NucleiCounts, count_cells, count_nuclei, sum_cells, sum_nuclei
 from noise_mm.inspection.dataset import CheckedPart
 from noise_mm.inspection.overlaps import kind_of
-from noise_mm.inspection.parts import Role
 
 SMALLEST_CELL_PX2 = 2000
 """Area from which on the paper's annotators took objects for candidates (section 4.1)."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from noise_mm.errors import InputError
 from noise_mm.files import replacing, write_json
+from noise_mm.inspection.annotation_files import Content, Part, Role, read_part
 from noise_mm.inspection.annotations import Labelled, check_annotations, check_empty_categories
-from noise_mm.inspection.faults import Fault
-from noise_mm.inspection.parts import Content, Part, Role, read_part
-from noise_mm.inspection.patches import Patch, check_categories, check_patches, check_stored_split
+from noise_mm.inspection.issues import Fault
+from noise_mm.inspection.patch_entries import Patch, check_categories, check_patches, check_stored_split
 
 
 @dataclass(frozen=True)

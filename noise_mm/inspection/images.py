@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from noise_mm.errors import InputError
-from noise_mm.inspection import faults
-from noise_mm.inspection.faults import Fault
-from noise_mm.inspection.parts import Part, reason
-from noise_mm.inspection.patches import Patch
-from noise_mm.wells.chunked import Rgb
-from noise_mm.wells.slide import open_slide
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.annotation_files import Part, reason
+from noise_mm.inspection.issues import Fault
+from noise_mm.inspection.patch_entries import Patch
+from noise_mm.slides.chunked import Rgb
+from noise_mm.slides.slide import open_slide
 
 
 class Picture(NamedTuple):

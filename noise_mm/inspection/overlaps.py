@@ -6,10 +6,10 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from noise_mm.inspection import faults
-from noise_mm.inspection.faults import Fault
+from noise_mm.inspection import issues as faults
 from noise_mm.inspection.images import Picture
-from noise_mm.inspection.patches import Patch
+from noise_mm.inspection.issues import Fault
+from noise_mm.inspection.patch_entries import Patch
 from noise_mm.splits import Unit, draw_validation_units
 
 

@@ -13,13 +13,13 @@ from shapely import MultiPolygon, Polygon
 
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
+from noise_mm.inspection.annotation_files import read_part
 from noise_mm.inspection.counts import CellCounts, NucleiCounts
 from noise_mm.inspection.dataset import CheckedPart
-from noise_mm.inspection.parts import read_part
-from noise_mm.inspection.patches import Patch
+from noise_mm.inspection.patch_entries import Patch
 from noise_mm.inspection.shapes import examine
-from noise_mm.wells.chunked import Rgb
-from noise_mm.wells.slide import open_slide
+from noise_mm.slides.chunked import Rgb
+from noise_mm.slides.slide import open_slide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,12 +10,12 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.annotations.coco import coco_segmentation, geometry_from_segmentation
-from noise_mm.annotations.outline import polygonal_parts
-from noise_mm.annotations.rings import geometry_of_ring
-from noise_mm.inspection import faults
-from noise_mm.inspection.faults import Kind
-from noise_mm.inspection.patches import Patch, is_number
+from noise_mm.coco.annotations import coco_segmentation, geometry_from_segmentation
+from noise_mm.geometry.outline import polygonal_parts
+from noise_mm.geometry.rings import geometry_of_ring
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.issues import Kind
+from noise_mm.inspection.patch_entries import Patch, is_number
 
 ROUNDING_PX = 0.01
 """How far an outline or box may reach beyond its image: files are often rounded to two decimals."""

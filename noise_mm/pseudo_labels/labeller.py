@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.checkpoints.weights_digest import weights_digest
+from noise_mm.coco.pseudo_file import NUCLEUS
 from noise_mm.errors import InputError
-from noise_mm.pseudo_labels.pseudo_file import NUCLEUS
 from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, weak_nuclei
 
 

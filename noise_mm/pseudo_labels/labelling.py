@@ -14,12 +14,7 @@ from mmengine.registry import DefaultScope
 from mmyolo.registry import DATASETS
 
 import noise_mm
-from noise_mm.annotations.nuclei import NUCLEUS_BOX_PX
-from noise_mm.errors import InputError
-from noise_mm.files import require_folder, sha256_of, write_json
-from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.patches import BatchPatches
-from noise_mm.pseudo_labels.pseudo_file import (
+from noise_mm.coco.pseudo_file import (
     INFO_KEY,
     differences,
     digest_of_images,
@@ -27,8 +22,13 @@ from noise_mm.pseudo_labels.pseudo_file import (
     pseudo_content,
     pseudo_path,
 )
+from noise_mm.errors import InputError
+from noise_mm.files import require_folder, sha256_of, write_json
+from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX
+from noise_mm.progress import Progress
+from noise_mm.pseudo_labels.batches import BatchPatches
+from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.weak_nuclei import IOU_THR, PREDICTED, Threshold, WeakNuclei, best_threshold
-from noise_mm.wells.progress import Progress
 
 GIVEN = 'given'
 MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'

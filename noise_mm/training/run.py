@@ -14,7 +14,7 @@ from mmyolo.registry import DATASETS, RUNNERS
 import noise_mm
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.compat.checkpoint_loading import load_checkpoint_file
-from noise_mm.datasets.culture_datasets import CultureDataset
+from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
 from noise_mm.files import read_json, sha256_of
@@ -100,14 +100,14 @@ def check_data(config: Config, *loaders: str) -> None:
     """Reads the annotation of some loaders: what is wrong is told before the runner has written and printed anything.
 
     Raises:
-        InputError: See `CultureDataset`. Datasets of other projects are not looked at.
+        InputError: See `PatchDataset`. Datasets of other projects are not looked at.
     """
     for loader in loaders:
         settings = (config.get(loader) or {}).get('dataset') or {}
         with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmyolo'):
             kind = settings.get('type')
             kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-            if isinstance(kind, type) and issubclass(kind, CultureDataset):
+            if isinstance(kind, type) and issubclass(kind, PatchDataset):
                 DATASETS.build({**settings, 'lazy_init': True}).read_images()
 
 

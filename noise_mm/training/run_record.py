@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noise_mm.coco.pseudo_file import provenance_of, pseudo_path
 from noise_mm.errors import InputError
 from noise_mm.files import read_json, sha256_of, write_json
-from noise_mm.pseudo_labels.pseudo_file import provenance_of, pseudo_path
 from noise_mm.stages import BEST_NAME, LAST_CHECKPOINT_FILE
 
 STARTED_FILE = 'started.json'

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.annotations.pixels import fill_pixels
 from noise_mm.cultures.batches import BATCHES
 from noise_mm.cultures.cells import CellPlan
 from noise_mm.cultures.well import VisibleCell, Well, outline_of
+from noise_mm.geometry.pixels import fill_pixels
 
 SIZE = (1100, 900)
 

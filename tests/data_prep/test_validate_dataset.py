@@ -10,10 +10,10 @@ import pytest
 import shapely
 import tifffile
 
-from noise_mm.annotations.imagej import write_imagej
-from noise_mm.annotations.outline import Outline
-from noise_mm.wells.extraction import Request, extract
-from noise_mm.wells.patches import PatchSettings
+from noise_mm.formats.imagej import write_imagej
+from noise_mm.geometry.outline import Outline
+from noise_mm.patches.extraction import Request, extract
+from noise_mm.patches.layout import PatchSettings
 
 SCRIPTS = Path(__file__).resolve().parents[2] / 'data_prep'
 BATCHES = {'M1': 3, 'M2': 2}

@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import DefaultScope
 
 import noise_mm.datasets  # noqa: F401
-from noise_mm.annotations.batch_folder import image_entry, write_batch
+from noise_mm.coco.batch_folder import image_entry, write_batch
 
 CLASS_IDS = {'osteoclast': 1, 'nucleus': 2}
 

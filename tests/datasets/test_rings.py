@@ -6,8 +6,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noise_mm.annotations.rings import keyholed
 from noise_mm.datasets.rings import Rings
+from noise_mm.geometry.rings import keyholed
 
 WIDTH, HEIGHT = 40.0, 30.0
 FRAME = shapely.box(0, 0, WIDTH, HEIGHT)

@@ -6,9 +6,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noise_mm.annotations.rings import keyholed
 from noise_mm.datasets.rings import Rings
 from noise_mm.datasets.target_masks import index_map, mask_stack
+from noise_mm.geometry.rings import keyholed
 
 GRID = (12, 16)
 STRIDE = 4

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import shapely
 
-from noise_mm.annotations.outline import Outline, polygonal_parts
-from noise_mm.annotations.pixels import fill_pixels
 from noise_mm.evaluation.outline_overlaps import compare_outlines
+from noise_mm.geometry.outline import Outline, polygonal_parts
+from noise_mm.geometry.pixels import fill_pixels
 
 SIZE = 60, 48
 CLASSES = ('osteoclast', 'nucleus')

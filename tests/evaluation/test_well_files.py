@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import shapely
 
-from noise_mm.annotations.coco import write_coco
-from noise_mm.annotations.outline import Outline
+from noise_mm.coco.annotations import write_coco
 from noise_mm.errors import InputError
 from noise_mm.evaluation.well_files import pair_files, read_well, require_labels
+from noise_mm.geometry.outline import Outline
 
 CELL = Outline(shapely.box(2, 3, 12, 9), score=0.5)
 SIZE = 40, 30

@@ -9,11 +9,11 @@ import shapely
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from noise_mm.annotations.coco import coco_of_well
-from noise_mm.annotations.outline import Outline
-from noise_mm.annotations.pixels import trace
+from noise_mm.coco.annotations import coco_of_well
 from noise_mm.evaluation.coco_results import evaluate_coco_results
 from noise_mm.evaluation.well_scores import WELL_COLUMNS, WellPair, score_wells, well_score_text
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.pixels import trace
 
 SIZE = 400, 300
 CLASSES = ('osteoclast',)

@@ -4,7 +4,6 @@ import pytest
 import shapely
 from matplotlib.text import Text
 
-from noise_mm.annotations.outline import Outline
 from noise_mm.errors import InputError
 from noise_mm.figures.qualitative import (
     ANNOTATED,
@@ -17,6 +16,7 @@ from noise_mm.figures.qualitative import (
     judge,
     scale_bar_um,
 )
+from noise_mm.geometry.outline import Outline
 
 SIZE = 200, 150
 GROUND = 100  # of the patch; none of the colours

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import shapely
 
-from noise_mm.annotations.batch_folder import NUCLEUS_ID, image_entry, write_batch
-from noise_mm.annotations.coco import coco_annotation
+from noise_mm.coco.annotations import coco_annotation
+from noise_mm.coco.batch_folder import NUCLEUS_ID, image_entry, write_batch
 from noise_mm.files import write_json
-from noise_mm.wells.png import png_bytes
+from noise_mm.patches.png_writer import png_bytes
 
 SIDE_PX = 96
 MPP = 0.5

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
+from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table, table
 from noise_mm.inspection.counts import count_cells, count_nuclei, sum_cells, sum_nuclei
 from noise_mm.inspection.dataset import check_part
-from noise_mm.inspection.parts import find_parts
 
 # The cells of the fixture: polygons of circles with these radii, at 0.5 um a pixel.
 RADII_PX, UM_PER_PX = (10, 14), 0.5

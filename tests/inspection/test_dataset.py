@@ -4,12 +4,12 @@ import os
 import pytest
 import shapely
 
-from noise_mm.annotations.coco import coco_annotation, geometry_from_segmentation
+from noise_mm.coco.annotations import coco_annotation, geometry_from_segmentation
 from noise_mm.errors import InputError
 from noise_mm.inspection import dataset as dataset_module
-from noise_mm.inspection import faults
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.annotation_files import Role, find_parts
 from noise_mm.inspection.dataset import check_part, copy_to_backup, fix_part
-from noise_mm.inspection.parts import Role, find_parts
 
 CELLS, WELLS, NUCLEI, PSEUDO = 'M1/annotations.json', 'M1/wells.json', 'nuclei/annotations.json', 'pseudo/M1.json'
 BOW_TIE = [10, 10, 30, 30, 30, 10, 10, 30]

@@ -2,12 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.inspection import faults
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.dataset import check_part
-from noise_mm.inspection.faults import Fault
 from noise_mm.inspection.images import check_images, unlisted_images
-from noise_mm.inspection.parts import find_parts
-from noise_mm.wells.png import png_bytes
+from noise_mm.inspection.issues import Fault
+from noise_mm.patches.png_writer import png_bytes
 
 
 def checked(dataset):

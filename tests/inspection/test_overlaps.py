@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from noise_mm.inspection import faults
+from noise_mm.inspection import issues as faults
 from noise_mm.inspection.images import Picture
 from noise_mm.inspection.overlaps import (
     drawn_split_faults,
@@ -12,7 +12,7 @@ from noise_mm.inspection.overlaps import (
     stored_split_faults,
     training_sets,
 )
-from noise_mm.inspection.patches import Patch
+from noise_mm.inspection.patch_entries import Patch
 from noise_mm.splits import draw_validation_units
 
 

@@ -4,9 +4,9 @@ import pytest
 import shapely
 
 from noise_mm.errors import InputError
+from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.counts import count_cells, count_nuclei
 from noise_mm.inspection.dataset import check_part
-from noise_mm.inspection.parts import find_parts
 from noise_mm.inspection.report_pictures import (
     CAPTION_PX,
     COLOURS,

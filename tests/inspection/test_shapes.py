@@ -4,9 +4,9 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noise_mm.annotations.coco import coco_annotation, coco_rle, coco_segmentation
-from noise_mm.inspection import faults
-from noise_mm.inspection.patches import Patch
+from noise_mm.coco.annotations import coco_annotation, coco_rle, coco_segmentation
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.patch_entries import Patch
 from noise_mm.inspection.shapes import examine
 
 PATCH = Patch(1, 'images/a.png', 100, 80, 'M1', 'a', 0, 0, 0.5, 1.0, None)

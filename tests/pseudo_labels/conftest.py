@@ -12,10 +12,10 @@ from mmengine.config import Config
 from scipy import ndimage
 
 import noise_mm  # noqa: F401
-from noise_mm.annotations.batch_folder import image_entry, write_batch
+from noise_mm.coco.batch_folder import image_entry, write_batch
+from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.labelling import LabelSettings, label_batches
-from noise_mm.pseudo_labels.patches import read_batches
 
 from mmdet.models import BaseDetector  # isort: skip  (after noise_mm, which makes MMDetection importable)
 from mmengine.structures import InstanceData  # isort: skip

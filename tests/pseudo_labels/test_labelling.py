@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 from noise_mm.datasets import OsteoclastNucleiDataset
 from noise_mm.errors import InputError
 from noise_mm.pseudo_labels import labelling
+from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller, trained_batches
 from noise_mm.pseudo_labels.labelling import LabelSettings
-from noise_mm.pseudo_labels.patches import read_batches
 
 BOX_PX = 12.0
 
@@ -292,7 +292,7 @@ torch.distributed.init_process_group('gloo')
 from mmengine.config import Config
 from noise_mm.pseudo_labels.labelling import LabelSettings, label_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.patches import read_batches
+from noise_mm.pseudo_labels.batches import read_batches
 config = Config.fromfile({config!r})
 labeller = NucleusLabeller(config, {checkpoint!r}, torch.device('cpu'), 12.0, 0.5, 2, 0)
 found, _ = read_batches({root!r}, ['M1', 'M2'])

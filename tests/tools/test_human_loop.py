@@ -16,9 +16,9 @@ import roifile
 import shapely
 from shapely import affinity
 
-from noise_mm.annotations.geojson import write_geojson
-from noise_mm.annotations.imagej import read_imagej, write_imagej
-from noise_mm.annotations.outline import Outline
+from noise_mm.formats.geojson import write_geojson
+from noise_mm.formats.imagej import read_imagej, write_imagej
+from noise_mm.geometry.outline import Outline
 
 SIZE_PX = (300, 260)
 CUT = ('--mpp', '0.7784', '--patch-size', '128', '--stride', '64', '--workers', '1')

@@ -10,9 +10,9 @@ import pytest
 import roifile
 import shapely
 
-from noise_mm.annotations.coco import write_coco
-from noise_mm.annotations.outline import Outline
+from noise_mm.coco.annotations import write_coco
 from noise_mm.errors import run_command
+from noise_mm.geometry.outline import Outline
 
 
 class Done(NamedTuple):

@@ -1,1 +1,0 @@
-"""Readers and writers of annotation files, one module a format; `outline` states the pixel convention they share."""

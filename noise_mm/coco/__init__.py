@@ -1,0 +1,1 @@
+"""COCO JSON of this project: batch folders, pseudo-label files and results."""

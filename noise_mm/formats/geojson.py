@@ -1,0 +1,329 @@
+"""QuPath GeoJSON: a FeatureCollection, one Feature, or a list of Features; also as `.geojson.gz`.
+
+Coordinates are pixels of the full-resolution image, corners at whole numbers, origin at the upper left, as QuPath
+exports and imports them. What QuPath (0.4 and later) reads is written: `objectType`, `classification`,
+`measurements`, and a stable `id`. QuPath ignores objects whose class name ends with `*`; such outlines are `ignored`.
+Nuclei are points of the class `nucleus`; as they are no outlines, reading leaves them out.
+"""
+
+import gzip
+import json
+import logging
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+
+from noise_mm.coco.file_issues import OutlineCollector
+from noise_mm.errors import InputError
+from noise_mm.files import replacing
+from noise_mm.geometry.outline import Outline, parts_of, ring_vertices
+
+logger = logging.getLogger(__name__)
+
+REMEDY = 'Export it from QuPath as GeoJSON in pixels of the full-resolution image.'
+OBJECT_TYPES = ('annotation', 'detection', 'cell')
+IGNORED_CLASS = 'Ignore*'  # QuPath's own class for regions that are left out
+SCORE_MEASUREMENT = 'Detection probability'  # the name that QuPath's StarDist extension uses
+NUCLEUS = 'nucleus'
+PIXEL_UNITS = ('', 'px', 'pixel', 'pixels')
+# A cell covers many pixels: a file whose coordinates all lie in 0 to 1 gives fractions of the image.
+FRACTION = 1.0
+# Areas that a file states in um^2 and that equal the polygons' areas to within this share are areas of polygons in um.
+SAME_AREA = 0.01
+
+
+def read_geojson(
+    path: str | Path,
+    size_px: tuple[int, int] | None = None,
+    um_per_px: float | None = None,
+    label: str = 'osteoclast',
+    repair: bool = True,
+) -> list[Outline]:
+    """The outlines of a GeoJSON file, in its order, named and classed as in QuPath.
+
+    Coordinates in another unit are refused as far as the file lets it be known: by a `crs` member or a `unit`
+    that is not pixels, fractions of the image, outlines outside the image (with `size_px`), or areas stated in um^2
+    that equal those of the polygons (with `um_per_px`). Points of the class `nucleus`, as `write_geojson` writes
+    them, are left out, and the log says so.
+
+    Args:
+        path: A `.geojson`, `.json` or `.geojson.gz` file.
+        size_px: Width and height of the image, to check that the outlines lie on it.
+        um_per_px: Resolution of the image, to check the unit.
+        label: Class of objects without a classification.
+        repair: Whether self-crossing outlines are repaired (and logged) or faults.
+
+    Raises:
+        InputError: If the file is damaged or not GeoJSON, the unit is not pixels, or objects are no areas, without
+            area or outside the image.
+    """
+    collector = OutlineCollector(path, REMEDY, size_px, repair)
+    value = _read(path)
+    features = features_of(value)
+    if features is None:
+        raise collector.error('not GeoJSON with features')
+    _refuse_other_units(collector, value, features, um_per_px)
+    nuclei = sum(map(_is_nucleus, features))
+    if nuclei:
+        logger.info('%s: %d nuclei (points) are left out, only outlines are read', path, nuclei)
+    for number, feature in enumerate(features, start=1):
+        if _is_nucleus(feature):
+            continue
+        properties = _mapping(feature.get('properties'))
+        name = str(properties.get('name') or '')
+        where = f'feature {number}' + (f' ({name})' if name else '')
+        try:
+            geometry = _geometry(feature.get('geometry'))
+        except (ValueError, TypeError) as error:
+            collector.add(where, str(error))
+            continue
+        class_name = _class_name(properties)
+        collector.add_geometry(
+            where,
+            geometry,
+            name=name,
+            label=_mapping(properties.get('metadata')).get('label') or _plain(class_name) or label,
+            score=_measurements(properties).get(SCORE_MEASUREMENT),
+            ignored=class_name.endswith('*'),
+        )
+    return collector.finish()
+
+
+def write_geojson(
+    path: str | Path,
+    outlines: Sequence[Outline],
+    measurements: Iterable[Mapping[str, float]] | None = None,
+    object_type: str = 'annotation',
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    nuclei_px: NDArray[np.float64] | None = None,
+) -> None:
+    """Writes a FeatureCollection for QuPath, gzipped if the name ends with `.gz`; whole or not at all.
+
+    Equal arguments give equal bytes. Features are written one by one, each in a line of its own.
+
+    Args:
+        path: File to write.
+        outlines: The outlines; their labels become class names, scores the measurement `SCORE_MEASUREMENT`.
+        measurements: For each outline a mapping from QuPath's measurement names to numbers; units belong in the
+            names, such as `Area um^2`.
+        object_type: `annotation` (can be edited in QuPath), `detection` (fast for many thousands) or `cell`.
+        colours: RGB by class; other classes have the colour that QuPath gives them.
+        nuclei_px: Centres of nuclei (n, 2), x and y, written after the outlines as points of the class `nucleus`.
+            They are detections: QuPath counts them in the annotation that they lie in.
+
+    Raises:
+        ValueError: If the object type is unknown, or `measurements` has another length than `outlines`.
+    """
+    if object_type not in OBJECT_TYPES:
+        raise ValueError(f'object_type must be one of {", ".join(OBJECT_TYPES)}, got {object_type!r}')
+    measurements = repeat({}, len(outlines)) if measurements is None else measurements
+    colours = colours or {}
+    points = np.empty((0, 2)) if nuclei_px is None else nuclei_px
+    with replacing(path) as temporary, ExitStack() as open_files:
+        file = open_files.enter_context(open(temporary, 'wb'))
+        if str(path).lower().endswith('.gz'):
+            # A gzip header without a name and a date: the same outlines give the same bytes.
+            file = open_files.enter_context(gzip.GzipFile('', 'wb', fileobj=file, mtime=0))
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(_features(outlines, measurements, object_type, colours, points)):
+            text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
+            file.write((',\n' if number else '\n').encode() + text.encode('utf-8'))
+        file.write(b'\n]}\n')
+
+
+def features_of(value: Any) -> list[dict] | None:
+    """The features in the value of a GeoJSON file; None if it is no GeoJSON that has features."""
+    if isinstance(value, dict) and value.get('type') == 'FeatureCollection':
+        value = value.get('features')
+    elif isinstance(value, dict) and value.get('type') == 'Feature':
+        value = [value]
+    if isinstance(value, list) and all(isinstance(item, dict) and item.get('type') == 'Feature' for item in value):
+        return value
+    return None
+
+
+def _read(path: str | Path) -> Any:
+    """The JSON value in a file that may be gzipped."""
+    try:
+        data = Path(path).read_bytes()
+        if data[:2] == b'\x1f\x8b':
+            data = gzip.decompress(data)
+        return json.loads(data.decode('utf-8-sig'))
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such file. Check the path.') from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f'{path}: not a whole gzip file ({error}). Export it again.') from error
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    except ValueError as error:  # also what json and utf-8 decoding raise
+        raise InputError(f'{path}: not valid JSON ({error}). Export it again.') from error
+
+
+def _geometry(value: Any) -> Polygon | MultiPolygon:
+    """The polygons of a GeoJSON geometry, valid or not.
+
+    Raises:
+        ValueError: If it is no polygon, or its coordinates are not lists of numbers.
+    """
+    kind = _mapping(value).get('type')
+    if kind not in ('Polygon', 'MultiPolygon'):
+        raise ValueError(f'is a {kind}, not a Polygon or MultiPolygon' if kind else 'has no geometry')
+    coordinates = value.get('coordinates')
+    if not isinstance(coordinates, list):
+        raise ValueError('has no coordinates')
+    polygons = [_polygon(rings) for rings in ([coordinates] if kind == 'Polygon' else coordinates)]
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
+
+
+def _polygon(rings: Any) -> Polygon:
+    """The polygon of GeoJSON's list of rings, the outer one first; third coordinates are left out."""
+    if not isinstance(rings, list) or not rings:
+        raise ValueError('has a polygon without rings')
+    try:
+        vertices = [ring_vertices([point[:2] for point in ring]) for ring in rings]
+    except TypeError as error:
+        raise ValueError('has coordinates that are not lists of numbers') from error
+    return Polygon(vertices[0], vertices[1:])
+
+
+def _refuse_other_units(collector: OutlineCollector, value: Any, features: list[dict], um_per_px: float | None) -> None:
+    """Raises an error if the file as a whole says or shows that its unit is not pixels."""
+    if isinstance(value, dict) and value.get('crs'):
+        raise collector.error('has a coordinate reference system (crs), so its unit is not pixels')
+    for holder in [value, *features]:
+        for facts in (_mapping(holder), _mapping(_mapping(holder).get('properties'))):
+            unit = str(facts.get('unit') or facts.get('units') or '')
+            if unit.lower() not in PIXEL_UNITS:
+                raise collector.error(f'gives coordinates in {unit!r}, not in pixels')
+    polygons, stated_um2 = [], []
+    for feature in features:
+        try:
+            polygons.append(_geometry(feature.get('geometry')))
+        except (ValueError, TypeError):
+            continue  # named with its number when the features are read one by one
+        stated_um2.append(_stated_area_um2(_mapping(feature.get('properties'))))
+    if not polygons:
+        return
+    bounds = shapely.total_bounds(polygons)
+    if bounds.min() >= 0 and bounds.max() <= FRACTION:
+        raise collector.error('all coordinates lie between 0 and 1, so their unit is not pixels')
+    if um_per_px is None or abs(um_per_px - 1) < SAME_AREA:
+        return  # without a resolution other than 1 the areas say nothing
+    known = [(area, polygon.area) for area, polygon in zip(stated_um2, polygons, strict=True) if area]
+    if known and all(abs(px - um2) <= SAME_AREA * um2 for um2, px in known):
+        raise collector.error('polygons have the areas that are stated in um^2, so their unit is um, not pixels')
+
+
+def _stated_area_um2(properties: Mapping) -> float | None:
+    """The area in um^2 among an object's measurements, if there is one."""
+    for name, value in _measurements(properties).items():
+        if name.lower().split(': ')[-1] in ('area µm^2', 'area μm^2', 'area um^2'):  # both signs for micro
+            return value
+    return None
+
+
+def _measurements(properties: Mapping) -> dict[str, float]:
+    """Measurements as name -> value; QuPath before 0.4 wrote a list of pairs, later versions an object."""
+    value = properties.get('measurements')
+    if isinstance(value, list):
+        value = {item.get('name'): item.get('value') for item in value if isinstance(item, dict)}
+    pairs = _mapping(value).items()
+    return {str(name): float(number) for name, number in pairs if isinstance(number, int | float)}
+
+
+def _class_name(properties: Mapping) -> str:
+    """The class of an object as QuPath shows it; derived classes are joined by colons."""
+    classification = properties.get('classification')
+    if isinstance(classification, str):
+        return classification
+    names = _mapping(classification).get('names')
+    return ': '.join(map(str, names)) if isinstance(names, list) else str(_mapping(classification).get('name') or '')
+
+
+def _plain(class_name: str) -> str:
+    """A class name without QuPath's mark for classes to ignore; empty for its class `Ignore*`."""
+    return '' if class_name == IGNORED_CLASS else class_name.removesuffix('*')
+
+
+def _mapping(value: Any) -> Mapping:
+    """`value` if it is a JSON object, else an empty one: optional members may be missing, null or something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _is_nucleus(feature: dict) -> bool:
+    """Whether a feature is a point, or several, of the class `nucleus`."""
+    kind = _mapping(feature.get('geometry')).get('type')
+    return kind in ('Point', 'MultiPoint') and _class_name(_mapping(feature.get('properties'))).lower() == NUCLEUS
+
+
+def _features(
+    outlines: Sequence[Outline],
+    measurements: Iterable[Mapping[str, float]],
+    object_type: str,
+    colours: Mapping[str, tuple[int, int, int]],
+    points: NDArray[np.float64],
+) -> Iterator[dict[str, Any]]:
+    """The features of a file one by one, first the outlines and then the nuclei."""
+    for number, (outline, values) in enumerate(zip(outlines, measurements, strict=True), start=1):
+        classification = _classification(IGNORED_CLASS if outline.ignored else outline.label, colours)
+        yield _feature(number, outline, values, object_type, classification)
+    for number, (x, y) in enumerate(points.tolist(), start=1):
+        yield {
+            'type': 'Feature',
+            'id': _uuid(f'{NUCLEUS} {number} {x} {y}'),
+            'geometry': {'type': 'Point', 'coordinates': [x, y]},
+            'properties': {'objectType': 'detection', 'classification': _classification(NUCLEUS, colours)},
+        }
+
+
+def _classification(name: str, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
+    """A class as QuPath reads it."""
+    return {'name': name, 'color': list(colours[name])} if name in colours else {'name': name}
+
+
+def _uuid(seed: str) -> str:
+    """QuPath wants UUIDs; one from an object's number and place is the same whenever the file is written again."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, seed))
+
+
+def _feature(
+    number: int, outline: Outline, measurements: Mapping[str, float], object_type: str, classification: dict[str, Any]
+) -> dict[str, Any]:
+    """One GeoJSON feature."""
+    polygons = [
+        [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
+        for polygon in parts_of(outline.geometry)
+    ]
+    several = len(polygons) > 1
+    geometry = {
+        'type': 'MultiPolygon' if several else 'Polygon',
+        'coordinates': polygons if several else polygons[0],
+    }
+    values = {name: float(value) for name, value in measurements.items() if np.isfinite(value)}
+    if outline.score is not None:
+        values[SCORE_MEASUREMENT] = outline.score
+    properties: dict[str, Any] = {
+        'objectType': object_type,
+        'classification': classification,
+        'isLocked': False,
+        'measurements': values,
+    }
+    if outline.name:
+        properties['name'] = outline.name
+    if outline.ignored:
+        properties['metadata'] = {'label': outline.label}
+    return {
+        'type': 'Feature',
+        'id': _uuid(f'{number} {outline.name} {outline.geometry.bounds}'),
+        'geometry': geometry,
+        'properties': properties,
+    }

@@ -1,0 +1,222 @@
+"""Points from the VGG Image Annotator, VIA 2: the CSV and JSON annotation exports, and project files.
+
+Each region becomes one point: a point itself, the centre of a circle, an ellipse or a rectangle. Polygons and lines
+are faults, because their author did not mean a point. Coordinates are kept as stored: VIA rounds the place of a click
+on the canvas to whole pixels, corners at whole numbers, without shifting it to the pixel's centre.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noise_mm.coco.file_issues import FileFaults
+from noise_mm.errors import InputError
+from noise_mm.files import read_json, write_json, write_text
+from noise_mm.formats.text_rows import csv_rows
+
+REMEDY = 'Correct these in VIA and export the annotations again.'
+CSV_COLUMNS = [
+    'filename',
+    'file_size',
+    'file_attributes',
+    'region_count',
+    'region_id',
+    'region_shape_attributes',
+    'region_attributes',
+]
+NEEDS_QUOTES = ',"\r\n'
+UNKNOWN_SIZE = -1  # what VIA writes for files whose size it does not know
+
+
+@dataclass(frozen=True)
+class ViaPoint:
+    """One marked place.
+
+    Attributes:
+        x: Place from the left edge of the image, in pixels.
+        y: Place from its upper edge.
+        attributes: VIA's region attributes.
+    """
+
+    x: float
+    y: float
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_via_points(path: str | Path) -> dict[str, list[ViaPoint]]:
+    """The points in a VIA file by image file name; images without regions have an empty list.
+
+    Args:
+        path: A `.csv` or `.json` annotation export, or a `.json` project file.
+
+    Raises:
+        InputError: If the file is damaged or not VIA's, a row is short, a region has an unknown shape or no whole
+            coordinates, or the number of regions is not the stated one.
+    """
+    faults = FileFaults(path, REMEDY)
+    regions = _csv_regions(path, faults) if Path(path).suffix.lower() == '.csv' else _json_regions(path, faults)
+    points: dict[str, list[ViaPoint]] = {}
+    for name, where, shape, attributes in regions:
+        of_image = points.setdefault(name, [])
+        if shape is None:
+            continue
+        try:
+            x, y = _centre(shape)
+        except (ValueError, TypeError, KeyError) as error:
+            missing = f'the shape lacks {error}' if isinstance(error, KeyError) else str(error)
+            faults.add(where, missing)
+            continue
+        of_image.append(ViaPoint(x, y, attributes))
+    faults.raise_if_any()
+    return points
+
+
+def write_via_points(
+    path: str | Path, points: Mapping[str, Sequence[ViaPoint]], file_sizes: Mapping[str, int] | None = None
+) -> None:
+    """Writes points as a VIA 2 annotation export, `.csv` or `.json` by the suffix; whole or not at all.
+
+    Args:
+        path: File to write.
+        points: Points by image file name; an image without points is written too.
+        file_sizes: Sizes of the image files in bytes. VIA finds images by name and size, so it can add the
+            regions to a project only if these are right.
+
+    Raises:
+        InputError: If the suffix is another.
+    """
+    path, sizes = Path(path), file_sizes or {}
+    suffix = path.suffix.lower()
+    if suffix == '.csv':
+        write_text(path, _csv_text(points, sizes))
+    elif suffix == '.json':
+        write_json(path, dict(_json_entry(name, of_image, sizes) for name, of_image in points.items()))
+    else:
+        raise InputError(f'{path}: VIA annotations are .csv or .json files. Choose one of these suffixes.')
+
+
+# One region: image file name, place in the file for messages, shape (None if the image has no region), attributes.
+_Region = tuple[str, str, Any, Mapping[str, Any]]
+
+
+def _csv_regions(path: str | Path, faults: FileFaults) -> list[_Region]:
+    """The regions in a CSV export, with the checks that only this form allows."""
+    rows = list(csv_rows(path))
+    header = [cell.strip().lstrip('#') for cell in rows[0][1]] if rows else []
+    missing = [column for column in CSV_COLUMNS if column not in header]
+    if missing:
+        raise faults.error(f'not a VIA 2 CSV export; its header lacks {", ".join(missing)}')
+    regions: list[_Region] = []
+    stated: dict[str, tuple[str, str]] = {}
+    counted: dict[str, int] = {}
+    for line, cells in rows[1:]:
+        where = f'line {line}'
+        if len(cells) != len(header):
+            faults.add(where, f'{len(cells)} cells, but the header has {len(header)}')
+            continue
+        row = dict(zip(header, cells, strict=True))
+        name = row['filename']
+        try:
+            shape, attributes = json.loads(row['region_shape_attributes']), json.loads(row['region_attributes'])
+        except json.JSONDecodeError as error:
+            faults.add(f'{where} ({name})', f'attributes are not JSON ({error.msg})')
+            continue
+        stated[name] = (where, row['region_count'].strip())
+        counted[name] = counted.get(name, 0) + bool(shape)
+        regions.append((name, f'{where} ({name})', shape or None, attributes if isinstance(attributes, dict) else {}))
+    for name, (where, count) in stated.items():
+        if count != str(counted[name]):
+            faults.add(where, f'{name} should have {count} regions, but {counted[name]} are in the file')
+    return regions
+
+
+def _json_regions(path: str | Path, faults: FileFaults) -> list[_Region]:
+    """The regions in a JSON export or project file; regions are a list in VIA 2 and an object in VIA 1."""
+    value = read_json(path)
+    images = value.get('_via_img_metadata', value) if isinstance(value, dict) else None
+    if not isinstance(images, dict) or not all(
+        isinstance(image, dict) and isinstance(image.get('filename'), str) for image in images.values()
+    ):
+        raise faults.error('not a VIA 2 JSON export or project')
+    regions: list[_Region] = []
+    for image in images.values():
+        name, found = image['filename'], image.get('regions', [])
+        found = list(found.values()) if isinstance(found, dict) else found
+        if not isinstance(found, list):
+            faults.add(name, 'its regions are not a list')
+            continue
+        if not found:
+            regions.append((name, name, None, {}))
+        for number, region in enumerate(found):
+            facts = region if isinstance(region, dict) else {}
+            attributes = facts.get('region_attributes')
+            regions.append(
+                (
+                    name,
+                    f'{name}, region {number}',
+                    facts.get('shape_attributes') or {},
+                    attributes if isinstance(attributes, dict) else {},
+                )
+            )
+    return regions
+
+
+def _centre(shape: Any) -> tuple[float, float]:
+    """The point that a VIA shape stands for.
+
+    Raises:
+        ValueError: If the shape is unknown or a coordinate is not finite.
+        TypeError: If a coordinate is not a number.
+        KeyError: If a coordinate is missing.
+    """
+    name = shape.get('name') if isinstance(shape, dict) else None
+    if name in ('point', 'circle', 'ellipse'):
+        centre = float(shape['cx']), float(shape['cy'])
+    elif name == 'rect':
+        centre = float(shape['x']) + float(shape['width']) / 2, float(shape['y']) + float(shape['height']) / 2
+    else:
+        raise ValueError(f'shape {name!r} is not a point, circle, ellipse or rect')
+    if not np.isfinite(centre).all():
+        raise ValueError('a coordinate is not a finite number')
+    return centre
+
+
+def _shape(point: ViaPoint) -> dict[str, Any]:
+    """VIA's shape of a point; whole coordinates as whole numbers, as VIA writes them."""
+    x, y = (int(value) if value == int(value) else value for value in (point.x, point.y))
+    return {'name': 'point', 'cx': x, 'cy': y}
+
+
+def _json_entry(name: str, points: Sequence[ViaPoint], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
+    """Key and value of one image in a JSON export."""
+    size = sizes.get(name, UNKNOWN_SIZE)
+    regions = [{'shape_attributes': _shape(point), 'region_attributes': dict(point.attributes)} for point in points]
+    return f'{name}{size}', {'filename': name, 'size': size, 'regions': regions, 'file_attributes': {}}
+
+
+def _csv_text(points: Mapping[str, Sequence[ViaPoint]], sizes: Mapping[str, int]) -> str:
+    """The text of a CSV export, byte for byte as VIA writes it: attributes always quoted, their JSON without spaces."""
+    lines = [','.join(CSV_COLUMNS)]
+    for name, of_image in points.items():
+        start = f'{_quoted(name) if set(name) & set(NEEDS_QUOTES) else name},{sizes.get(name, UNKNOWN_SIZE)},"{{}}"'
+        if not of_image:
+            lines.append(f'{start},0,0,"{{}}","{{}}"')
+        for number, point in enumerate(of_image):
+            cells = [_quoted(_compact_json(value)) for value in (_shape(point), dict(point.attributes))]
+            lines.append(f'{start},{len(of_image)},{number},{",".join(cells)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _quoted(text: str) -> str:
+    """`text` as a quoted CSV cell."""
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _compact_json(value: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(',', ':'))

@@ -1,0 +1,1 @@
+"""Outlines, rings, pixels, run lengths and tiles. Pure: no files, no framework."""

@@ -1,0 +1,1 @@
+"""Well images -> outlines: tiles run through a network and merged to whole cells."""

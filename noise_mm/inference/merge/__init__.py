@@ -1,0 +1,1 @@
+"""Tile detections -> each cell once."""

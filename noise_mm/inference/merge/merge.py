@@ -1,0 +1,163 @@
+"""Tile predictions -> each cell once. Pure.
+
+Tiles overlap, so most cells are seen several times: whole in one tile, cut off at a border in its neighbours. Cells
+longer than the overlap may be whole in none.
+
+How it works, module by module of `merging`:
+
+- `strips`: views of two tiles are tied if each is what the other agrees with best in the strip that both tiles see,
+  mask by mask. So touching neighbours stay apart, and a small cell on a big one is not taken for it.
+- `lines`: cut views that nobody shows further are tied across the line where their tiles meet, by shape.
+- `cells`: tied whole views are one cell, of which the best view is kept. Cut views join the cell that they are tied to
+  or lie in. Those left over are tied to one another and make a cell by vote of their tiles. Fragments and repeats of
+  other cells are left out.
+
+The result does not depend on the order in which tiles or detections were added, nor on when finished cells are taken
+out. What becomes of a cell depends only on views a few steps of overlap away (`scene.HOPS`), so cells above the tiles
+to come are final, and views that nothing pending depends on are forgotten: memory is that of a band of tiles, one byte
+a pixel of each view's box.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from noise_mm.geometry.tiles import Window
+from noise_mm.inference.detection import Detection
+from noise_mm.inference.merge.cells import cells_of
+from noise_mm.inference.merge.evidence import Evidence
+from noise_mm.inference.merge.fragments import Cell
+from noise_mm.inference.merge.lines import Lines, border_ends
+from noise_mm.inference.merge.scene import Scene
+from noise_mm.inference.merge.views import BOTTOM, TOP, Agreement, Box, View, box_of, common, core_of, is_empty
+
+__all__ = ['Agreement', 'Merger', 'SeamReport']
+
+
+@dataclass
+class SeamReport:
+    """How many cells met a seam.
+
+    Attributes:
+        on_seam: Cells of which some view is cut off at an inner tile border.
+        joined: Cells put together from cut views, because no tile shows them whole.
+        unresolved: Centres (x, y) of cells that only one view shows, cut off, although a neighbour looks there, too.
+    """
+
+    on_seam: int = 0
+    joined: int = 0
+    unresolved: tuple[tuple[int, int], ...] = ()
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        return f'{self.on_seam} cells on seams, {self.joined} joined, {len(self.unresolved)} unresolved'
+
+
+class Merger:
+    """Collects the detections of a well's tiles and merges them.
+
+    Args:
+        width_px: Width of the well at the resolution of the tiles.
+        height_px: Its height.
+        agreement: Thresholds.
+
+    Attributes:
+        report: What was found at the seams, among the cells that were taken out so far.
+    """
+
+    def __init__(self, width_px: int, height_px: int, agreement: Agreement | None = None) -> None:
+        self.size_px = (width_px, height_px)
+        self.agreement = agreement or Agreement()
+        self.report = SeamReport()
+        self._count = 0
+        self._views: dict[int, View] = {}  # pending, by numbers in the order of adding
+        self._new: list[int] = []  # those not compared with others yet
+        self._given: set[int] = set()  # those whose cells were taken out, while others depend on them
+        self._evidence = Evidence(self.agreement)
+        self._lines = Lines(self.agreement)
+
+    def add_tile(self, tile: Window, detections: Sequence[Detection]) -> None:
+        """Adds what was found in one tile, in pixels of the well; all of it at once. What reaches over is cut off."""
+        inside = (_clipped(found, tile, *self.size_px) for found in detections)
+        views = [View(found, tile, *self.size_px, self.agreement.border_px) for found in inside if found is not None]
+        self._lines.ends[_box_of_tile(tile)] = border_ends(views, self.agreement.border_px)
+        for view in views:
+            self._views[self._count] = view
+            self._new.append(self._count)
+            self._count += 1
+
+    def finish_above(self, y_px: float) -> list[Detection]:
+        """Takes out the cells that tiles from `y_px` on cannot change.
+
+        Args:
+            y_px: No tile that begins above this row is to come.
+
+        Returns:
+            Cells that were not taken out before, largest score first.
+        """
+        views, evidence = self._views, self._evidence
+        if self._new:
+            evidence.add(views, self._new)
+            self._new = []
+        pairs, waiting = self._lines.ties(views, evidence.shared, y_px)
+        evidence.tie(pairs)
+        reach_px = 2 * self.agreement.border_px + 1
+        near = {key for key, view in views.items() if view.box[BOTTOM] + reach_px > y_px}
+        cores = [core_of(tile, *self.size_px, self.agreement.border_px) for tile in self._lines.ends]
+        scene = Scene(views, evidence.shared, evidence.ties, np.array(cores).reshape(-1, 4), self.agreement)
+        settled, needed = scene.settled_and_needed(near | waiting)
+        done = [cell for cell in cells_of(scene) if cell.views[0] in settled and cell.views[0] not in self._given]
+        self._note(done)
+        self._given |= settled
+        self._forget(set(views) - needed)
+        return [cell.found for cell in sorted(done, key=lambda cell: _order(cell.found))]
+
+    def close(self) -> list[Detection]:
+        """All cells that were not taken out before, largest score first."""
+        return self.finish_above(float('inf'))
+
+    def _forget(self, keys: set[int]) -> None:
+        self._evidence.forget(keys)
+        for key in keys:
+            del self._views[key]
+        self._given -= keys
+        top = min((view.tile_box[TOP] for view in self._views.values()), default=float('inf'))
+        self._lines.forget(keys, top)
+
+    def _note(self, cells: Sequence[Cell]) -> None:
+        """Adds cells to the report."""
+        unresolved = list(self.report.unresolved)
+        for cell in cells:
+            views = [self._views[key] for key in (*cell.views, *cell.fragments)]
+            self.report.on_seam += any(view.is_cut for view in views)
+            self.report.joined += not cell.is_whole and len(views) > 1
+            if len(views) == 1 and views[0].is_cut and self._is_seen_by_others(views[0]):
+                left, top, right, bottom = views[0].box
+                unresolved.append(((left + right) // 2, (top + bottom) // 2))
+        self.report.unresolved = tuple(sorted(unresolved))
+
+    def _is_seen_by_others(self, view: View) -> bool:
+        """Whether another tile looks at a part of a view."""
+        tiles = (tile for tile in self._lines.ends if tile != view.tile_box)
+        return any(not is_empty(common(tile, view.box)) for tile in tiles)
+
+
+def _box_of_tile(tile: Window) -> Box:
+    return tile.x, tile.y, tile.x + tile.width, tile.y + tile.height
+
+
+def _order(found: Detection) -> tuple:
+    return -found.score, found.y, found.x, found.mask.shape, found.label, found.mask.tobytes()
+
+
+def _clipped(found: Detection, tile: Window, width_px: int, height_px: int) -> Detection | None:
+    """What of a detection lies inside its tile and the well."""
+    box = common(common(box_of(found), _box_of_tile(tile)), (0, 0, width_px, height_px))
+    if is_empty(box):
+        return None
+    if box == box_of(found):
+        return found
+    left, top, right, bottom = box
+    mask = found.mask[top - found.y : bottom - found.y, left - found.x : right - found.x]
+    return Detection.from_bitmap(mask, left, top, found.score, found.label)

@@ -1,0 +1,72 @@
+"""The views that are pending and all that is known of how they belong together."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from noise_mm.inference.merge.views import Agreement, Box, View
+
+HOPS = 2  # how far, in steps between overlapping groups of tied views, the fate of a cell may depend on others
+LOOKED_AT = 0.5  # share of a box that a tile has to show well to have a say on what is there
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What cells are made from.
+
+    Attributes:
+        views: By their keys.
+        shared: For each view the views of its class that share pixels with it, and how many.
+        ties: For each view those of other tiles that are of the same cell, and how well they agree.
+        cores: (n, 4) boxes of what each tile shows well.
+        agreement: Thresholds.
+    """
+
+    views: Mapping[int, View]
+    shared: Mapping[int, Mapping[int, int]]
+    ties: Mapping[int, Mapping[int, float]]
+    cores: np.ndarray
+    agreement: Agreement
+
+    def looking_at(self, box: Box, share: float = LOOKED_AT) -> set[Box]:
+        """The cores of the tiles that show a share of a box well."""
+        x1, y1, x2, y2 = box
+        left, top, right, bottom = self.cores.T
+        width = np.minimum(right, x2) - np.maximum(left, x1)
+        height = np.minimum(bottom, y2) - np.maximum(top, y1)
+        looks = (width > 0) & (height > 0) & (width * height >= share * (x2 - x1) * (y2 - y1))
+        return {tuple(core) for core in self.cores[looks].tolist()}
+
+    def settled_and_needed(self, open_keys: set[int]) -> tuple[set[int], set[int]]:
+        """What new tiles can't change any more.
+
+        Tied views form groups. What becomes of a group depends on groups that overlap it, on those that overlap them,
+        and so on for `HOPS` steps.
+
+        Args:
+            open_keys: Views that new tiles may overlap.
+
+        Returns:
+            Keys of the views whose cells are settled; and of the views that have to stay, because cells that are not
+            settled depend on them.
+        """
+        reached: set[int] = set()
+        front, within_hops = set(open_keys), set()
+        for hop in range(2 * HOPS + 1):
+            group = self._tied_to(front - reached)
+            reached |= group
+            front = {other for key in group for other in self.shared[key]}
+            if hop == HOPS:
+                within_hops = set(reached)
+        return set(self.views) - within_hops, reached
+
+    def _tied_to(self, keys: Iterable[int]) -> set[int]:
+        """Keys and all that they are tied to, directly or through others."""
+        found, stack = set(keys), list(keys)
+        while stack:
+            for other in self.ties[stack.pop()]:
+                if other not in found:
+                    found.add(other)
+                    stack.append(other)
+        return found

@@ -1,0 +1,190 @@
+"""Checks the entries of patches and categories in an annotation file. Pure; no files."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from noise_mm.coco.batch_folder import CATEGORIES
+from noise_mm.inspection import issues as faults
+from noise_mm.inspection.annotation_files import Content, Part, Role
+from noise_mm.inspection.issues import Fault
+
+ROUNDING_PX = 2
+"""How far a patch may reach beyond its well: origins in resampled wells are rounded to whole pixels."""
+
+KNOWN_CATEGORIES = {category['id']: category['name'] for category in CATEGORIES}
+
+
+class Patch(NamedTuple):
+    """One patch, as its entry describes it.
+
+    Attributes:
+        image_id: Id in its annotation file.
+        file_name: Relative to the batch folder.
+        width: In stored pixels.
+        height: In stored pixels.
+        batch: Its batch.
+        well: Its well.
+        x: Left edge in well pixels.
+        y: Upper edge in well pixels.
+        um_per_px: Of the stored image; None if not known.
+        scale: Stored pixels per well pixel.
+        split: 'train' or 'val' where the file says so.
+    """
+
+    image_id: int
+    file_name: str
+    width: int
+    height: int
+    batch: str
+    well: str
+    x: float
+    y: float
+    um_per_px: float | None
+    scale: float
+    split: str | None
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, upper, right and lower edge in well pixels."""
+        return self.x, self.y, self.x + self.width / self.scale, self.y + self.height / self.scale
+
+
+def is_number(value: Any, low: float = -np.inf, high: float = np.inf) -> bool:
+    """Whether a JSON value is a finite number in the open interval from `low` to `high`."""
+    is_a_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_a_number and bool(np.isfinite(value)) and low < value < high
+
+
+def check_patches(part: Part, content: Content) -> tuple[list[Patch], list[Fault]]:
+    """The patches whose entries are complete, each id and file name once, and what is wrong with the entries."""
+    patches: list[Patch] = []
+    found: list[Fault] = []
+    ids: set[Any] = set()
+    names: set[str] = set()
+    wells = {well['well']: well for well in content.wells}
+    for entry in content.entries('images'):
+        place = f'{part.place}, image {entry.get("id")} ({entry.get("file_name")})'
+        lacking = _lacking(entry)
+        if lacking:
+            found.append(Fault(faults.BAD_ENTRY, place, f'has no valid {", ".join(lacking)}'))
+            continue
+        patch = _patch(entry)
+        if patch.image_id in ids or patch.file_name in names:
+            what = 'the id' if patch.image_id in ids else 'the file'
+            found.append(Fault(faults.DOUBLE_ID, place, f'{what} belongs to another entry too'))
+            continue
+        ids.add(patch.image_id)
+        names.add(patch.file_name)
+        patches.append(patch)
+        found += [Fault(kind, place, what) for kind, what in _faults_of_patch(patch, part, wells)]
+    return patches, found
+
+
+def check_categories(part: Part, content: Content) -> tuple[dict[int, str], list[Fault]]:
+    """The names of the categories by id, and what is wrong with them."""
+    names: dict[int, str] = {}
+    found = []
+    for entry in content.entries('categories'):
+        category_id, name = entry.get('id'), entry.get('name')
+        place = f'{part.place}, category {category_id}'
+        if not isinstance(category_id, int) or not isinstance(name, str):
+            found.append(Fault(faults.BAD_ENTRY, place, 'has no id and name'))
+        elif category_id in names or name in names.values():
+            found.append(Fault(faults.DOUBLE_ID, place, f'the id or the name {name!r} belongs to another category too'))
+        else:
+            names[category_id] = name
+            if KNOWN_CATEGORIES.get(category_id) != name:
+                found.append(Fault(faults.UNKNOWN_CATEGORY, place, f'is called {name!r}'))
+    return names, found
+
+
+def check_pseudo_patches(part: Part, patches: Iterable[Patch], of_batch: Mapping[str, Patch]) -> list[Fault]:
+    """What differs between the patches of pseudo-labels and the patches of the same files in their batch.
+
+    Another well would give another split: a network would be trained in stage 2 on what it is validated on in stage 3.
+
+    Args:
+        part: The pseudo-labels.
+        patches: Their patches.
+        of_batch: The patches of the batch by file name.
+    """
+    found = []
+    for patch in patches:
+        place = f'{part.place}, image {patch.image_id} ({patch.file_name})'
+        other = of_batch.get(patch.file_name)
+        if other is None:
+            found.append(Fault(faults.MISSING_IMAGE, place, f'batch {part.batch} does not list this patch'))
+        elif (patch.width, patch.height) != (other.width, other.height):
+            sizes = f'{patch.width} x {patch.height} px, in the batch {other.width} x {other.height} px'
+            found.append(Fault(faults.WRONG_SIZE, place, f'annotated as {sizes}'))
+        elif patch.well != other.well:
+            found.append(Fault(faults.UNKNOWN_WELL, place, f'of well {patch.well!r}, in the batch of {other.well!r}'))
+    return found
+
+
+def _lacking(entry: Mapping[str, Any]) -> list[str]:
+    """The keys of an image entry that are missing or have no sensible value."""
+    name = entry.get('file_name')
+    is_name = isinstance(name, str) and name and not PurePosixPath(name).is_absolute() and '..' not in name.split('/')
+    right = {
+        'id': isinstance(entry.get('id'), int),
+        'file_name': is_name,
+        'width': isinstance(entry.get('width'), int) and entry['width'] > 0,
+        'height': isinstance(entry.get('height'), int) and entry['height'] > 0,
+        'batch': isinstance(entry.get('batch'), str),
+        'well': isinstance(entry.get('well'), str),
+        'x': is_number(entry.get('x')),
+        'y': is_number(entry.get('y')),
+        'mpp': 'mpp' in entry and (entry['mpp'] is None or is_number(entry['mpp'], 0)),
+        'scale': is_number(entry.get('scale', 1), 0),
+        'split': entry.get('split') in (None, 'train', 'val'),
+    }
+    return [key for key, is_right in right.items() if not is_right]
+
+
+def _patch(entry: Mapping[str, Any]) -> Patch:
+    """The patch of a complete entry."""
+    same = {key: entry[key] for key in ('file_name', 'width', 'height', 'batch', 'well', 'x', 'y')}
+    facts = {'um_per_px': entry['mpp'], 'scale': entry.get('scale', 1), 'split': entry.get('split')}
+    return Patch(image_id=entry['id'], **same, **facts)
+
+
+def _faults_of_patch(patch: Patch, part: Part, wells: Mapping[str, Mapping[str, Any]]) -> list[tuple[faults.Kind, str]]:
+    """What is wrong with a patch, apart from its pixels."""
+    found = []
+    if patch.image_id < 1:
+        found.append((faults.LOW_ID, f'the id is {patch.image_id}'))
+    if part.batch is not None and patch.batch != part.batch:
+        found.append((faults.OTHER_BATCH, f'its batch is {patch.batch!r}'))
+    if patch.um_per_px is None:
+        found.append((faults.NO_PIXEL_SIZE, 'mpp is null'))
+    if part.role is Role.PSEUDO:
+        return found
+    well = wells.get(patch.well)
+    if well is None:
+        found.append((faults.UNKNOWN_WELL, f'its well is {patch.well!r}'))
+    elif is_number(well.get('width'), 0) and is_number(well.get('height'), 0):
+        left, top, right, bottom = patch.extent
+        # A well smaller than a patch gives one patch, which is filled up with white.
+        beyond_px = max(right - well['width'] if left > 0 else 0, bottom - well['height'] if top > 0 else 0)
+        if min(left, top) < 0 or beyond_px > ROUNDING_PX:
+            size = f'{well["width"]} x {well["height"]} px'
+            found.append((faults.OUTSIDE_WELL, f'x {left:g} to {right:g}, y {top:g} to {bottom:g} in a well of {size}'))
+    return found
+
+
+def check_stored_split(part: Part, patches: Iterable[Patch]) -> list[Fault]:
+    """What is wrong with the split that a file of nuclei states for each of its images."""
+    splits = Counter(patch.split for patch in patches)
+    if not splits:
+        return []
+    if splits[None]:
+        kind = faults.NO_SPLIT if len(splits) == 1 else faults.PART_SPLIT
+        return [Fault(kind, part.place, f'{splits[None]} of {splits.total()} images say neither train nor val')]
+    if len(splits) == 1:
+        return [Fault(faults.ONE_SIDED, part.place, f'all {splits.total()} images are of split {next(iter(splits))!r}')]
+    return []

@@ -1,0 +1,1 @@
+"""Outlines -> numbers: cells, nuclei and the area of the well."""

@@ -1,0 +1,1 @@
+"""Wells and annotations of a batch -> a batch folder of patches for training."""

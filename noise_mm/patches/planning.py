@@ -1,0 +1,181 @@
+"""What is to be extracted from each well of a batch: read and decided here, before any pixels are decoded."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noise_mm.coco.batch_folder import CATEGORIES, patch_file_name
+from noise_mm.errors import InputError
+from noise_mm.formats.read import read_outlines
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.tiles import Window
+from noise_mm.geometry.windows import area_um2
+from noise_mm.patches.cutting import Block, at_reference, group_windows, working_bytes
+from noise_mm.patches.layout import Patch, PatchSettings, plan_patches
+from noise_mm.patches.pairing import WellFiles
+from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
+from noise_mm.slides.slide import open_slide
+
+STREAMING_BYTES = 7 * 2**28  # 1.75 GiB; the promise is 2 GiB
+PROCESS_BYTES = 130 * 2**20  # a process with its packages, before it has decoded anything
+CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be extracted.
+
+    Attributes:
+        wells_dir: Folder of well images.
+        annotations_dir: Folder of annotation files.
+        batch: Name of the batch, the experiment.
+        out_dir: Root of the dataset; the batch folder is made in it.
+        settings: How wells are cut.
+        um_per_px: Pixel size of the wells; None takes it from each file, or the reference where the file has none.
+        left_out: Classes of outlines that are not taken over.
+        allow_unannotated: Whether a well without an annotation file counts as one without cells.
+        skip_bad: Whether wells with faults are left out instead of ending the work.
+    """
+
+    wells_dir: Path
+    annotations_dir: Path
+    batch: str
+    out_dir: Path
+    settings: PatchSettings = field(default_factory=PatchSettings)
+    um_per_px: float | None = None
+    left_out: tuple[str, ...] = ()
+    allow_unannotated: bool = False
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be a folder's name or a pixel's size.
+
+        Raises:
+            InputError: With the name of the option.
+        """
+        if not re.fullmatch(r'\w[\w.-]*', self.batch):
+            raise InputError(f'--batch {self.batch!r}: becomes a folder name. Use letters, digits, "_", "-" and ".".')
+        if self.um_per_px is not None and not 0 < self.um_per_px < float('inf'):
+            raise InputError(f'--mpp must be positive, got {self.um_per_px}.')
+
+    @property
+    def folder(self) -> Path:
+        """The batch folder."""
+        return self.out_dir / self.batch
+
+
+@dataclass(frozen=True)
+class PlannedWell:
+    """One well that can be cut.
+
+    Attributes:
+        files: Its files.
+        facts: Its entry in `wells.json`.
+        scale: Reference pixels per pixel of the well.
+        outlines: Its cells, in pixels of the well.
+        patches: Its patches, row by row.
+        blocks: The work.
+        working_bytes: Memory for pixels that a process needs to do a block.
+        is_streamed: Whether the image is decoded piece by piece, not whole.
+    """
+
+    files: WellFiles
+    facts: dict[str, Any]
+    scale: float
+    outlines: list[Outline]
+    patches: list[Patch]
+    blocks: list[Block]
+    working_bytes: int
+    is_streamed: bool
+
+
+def plan_well(files: WellFiles, request: Request) -> PlannedWell:
+    """Opens a well, reads its cells, and decides on patches; decodes nothing.
+
+    Raises:
+        InputError: If the image or the annotation file is damaged, or has cells of an unknown class.
+    """
+    with open_slide(files.image) as slide:
+        um_per_px, origin = _um_per_px(slide.um_per_px, request.um_per_px)
+        size_px = (slide.width_px, slide.height_px)
+        outlines = _read_cells(files, size_px, um_per_px, request)
+        scale = scale_to_reference(um_per_px)
+        reference = at_reference(slide, scale)
+        reference_px = (reference.width_px, reference.height_px)
+        patches = plan_patches(outlines, reference_px, scale, request.settings, files.name)
+        groups = group_windows(slide, scale, [patch.window for patch in patches])
+        memory = working_bytes(slide, scale, request.settings.patch_px, request.settings.stride_px)
+    blocks = [
+        Block(
+            files.name,
+            files.image.resolve(),
+            scale,
+            request.settings.stored_px,
+            tuple(windows),
+            tuple((request.folder / patch_file(files.name, window)).resolve() for window in windows),
+        )
+        for windows in groups
+    ]
+    facts = {
+        'well': files.name,
+        'width': slide.width_px,
+        'height': slide.height_px,
+        'mpp': um_per_px,
+        'mpp_origin': origin,
+        'source': files.image.name,
+        'annotation_source': files.annotation.name if files.annotation else None,
+        'cells': len(outlines),
+        'cell_area_um2': area_um2(sum(outline.geometry.area for outline in outlines), um_per_px),
+        'patches': len(patches),
+        'empty_segments': slide.empty_segments,
+    }
+    return PlannedWell(files, facts, scale, outlines, patches, blocks, memory, not slide.is_one_chunk)
+
+
+def default_workers(wells: Sequence[PlannedWell]) -> int:
+    """As many processes as there are cores and as keep within the memory that the documentation promises.
+
+    Wells that are decoded piece by piece stay within `STREAMING_BYTES` in all, however large they are. Wells that must
+    be decoded whole may take half of the computer's memory.
+    """
+    installed = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    workers = os.cpu_count() or 1
+    for well in wells:
+        budget = STREAMING_BYTES if well.is_streamed else installed // 2
+        workers = min(workers, (budget - PROCESS_BYTES) // (PROCESS_BYTES + well.working_bytes))
+    return max(workers, 1)
+
+
+def _um_per_px(of_file: float | None, of_option: float | None) -> tuple[float, str]:
+    """Pixel size of a well and where it is from: the option, the file, or the reference for want of both."""
+    if of_option is not None:
+        return of_option, 'option'
+    return (of_file, 'file') if of_file is not None else (REFERENCE_UM_PER_PX, 'assumed')
+
+
+def _read_cells(files: WellFiles, size_px: tuple[int, int], um_per_px: float, request: Request) -> list[Outline]:
+    """The outlines of a well, checked to be of known classes."""
+    if files.annotation is None:
+        return []
+    outlines = read_outlines(files.annotation, size_px=size_px, um_per_px=um_per_px)
+    outlines = [outline for outline in outlines if outline.label not in request.left_out]
+    unknown = sorted({outline.label for outline in outlines if not outline.ignored} - set(CATEGORY_IDS))
+    if unknown:
+        raise InputError(
+            f'{files.annotation}: outlines of class {", ".join(map(repr, unknown))}, known are '
+            f'{", ".join(CATEGORY_IDS)}. Rename the class, or leave it out with --leave-out {" ".join(unknown)}.'
+        )
+    return outlines
+
+
+def patch_origin(window: Window, scale: float) -> tuple[float, float]:
+    """Upper left corner of a patch in pixels of the well; whole numbers where nothing was resampled."""
+    return (window.x, window.y) if scale == 1 else (window.x / scale, window.y / scale)
+
+
+def patch_file(well: str, window: Window) -> str:
+    """A patch's `file_name`, by its corner in reference pixels: whole numbers, and no two patches have the same."""
+    return patch_file_name(well, window.y, window.x)

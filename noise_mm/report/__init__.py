@@ -1,0 +1,1 @@
+"""Measured wells -> files: tables, exports for ImageJ and QuPath, overlays and the page of a folder."""

@@ -1,0 +1,152 @@
+"""What is known of one well when its files are written: the cells in their final classes, measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noise_mm.geometry.outline import Outline
+from noise_mm.inference.predict_well import WellResult
+from noise_mm.measure.cells import (
+    PRE_OSTEOCLAST,
+    CellMeasures,
+    WellArea,
+    WellMeasures,
+    covered_px2,
+    measure_cells,
+    measure_well,
+    nuclei_of_cells,
+    with_pre_osteoclasts,
+)
+from noise_mm.measure.nuclei import Nuclei, assign_nuclei
+from noise_mm.measure.well_disc import Disc, find_disc
+from noise_mm.report.options import WellOptions
+from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
+from noise_mm.slides.chunked import Rgb, Slide
+
+DARKEST_GROUND = 64
+"""An image without a pixel so bright, of 256 levels, is none of bright field: most often 12 bits in a file of 16."""
+
+
+@dataclass(frozen=True, eq=False)
+class WellContent:
+    """One well.
+
+    Attributes:
+        well: Its name.
+        image_name: Name of the image's file.
+        size_px: Width and height of the image.
+        thumbnail: The image, reduced to `OVERLAY_SIDE_PX`.
+        outlines: The cells. The number in the name of each is its place, from 1.
+        cells: Their measures.
+        nuclei: Nuclei, if they were looked for.
+        cell_of: Index of each nucleus's cell, or -1; None without nuclei.
+        disc: Border of the well, if it was looked for and found.
+        measures: Of the well.
+        notes: What the reader of the numbers has to know, a sentence each.
+    """
+
+    well: str
+    image_name: str
+    size_px: tuple[int, int]
+    thumbnail: Rgb
+    outlines: Sequence[Outline]
+    cells: Sequence[CellMeasures]
+    nuclei: Nuclei | None
+    cell_of: NDArray[np.int64] | None
+    disc: Disc | None
+    measures: WellMeasures
+    notes: Sequence[str]
+
+    def overlay(self, picture: Rgb, has_numbers: bool) -> Rgb:
+        """A reduced picture of the well with everything that was found."""
+        nuclei_px = None if self.nuclei is None else self.nuclei.xy_px
+        return draw_overlay(
+            picture, self.size_px, self.outlines, nuclei_px=nuclei_px, disc=self.disc, has_numbers=has_numbers
+        )
+
+
+def measured_content(
+    well: str, slide: Slide, result: WellResult, um_per_px: float, options: WellOptions
+) -> WellContent:
+    """Classes and measures what was found in a well.
+
+    Raises:
+        InputError: If the image is damaged.
+        ValueError: If `options` ask for nuclei and none were looked for.
+    """
+    size_px = (slide.width_px, slide.height_px)
+    thumbnail = slide.thumbnail(OVERLAY_SIDE_PX)
+    outlines, nuclei, cell_of, counts = result.outlines, result.nuclei, None, None
+    if nuclei is not None:
+        cell_of = assign_nuclei(outlines, nuclei.xy_px)
+        counts = nuclei_of_cells(cell_of, len(outlines))
+    if options.min_nuclei is not None:
+        if counts is None:
+            raise ValueError('min_nuclei needs nuclei, but none were looked for.')
+        outlines = with_pre_osteoclasts(outlines, counts, options.min_nuclei)
+    cells = list(measure_cells(outlines, size_px, um_per_px, counts))
+    osteoclasts = outlines
+    if options.min_nuclei is not None:
+        osteoclasts = outlines.at([i for i, cell in enumerate(cells) if cell.label != PRE_OSTEOCLAST])
+    disc = _disc(thumbnail, size_px) if options.find_well else None
+    measures = measure_well(
+        cells,
+        covered_px2(osteoclasts, size_px),
+        size_px,
+        um_per_px,
+        well_area=_well_area(disc, size_px, options),
+        nuclei=None if nuclei is None else len(nuclei),
+        are_classed=options.min_nuclei is not None,
+    )
+    notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
+    return WellContent(
+        well, slide.path.name, size_px, thumbnail, outlines, cells, nuclei, cell_of, disc, measures, notes
+    )
+
+
+def _disc(thumbnail: Rgb, size_px: tuple[int, int]) -> Disc | None:
+    """The disc of the well in pixels of the well image."""
+    disc = find_disc(thumbnail)
+    return disc and disc.scaled(size_px[0] / thumbnail.shape[1], size_px[1] / thumbnail.shape[0])
+
+
+def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions) -> WellArea | None:
+    """The area that shares and densities refer to."""
+    if options.well_area_px2 is not None:
+        return WellArea(options.well_area_px2, 'given')
+    return None if disc is None else WellArea(disc.area_px2(size_px), 'disc')
+
+
+def _notes(
+    thumbnail: Rgb,
+    cells: Sequence[CellMeasures],
+    nuclei: Nuclei | None,
+    disc: Disc | None,
+    measures: WellMeasures,
+    options: WellOptions,
+) -> list[str]:
+    """See `WellContent`."""
+    notes = []
+    if thumbnail.max() < DARKEST_GROUND:
+        notes.append('the image is nearly black, so cells are hardly found; stretch its brightness to the full range')
+    elif (thumbnail == thumbnail[..., :1]).all() and thumbnail.min() < thumbnail.max():
+        notes.append('the image has no colour, and a network that was trained on stained cells in colour finds few')
+    if options.find_well and disc is None:
+        notes.append('no border of a round well in the image, so no share of the well; --well-area states its area')
+    if disc is not None:
+        places = {'cells': [cell.centroid_px for cell in cells], 'nuclei': [] if nuclei is None else nuclei.xy_px}
+        outside = [f'{count} {what}' for what, xy_px in places.items() if (count := _outside(xy_px, disc))]
+        if outside:
+            notes.append(f'{" and ".join(outside)} lie outside the border of the well and are counted; see the overlay')
+    area = measures.well_area
+    if area is not None and measures.covered_area_px2 > area.px2:
+        notes.append(f'cells cover more than the area of the well, {area.px2:g} px^2; it counts pixels of the image')
+    return notes
+
+
+def _outside(xy_px: ArrayLike, disc: Disc) -> int:
+    """How many places (n, 2) lie outside a disc."""
+    x, y = np.asarray(xy_px, dtype=np.float64).reshape(-1, 2).T
+    return int(np.count_nonzero(np.hypot(x - disc.x, y - disc.y) > disc.radius))

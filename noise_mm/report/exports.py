@@ -1,0 +1,130 @@
+"""The files of one well, one writer a format.
+
+    coco      <well>.json            COCO, with masks as RLE
+    csv       <well>_cells.csv       a row for each cell
+    nuclei    <well>_nuclei.csv      a row for each nucleus; goes with `csv` where nuclei were counted
+    overlay   <well>_overlay.png     the well with outlines and numbers, to check by eye
+    geojson   <well>.geojson         for QuPath, with classes and measurements; nuclei as points
+    roi       <well>_RoiSet.zip      for ImageJ's ROI manager
+    labels    <well>_labels.tif      label image; the value is the number in the name
+
+All show the same cells in the same order, in the same colours. A cell is the pixels whose centres lie in its outline;
+in the label image, which has one value a pixel, smaller cells cover larger ones. Every file is written whole or not at
+all.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from noise_mm.coco.annotations import write_coco
+from noise_mm.formats.geojson import write_geojson
+from noise_mm.formats.imagej import write_imagej
+from noise_mm.formats.label_image import write_label_image
+from noise_mm.measure.cells import CellMeasures
+from noise_mm.report.content import WellContent
+from noise_mm.report.overlay import class_colours, write_overlay
+from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows, write_table
+
+IMAGEJ_SLICE = 1
+"""The only one of a well image."""
+
+FIRST_UNREADABLE_PX = 2**32
+"""pycocotools counts the pixels of a mask in 32 bits; for images of so many pixels polygons are written instead."""
+
+
+def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> dict[str, str]:
+    """Writes the files of one well.
+
+    Args:
+        folder: Where they go.
+        content: What they show.
+        formats: Of `FORMATS`.
+
+    Returns:
+        The names of the files by format.
+
+    Raises:
+        InputError: If a file can't be written.
+    """
+    wanted = [name for name in WRITERS if name in formats or (name == 'nuclei' and 'csv' in formats)]
+    if content.nuclei is None:
+        wanted = [name for name in wanted if name != 'nuclei']
+    files = {}
+    for name in wanted:
+        suffix, write = WRITERS[name]
+        files[name] = content.well + suffix
+        write(folder / files[name], content)
+    return files
+
+
+def qupath_measurements(cell: CellMeasures) -> dict[str, float]:
+    """A cell's measures, named in the manner of QuPath's own cell detection; what is not known is left out."""
+    measures = {
+        'Cell: Area px^2': cell.area_px2,
+        'Cell: Area µm^2': cell.area_um2,
+        'Cell: Perimeter µm': cell.perimeter_um,
+        'Cell: Equivalent diameter µm': cell.equivalent_diameter_um,
+        'Cell: Solidity': cell.solidity,
+        'Cell: Eccentricity': cell.eccentricity,
+        'Cell: Nuclei': cell.nuclei,
+        'Cell: Touches edge': cell.touches_edge,
+    }
+    return {name: value for name, value in measures.items() if value is not None}
+
+
+def _write_coco(path: Path, content: WellContent) -> None:
+    write_coco(
+        path,
+        content.outlines,
+        content.image_name,
+        content.size_px,
+        rle=content.size_px[0] * content.size_px[1] < FIRST_UNREADABLE_PX,
+        attributes=None if content.nuclei is None else ({'nuclei': cell.nuclei} for cell in content.cells),
+        well=content.well,
+        mpp=content.measures.um_per_px,
+    )
+
+
+def _write_cells(path: Path, content: WellContent) -> None:
+    write_table(path, CELL_COLUMNS, map(cell_row, content.cells))
+
+
+def _write_nuclei(path: Path, content: WellContent) -> None:
+    names = [outline.name for outline in content.outlines]
+    rows = nuclei_rows(content.nuclei.xy_px, content.nuclei.scores, content.cell_of, names)
+    write_table(path, NUCLEI_COLUMNS, rows)
+
+
+def _write_overlay(path: Path, content: WellContent) -> None:
+    write_overlay(path, content.overlay(content.thumbnail, has_numbers=True))
+
+
+def _write_geojson(path: Path, content: WellContent) -> None:
+    write_geojson(
+        path,
+        content.outlines,
+        map(qupath_measurements, content.cells),
+        colours=class_colours(outline.label for outline in content.outlines),
+        nuclei_px=None if content.nuclei is None else content.nuclei.xy_px,
+    )
+
+
+def _write_roi(path: Path, content: WellContent) -> None:
+    colours = class_colours(outline.label for outline in content.outlines)
+    write_imagej(path, content.outlines, IMAGEJ_SLICE, colours)
+
+
+def _write_labels(path: Path, content: WellContent) -> None:
+    write_label_image(path, content.outlines, content.size_px, content.measures.um_per_px, smaller_on_top=True)
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path, WellContent], None]]] = {
+    'coco': ('.json', _write_coco),
+    'csv': ('_cells.csv', _write_cells),
+    'nuclei': ('_nuclei.csv', _write_nuclei),
+    'overlay': ('_overlay.png', _write_overlay),
+    'geojson': ('.geojson', _write_geojson),
+    'roi': ('_RoiSet.zip', _write_roi),
+    'labels': ('_labels.tif', _write_labels),
+}
+"""What follows the well's name, and the writer, by format."""

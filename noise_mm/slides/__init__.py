@@ -1,0 +1,1 @@
+"""Whole well images: opened by content, read by windows, resampled."""

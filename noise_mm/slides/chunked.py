@@ -1,0 +1,217 @@
+"""What every kind of well image can do, given only its chunks: windows, row bands and thumbnails, never the whole.
+
+A chunk is the piece of an image that can be decoded by itself: a tile of a tiled TIFF, a group of strips, or, where the
+format knows nothing smaller, the whole image. Chunks form a regular grid; those in the last column and row are cut off
+at the border of the image.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from noise_mm.geometry.tiles import Window
+
+Rgb = npt.NDArray[np.uint8]
+"""Pixels of shape (height, width, 3), RGB."""
+
+Chunk = tuple[int, int]
+"""Row and column of a chunk in the grid of chunks."""
+
+BACKGROUND = 255
+"""White, the colour of the empty plate in bright field: what lies outside a well. Black borders give false cells."""
+
+CACHE_BYTES = 128 * 2**20
+"""Decoded chunks that `Slide.read` keeps: enough for a screenful of tiles around the last place looked at."""
+
+
+class Slide(ABC):
+    """A well image that is read window by window. Use it in a `with` statement, or call `close`.
+
+    All coordinates are whole pixels of this image, x to the right and y down. What a window covers outside the image
+    is white.
+
+    Attributes:
+        path: The file.
+        width_px: Width.
+        height_px: Height.
+        um_per_px: Side of a pixel in micrometres, or None where the file does not say.
+        chunk_width_px: Width of a chunk that can be decoded by itself.
+        chunk_height_px: Its height.
+        empty_segments: Number of tiles or strips that the file leaves out, as sparse files do. They are white.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    um_per_px: float | None
+    chunk_width_px: int
+    chunk_height_px: int
+    empty_segments: int = 0
+
+    def __init__(
+        self, path: Path, size_px: tuple[int, int], chunk_px: tuple[int, int], um_per_px: float | None
+    ) -> None:
+        """`size_px` and `chunk_px` are (width, height)."""
+        self.path = path
+        self.width_px, self.height_px = size_px
+        self.chunk_width_px, self.chunk_height_px = (
+            min(chunk, size) for chunk, size in zip(chunk_px, size_px, strict=True)
+        )
+        self.um_per_px = um_per_px
+        self._recent: OrderedDict[Chunk, Rgb] = OrderedDict()
+
+    def __enter__(self) -> 'Slide':
+        """The slide itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the file."""
+        self.close()
+
+    @property
+    def is_one_chunk(self) -> bool:
+        """Whether any window costs decoding the whole image."""
+        return (self.chunk_width_px, self.chunk_height_px) == (self.width_px, self.height_px)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the file; decoded pixels are let go."""
+
+    @abstractmethod
+    def decode_chunk(self, row: int, column: int) -> Rgb:
+        """Decodes one chunk, cut off at the border of the image.
+
+        Raises:
+            InputError: If the file is damaged there.
+        """
+
+    def decode_chunks(self, chunks: Sequence[Chunk]) -> Iterator[Rgb]:
+        """Decodes chunks one after the other, in the order given; see `decode_chunk`."""
+        return (self.decode_chunk(row, column) for row, column in chunks)
+
+    def smaller_levels(self) -> list['Slide']:
+        """Smaller copies of the image that the file holds (a pyramid), largest first; they are closed with it."""
+        return []
+
+    def read(self, x: int, y: int, width: int, height: int) -> Rgb:
+        """One window, shape (height, width, 3). Neighbouring reads share decoded chunks, up to `CACHE_BYTES` of them.
+
+        Raises:
+            InputError: If the file is damaged there.
+            ValueError: If the window is empty.
+        """
+        window = Window(0, 0, x, y, width, height)
+        chunks = self._chunks_under(window)
+        pixels = self._canvas(window)
+        for row, column in chunks:
+            self._paste(pixels, window, (row, column), self._recent_chunk(row, column))
+        return pixels
+
+    def windows(self, windows: Sequence[Window]) -> Iterator[Rgb]:
+        """The pixels of many windows, in the order given; each chunk of the file is decoded once.
+
+        How it works: which windows need which chunks is known beforehand, so a decoded chunk is kept until the last
+        window that needs it. Windows that come row by row therefore hold about one row of windows in memory, and
+        chunks that no window needs are not even read.
+
+        Yields:
+            Arrays of shape (window.height, window.width, 3).
+
+        Raises:
+            InputError: If the file is damaged there.
+            ValueError: If a window is empty.
+        """
+        needed = [self._chunks_under(window) for window in windows]
+        uses = Counter(chain.from_iterable(needed))
+        decoded = self.decode_chunks(list(dict.fromkeys(chain.from_iterable(needed))))
+        live: dict[Chunk, Rgb] = {}
+        for window, chunks in zip(windows, needed, strict=True):
+            pixels = self._canvas(window)
+            for chunk in chunks:
+                if chunk not in live:
+                    live[chunk] = next(decoded)
+                self._paste(pixels, window, chunk, live[chunk])
+                uses[chunk] -= 1
+                if not uses[chunk]:
+                    del live[chunk]
+            yield pixels
+
+    def bands(self, spans_px: Sequence[tuple[int, int]]) -> Iterator[Rgb]:
+        """Full-width bands of rows, each chunk of the file decoded once however the bands overlap.
+
+        Args:
+            spans_px: First row and end row (not included) of each band, from the top down.
+
+        Yields:
+            Arrays of shape (end - first, width_px, 3).
+
+        Raises:
+            InputError: If the file is damaged there.
+            ValueError: If a band is empty.
+        """
+        return self.windows(
+            [Window(row, 0, 0, first, self.width_px, end - first) for row, (first, end) in enumerate(spans_px)]
+        )
+
+    def thumbnail(self, max_side_px: int) -> Rgb:
+        """The whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
+
+        It is made from the smallest level of a pyramid that is large enough, piece by piece.
+        """
+        from noise_mm.slides.resample import ResampledSlide  # it is itself a Slide
+
+        levels = [
+            level for level in [self, *self.smaller_levels()] if max(level.width_px, level.height_px) >= max_side_px
+        ]
+        level = levels[-1] if levels else self
+        scale = min(1.0, max_side_px / max(level.width_px, level.height_px))
+        small = ResampledSlide(level, scale)
+        return next(small.windows([Window(0, 0, 0, 0, small.width_px, small.height_px)]))
+
+    def _recent_chunk(self, row: int, column: int) -> Rgb:
+        """A chunk from the cache of `read`, or decoded into it; the chunks used longest ago give way."""
+        chunk = self._recent.pop((row, column), None)
+        if chunk is None:
+            chunk = self.decode_chunk(row, column)
+        self._recent[(row, column)] = chunk
+        while len(self._recent) > 1 and sum(kept.nbytes for kept in self._recent.values()) > CACHE_BYTES:
+            self._recent.popitem(last=False)
+        return chunk
+
+    def _chunks_under(self, window: Window) -> list[Chunk]:
+        """The chunks that a window touches, row by row."""
+        if window.width < 1 or window.height < 1:
+            raise ValueError(f'a window must not be empty, got {window}.')
+        left, right = max(window.x, 0), min(window.x + window.width, self.width_px)
+        top, bottom = max(window.y, 0), min(window.y + window.height, self.height_px)
+        if left >= right or top >= bottom:
+            return []
+        rows = range(top // self.chunk_height_px, (bottom - 1) // self.chunk_height_px + 1)
+        columns = range(left // self.chunk_width_px, (right - 1) // self.chunk_width_px + 1)
+        return [(row, column) for row in rows for column in columns]
+
+    def _canvas(self, window: Window) -> Rgb:
+        """Pixels for a window, background wherever no chunk will be pasted."""
+        inside = window.x >= 0 and window.y >= 0
+        inside &= window.x + window.width <= self.width_px and window.y + window.height <= self.height_px
+        if inside:
+            return np.empty((window.height, window.width, 3), np.uint8)
+        return np.full((window.height, window.width, 3), BACKGROUND, np.uint8)
+
+    def _paste(self, pixels: Rgb, window: Window, chunk: Chunk, content: Rgb) -> None:
+        """Copies into a window's pixels what a chunk holds of it."""
+        row, column = chunk
+        x, y = column * self.chunk_width_px, row * self.chunk_height_px
+        left, right = max(window.x, x), min(window.x + window.width, x + content.shape[1])
+        top, bottom = max(window.y, y), min(window.y + window.height, y + content.shape[0])
+        pixels[top - window.y : bottom - window.y, left - window.x : right - window.x] = content[
+            top - y : bottom - y, left - x : right - x
+        ]

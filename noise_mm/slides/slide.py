@@ -1,0 +1,136 @@
+"""Opens any well image by its content, not by its name: TIFF, BigTIFF, OME-TIFF, Aperio SVS, PNG and JPEG.
+
+Whatever the file holds, windows come out as 8-bit RGB: grey is repeated, palettes are looked up, of 9 to 16 bits the
+upper 8 are kept (a 12-bit image in a 16-bit file has to be stretched to the full range first), and transparent pixels
+are laid on white. What can't be shown so without a choice that is the user's (several channels, planes or time points;
+floating point; CMYK) is refused. The orientation that a camera notes in a file is not applied, as in ImageJ, where
+outlines are drawn.
+"""
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from noise_mm.errors import InputError
+from noise_mm.slides.chunked import Rgb, Slide
+from noise_mm.slides.color import rgb_on_white
+from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete, plausible_um_per_px
+
+TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
+END_BYTES = 4096
+JPEG_SIGNATURE = b'\xff\xd8\xff'
+
+SLIDE_SUFFIXES = ('.tif', '.tiff', '.svs', '.btf', '.tf8', '.png', '.jpg', '.jpeg')
+"""Suffixes by which well images are found in a folder; `open_slide` itself goes by content."""
+
+LARGEST_UNTILED_PX = 2**30
+"""Largest PNG or JPEG, which must be decoded whole: 3 GiB of pixels, a well of 32,768 px a side."""
+
+
+def open_slide(path: str | Path) -> Slide:
+    """Opens a well image; no pixels are decoded yet.
+
+    Memory: a tiled or striped TIFF costs the chunks under the windows that are read; a PNG or JPEG is decoded whole on
+    first use, 3 bytes a pixel (0.66 GB for a well of 14,880 px a side) and up to twice that while it is decoded.
+
+    Raises:
+        InputError: If the file is missing, truncated, not an image or an image of a kind that is refused. Damage
+            inside compressed data is found when that part is read.
+    """
+    path = Path(path)
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(8)
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such file. Check the path.') from error
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    if head.startswith(TIFF_SIGNATURES):
+        return TiffSlide.open(path)
+    if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
+        return UntiledSlide(path)
+    raise InputError(f'{path}: not a TIFF, SVS, PNG or JPEG image. Save it as one of these, best as a tiled TIFF.')
+
+
+class UntiledSlide(Slide):
+    """A PNG or JPEG file: one chunk, which is decoded on first use and kept until the slide is closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the header, and the end.
+
+        Raises:
+            InputError: If the file is truncated, its header damaged, or the image too large to be decoded whole.
+        """
+        _check_end(path)
+        width_px, height_px, um_per_px = _read_header(path)
+        if width_px * height_px > LARGEST_UNTILED_PX:
+            raise InputError(
+                f'{path}: {width_px} x {height_px} px is too large for a file that must be decoded whole. '
+                'Save it as a tiled TIFF.'
+            )
+        super().__init__(path, (width_px, height_px), (width_px, height_px), um_per_px)
+        self._pixels: Rgb | None = None
+
+    def close(self) -> None:
+        """Lets the pixels go."""
+        self._pixels = None
+        self._recent.clear()
+
+    def decode_chunk(self, row: int, column: int) -> Rgb:
+        """The whole image."""
+        if self._pixels is None:
+            self._pixels = _decode_untiled(self.path)
+            if self._pixels.shape[:2] != (self.height_px, self.width_px):
+                raise InputError(f'{self.path}: the image is not as large as its header says. Export it again.')
+        return self._pixels
+
+
+def _check_end(path: Path) -> None:
+    """Refuses a file that was cut off: some decoders give half an image for half a file.
+
+    Raises:
+        InputError: If the end marker of the format is missing.
+    """
+    data = path.read_bytes()
+    # the last chunk of a PNG has no data: length 0, kind, checksum; some programs append something of their own
+    complete = PNG_END in data[-END_BYTES:] if data.startswith(PNG_SIGNATURE) else jpeg_is_complete(data)
+    if not complete:
+        raise InputError(f'{path}: the file is truncated, its end is missing. Copy or export it again.')
+
+
+def _read_header(path: Path) -> tuple[int, int, float | None]:
+    """Width, height and um per pixel of a PNG or JPEG."""
+    try:
+        with open(path, 'rb') as file:
+            # not Image.open: it refuses wells of more than 178 Mpx as an attack; there is our own limit
+            plugin = PngImageFile if file.read(8) == PNG_SIGNATURE else JpegImageFile
+            file.seek(0)
+            image = plugin(file)
+            dots_per_inch = image.info.get('dpi', (0, 0))[0]
+            if image.mode == 'CMYK':
+                raise InputError(f'{path}: colour mode CMYK is not supported. Save it as 8-bit RGB.')
+            if getattr(image, 'n_frames', 1) > 1:
+                raise InputError(f'{path}: holds {image.n_frames} images. Save one as 8-bit RGB.')
+            um_per_px = plausible_um_per_px(25400 / float(dots_per_inch)) if dots_per_inch else None
+            return image.width, image.height, um_per_px
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f'{path}: the image header is damaged ({error}). Copy or export it again.') from error
+
+
+def _decode_untiled(path: Path) -> Rgb:
+    """All pixels of a PNG or JPEG; half a file is an error, never half an image."""
+    data = path.read_bytes()
+    is_png = data.startswith(PNG_SIGNATURE)
+    try:
+        pixels = imagecodecs.png_decode(data) if is_png else imagecodecs.jpeg8_decode(data)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'{path}: damaged ({error}). Copy or export it again.') from error
+    samples = pixels.reshape(*pixels.shape[:2], -1)
+    if samples.dtype == np.uint16:
+        samples = (samples >> 8).astype(np.uint8)
+    return rgb_on_white(samples, has_alpha=samples.shape[2] in (2, 4))

@@ -1,0 +1,312 @@
+"""TIFF, BigTIFF, OME-TIFF and Aperio SVS, chunk by chunk, after TIFF revision 6.0 and its BigTIFF extension.
+
+tifffile finds the images of a file and decodes one compressed segment at a time; this module reads the segments' bytes,
+checks that they are all there, groups thin strips and turns the samples into 8-bit RGB. (Reading through tifffile's
+zarr store gives the same pixels, but it fills missing segments with zeros, that is black.)
+"""
+
+import math
+import os
+import re
+import struct
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from noise_mm.errors import InputError
+from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
+from noise_mm.slides.color import eight_bit, rgb_from_ycbcr, rgb_on_white
+
+JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
+APERIO_JPEG2000_YCBCR = 33003  # its components are never turned into RGB by a decoder, whatever the tag says
+PREMULTIPLIED, UNSPECIFIED_SAMPLE = 1, 0  # values of the ExtraSamples tag; the other, 2, is plain opacity
+
+SMALLEST_CHUNK_ROWS = 64
+"""Thin strips are decoded in groups of at least this many rows: one row costs more to handle than to decode."""
+
+LARGEST_CHUNK_BYTES = 3 * 2**30
+"""A strip or tile larger than this when decoded is refused; 100,000 px wells would need 30 GB."""
+
+UM_PER_UNIT = {
+    'm': 1e6, 'cm': 1e4, 'mm': 1e3, 'nm': 1e-3, 'inch': 25400.0, 'in': 25400.0, 'pm': 1e-6, 'Å': 1e-4,
+    'um': 1.0, 'µm': 1.0, 'μm': 1.0, '\\u00B5m': 1.0, 'micron': 1.0, 'microns': 1.0, 'micrometer': 1.0,
+}  # fmt: skip
+"""Micrometres in the units that OME-XML and ImageJ write; both Unicode signs for micro, and ImageJ's escape."""
+
+PLAUSIBLE_UM_PER_PX = (0.01, 20.0)
+"""Pixel sizes taken for a microscope's. Others are print resolutions: 72 dots per inch would be 353 um."""
+
+AXIS_NAMES = {'Z': 'focal planes', 'C': 'channels as separate planes', 'T': 'time points', 'I': 'images', 'Q': 'images'}
+
+
+def plausible_um_per_px(um_per_px: float | None) -> float | None:
+    """The same value, or None where no microscope has such pixels (see `PLAUSIBLE_UM_PER_PX`)."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
+
+
+def jpeg_is_complete(data: bytes) -> bool:
+    """Whether a JPEG stream has its end marker. Decoders fill what is missing with grey and don't complain.
+
+    The end marker (FF D9) has to come after the last start of scan (FF DA); an embedded preview has its own before.
+    """
+    return data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
+
+
+class TiffSlide(Slide):
+    """One resolution level of a TIFF file."""
+
+    def __init__(self, path: Path, tiff: tifffile.TiffFile, levels: list[tifffile.TiffPageSeries]) -> None:
+        """Checks the first of `levels` without decoding anything; see `open`."""
+        self._tiff, self._levels = tiff, levels
+        self._page, self._frame = levels[0].pages[0], levels[0].keyframe
+        _check_layout(path, levels[0], self._frame)
+        self._rows_per_chunk = _rows_per_chunk(self._frame)
+        chunk_width_px = self._frame.tilewidth if self._frame.is_tiled else self._frame.imagewidth
+        size_px = (self._frame.imagewidth, self._frame.imagelength)
+        super().__init__(path, size_px, (chunk_width_px, self._rows_per_chunk), _um_per_px(path, tiff, self._frame))
+        self._file = open(self._page.parent.filehandle.path, 'rb')  # noqa: SIM115 - closed by `close`
+        self._is_flat = _is_flat(self._frame)
+        self.empty_segments = _check_extent(path, self._page, self._frame, os.fstat(self._file.fileno()).st_size)
+
+    @classmethod
+    def open(cls, path: Path) -> 'TiffSlide':
+        """The full resolution of the first image in the file.
+
+        Raises:
+            InputError: If the file is truncated, damaged or holds a kind of image that is refused.
+        """
+        with _naming(path, 'truncated or damaged TIFF'):
+            tiff = tifffile.TiffFile(path)
+            try:
+                return cls(path, tiff, list(tiff.series[0].levels))
+            except BaseException:
+                tiff.close()
+                raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._recent.clear()
+        self._file.close()
+        self._tiff.close()
+
+    def smaller_levels(self) -> list[Slide]:
+        """The smaller levels of the pyramid, largest first."""
+        with _naming(self.path, 'damaged pyramid in the TIFF'):
+            return [TiffSlide(self.path, self._tiff, self._levels[index:]) for index in range(1, len(self._levels))]
+
+    def decode_chunk(self, row: int, column: int) -> Rgb:
+        """One tile, or one group of strips."""
+        width_px = min(self.chunk_width_px, self.width_px - column * self.chunk_width_px)
+        height_px = min(self.chunk_height_px, self.height_px - row * self.chunk_height_px)
+        if self._is_flat:
+            return _to_rgb(self._flat_rows(row * self.chunk_height_px, height_px), self._frame)
+        if self._frame.is_tiled:
+            rgb = self._segment_rgb(row * math.ceil(self.width_px / self._frame.tilewidth) + column)
+            return rgb[:height_px, :width_px]
+        first = row * self._rows_per_chunk // self._frame.rowsperstrip
+        end = math.ceil((row * self._rows_per_chunk + height_px) / self._frame.rowsperstrip)
+        strips = [self._segment_rgb(index) for index in range(first, end)]
+        return (strips[0] if len(strips) == 1 else np.concatenate(strips))[:height_px]
+
+    def _segment_rgb(self, index: int) -> Rgb:
+        """One tile or strip, all its colour planes; white where the file leaves it out."""
+        planes = self._frame.samplesperpixel if self._frame.planarconfig == 2 else 1
+        per_plane = len(self._page.dataoffsets) // planes
+        indices = [plane * per_plane + index for plane in range(planes)]
+        if not all(self._page.databytecounts[segment] for segment in indices):
+            is_tiled = self._frame.is_tiled
+            high, wide = (
+                (self.chunk_height_px, self.chunk_width_px) if is_tiled else (self._frame.rowsperstrip, self.width_px)
+            )
+            return np.full((high, wide, 3), BACKGROUND, np.uint8)
+        samples = [self._segment(segment) for segment in indices]
+        return _to_rgb(samples[0] if planes == 1 else np.concatenate(samples, axis=2), self._frame)
+
+    def _segment(self, index: int) -> npt.NDArray[np.generic]:
+        """One decoded tile or strip as stored, shape (height, width, samples)."""
+        data = self._read_bytes(self._page.dataoffsets[index], self._page.databytecounts[index])
+        tables = {}
+        if self._frame.compression in JPEG_COMPRESSIONS:
+            tables = {'jpegtables': self._page.jpegtables, 'jpegheader': self._frame.jpegheader}
+            if not jpeg_is_complete(data):
+                raise InputError(f'{self.path}: truncated JPEG data in tile or strip {index}. Copy or export it again.')
+        with _naming(self.path, f'cannot decode tile or strip {index}'):
+            decoded, _, shape = self._frame.decode(data, index, **tables)
+        return decoded[0, : shape[1]]  # JPEG strips are padded to whole blocks
+
+    def _flat_rows(self, first: int, rows: int) -> npt.NDArray[np.generic]:
+        """Rows of an uncompressed image that lies in one piece, shape (rows, width, samples)."""
+        dtype = np.dtype(self._tiff.byteorder + self._frame.dtype.char)
+        samples = self._frame.samplesperpixel
+        separate = self._frame.planarconfig == 2 and samples > 1
+        row_bytes = self.width_px * dtype.itemsize * (1 if separate else samples)
+        parts = []
+        for plane in range(samples if separate else 1):
+            offset = self._page.dataoffsets[0] + (plane * self.height_px + first) * row_bytes
+            parts.append(
+                np.frombuffer(self._read_bytes(offset, rows * row_bytes), dtype).reshape(rows, self.width_px, -1)
+            )
+        return np.concatenate(parts, axis=2) if separate else parts[0]
+
+    def _read_bytes(self, offset: int, length: int) -> bytes:
+        """Bytes of the file; all of them or an error."""
+        data = os.pread(self._file.fileno(), length, offset)
+        while 0 < len(data) < length:  # the kernel hands out at most 2 GiB at a time
+            more = os.pread(self._file.fileno(), length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        if len(data) < length:
+            raise InputError(f'{self.path}: the file is truncated. Copy or export it again.')
+        return data
+
+
+@contextmanager
+def _naming(path: Path, what: str) -> Iterator[None]:
+    """Turns what tifffile and the decoders raise for bad files into an InputError that names the file."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, ImportError, struct.error, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f'{path}: {what} ({reason}). Copy or export it again, best as a tiled TIFF.') from error
+
+
+def _check_layout(path: Path, level: tifffile.TiffPageSeries, frame: tifffile.TiffPage) -> None:
+    """Refuses what can't be shown as one RGB image.
+
+    Raises:
+        InputError: With the reason.
+    """
+    for axis, length in zip(level.axes, level.shape, strict=True):
+        if axis not in 'YXS' and length > 1:
+            what = AXIS_NAMES.get(axis, f'positions along axis {axis}')
+            raise InputError(
+                f'{path}: holds {length} {what}. Save a single RGB plane (ImageJ: Image > Type > RGB Color).'
+            )
+    photometric, dtype = frame.photometric, frame.dtype
+    if photometric not in (0, 1, 2, 3, 6):
+        raise InputError(f'{path}: colour model {photometric!r} is not supported. Save it as 8-bit RGB.')
+    if dtype is None or dtype.kind not in 'ub' or frame.bitspersample > 16:
+        raise InputError(f'{path}: pixels of type {dtype} are not supported. Save it as 8-bit RGB.')
+    if frame.samplesperpixel < 3 and photometric in (2, 6):
+        raise InputError(f'{path}: a colour image with {frame.samplesperpixel} samples a pixel. Save it as 8-bit RGB.')
+
+
+def _is_flat(frame: tifffile.TiffPage) -> bool:
+    """Whether rows can be read at computed places: uncompressed, whole bytes, in one piece, no tiles."""
+    return bool(
+        frame.is_contiguous and frame.compression == 1 and frame.predictor == 1 and frame.fillorder == 1
+        and not frame.is_tiled and not frame.is_subsampled and frame.bitspersample in (8, 16) and frame.photometric != 3
+    )  # fmt: skip
+
+
+def _rows_per_chunk(frame: tifffile.TiffPage) -> int:
+    """Rows that are decoded together: those of a tile, or of a group of strips."""
+    if frame.is_tiled:
+        return frame.tilelength
+    if _is_flat(frame):
+        return SMALLEST_CHUNK_ROWS
+    return frame.rowsperstrip * math.ceil(SMALLEST_CHUNK_ROWS / frame.rowsperstrip)
+
+
+def _check_extent(path: Path, page: tifffile.TiffPage, frame: tifffile.TiffPage, file_bytes: int) -> int:
+    """Checks that every segment lies inside the file, so that truncation is found before any work is done.
+
+    Returns:
+        The number of segments that the file leaves out.
+
+    Raises:
+        InputError: If the file ends early, lists too few segments, holds none, or has one too large to decode.
+    """
+    offsets = np.asarray(page.dataoffsets, np.int64)
+    lengths = np.asarray(page.databytecounts, np.int64)
+    high, wide = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (frame.rowsperstrip, frame.imagewidth)
+    expected = math.ceil(frame.imagelength / high) * math.ceil(frame.imagewidth / wide)
+    expected *= frame.samplesperpixel if frame.planarconfig == 2 else 1
+    if not (_is_flat(frame) and len(offsets) == 1) and not len(offsets) == len(lengths) == expected:
+        raise InputError(f'{path}: lists {len(offsets)} tiles or strips instead of {expected}. Export it again.')
+    if (offsets + lengths).max(initial=0) > file_bytes:
+        missing = int((offsets + lengths).max()) - file_bytes
+        raise InputError(
+            f'{path}: the file is truncated, at least {missing} bytes are missing. Copy or export it again.'
+        )
+    if not lengths.any():
+        raise InputError(f'{path}: the file holds no pixels, every tile is empty. Export it again.')
+    chunk_bytes = high * wide * 3 * (frame.bitspersample + 7) // 8
+    if not _is_flat(frame) and chunk_bytes > LARGEST_CHUNK_BYTES:
+        raise InputError(
+            f'{path}: must be decoded in one piece of {chunk_bytes / 2**30:.0f} GiB. Save it as a tiled TIFF.'
+        )
+    return int((lengths == 0).sum())
+
+
+def _to_rgb(samples: npt.NDArray[np.generic], frame: tifffile.TiffPage) -> Rgb:
+    """Samples as stored, shape (height, width, samples), as 8-bit RGB on white."""
+    if frame.photometric == 3:
+        colors = np.asarray(frame.colormap)  # (3, 2 ** bits), 16 bits each; some writers use 8
+        colors = colors >> 8 if colors.max() > 255 else colors
+        return np.ascontiguousarray(colors.T.astype(np.uint8)[samples[..., 0].astype(np.intp)])
+    bits = 1 if samples.dtype == bool else frame.bitspersample
+    colors = eight_bit(samples, bits)
+    if frame.photometric == 0:
+        colors = np.concatenate([255 - colors[..., :1], colors[..., 1:]], axis=2)
+    decoded_as_rgb = frame.compression in JPEG_COMPRESSIONS or frame.photometric != 6
+    if frame.compression == APERIO_JPEG2000_YCBCR or not decoded_as_rgb:
+        return rgb_from_ycbcr(colors[..., :3])
+    extra = next(iter(frame.extrasamples), UNSPECIFIED_SAMPLE)
+    return rgb_on_white(colors, has_alpha=extra != UNSPECIFIED_SAMPLE, premultiplied=extra == PREMULTIPLIED)
+
+
+def _um_per_px(path: Path, tiff: tifffile.TiffFile, frame: tifffile.TiffPage) -> float | None:
+    """Micrometres per pixel, from the most specific source that the file has, or None."""
+    if tiff.is_ome:
+        sizes = _ome_um_per_px(path, tiff.ome_metadata or '')
+    elif tiff.is_svs:
+        found = re.search(r'\bMPP\s*=\s*([0-9.]+)', tiff.pages[0].description)
+        sizes = (float(found[1]),) * 2 if found else None
+    else:
+        sizes = _tag_um_per_px(tiff, frame)
+    if sizes is None or None in (plausible_um_per_px(sizes[0]), plausible_um_per_px(sizes[1])):
+        return None
+    if abs(sizes[0] / sizes[1] - 1) > 0.01:
+        raise InputError(f'{path}: pixels are not square ({sizes[0]:g} x {sizes[1]:g} um). Resample the image first.')
+    return math.sqrt(sizes[0] * sizes[1])
+
+
+def _ome_um_per_px(path: Path, xml: str) -> tuple[float, float] | None:
+    """PhysicalSizeX and PhysicalSizeY of the first image (OME schema 2016-06; the unit defaults to micrometres)."""
+    try:
+        pixels = ElementTree.fromstring(xml).find('.//{*}Pixels')
+    except ElementTree.ParseError as error:
+        raise InputError(f'{path}: the OME-XML in the file is damaged ({error}). Export it again.') from error
+    if pixels is None:
+        return None
+    sizes = []
+    for axis in 'XY':
+        size = pixels.get(f'PhysicalSize{axis}')
+        unit = UM_PER_UNIT.get(pixels.get(f'PhysicalSize{axis}Unit', 'µm'))
+        if size is None or unit is None:
+            return None
+        sizes.append(float(size) * unit)
+    return sizes[0], sizes[1]
+
+
+def _tag_um_per_px(tiff: tifffile.TiffFile, frame: tifffile.TiffPage) -> tuple[float, float] | None:
+    """From the resolution tags, pixels per unit; the unit is ImageJ's where it gives one, else that of the tag."""
+    unit_tag = {2: UM_PER_UNIT['inch'], 3: UM_PER_UNIT['cm']}.get(frame.tags.valueof(296, 2))
+    unit = UM_PER_UNIT.get((tiff.imagej_metadata or {}).get('unit', ''), unit_tag)
+    if unit is None:
+        return None
+    sizes = []
+    for tag in (282, 283):  # XResolution, YResolution
+        numerator, denominator = frame.tags.valueof(tag, (0, 1))
+        if not numerator or not denominator:
+            return None
+        sizes.append(unit * denominator / numerator)
+    return sizes[0], sizes[1]

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from shapely import box
+
+from noise_mm.errors import InputError
+from noise_mm.formats.label_image import read_label_image, write_label_image
+from noise_mm.geometry.outline import Outline, parts_of
+from noise_mm.geometry.pixels import fill_pixels, trace
+
+LABELS = np.zeros((300, 200), np.uint16)
+LABELS[10:50, 20:60] = 3
+LABELS[20:30, 30:40] = 0
+LABELS[100:200, 100:150] = 9
+LABELS[250:260, 0:200] = 9
+
+LAYOUTS = {
+    'one strip': {},
+    'strips': {'rowsperstrip': 7, 'compression': 'lzw'},
+    'tiles': {'tile': (64, 64)},
+    'deflate': {'tile': (64, 128), 'compression': 'zlib', 'predictor': True},
+}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.uint32, np.int32, np.float32])
+def test_labels_are_traced(tmp_path, layout, dtype):
+    path = tmp_path / 'labels.tif'
+    tifffile.imwrite(path, LABELS.astype(dtype), **LAYOUTS[layout])
+    three, nine = read_label_image(path, size_px=(200, 300))
+    assert (three.name, nine.name) == ('3', '9')
+    assert three.geometry.equals(box(20, 10, 60, 50) - box(30, 20, 40, 30))
+    assert [part.area for part in parts_of(nine.geometry)] == [5000, 2000]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(labels=arrays(np.uint16, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 3)))
+def test_each_outline_is_the_trace_of_its_label(tmp_path, labels):
+    path = tmp_path / 'labels.tif'
+    tifffile.imwrite(path, labels, tile=(16, 16))
+    outlines = {} if set(np.unique(labels)) <= {0, 1} else {o.name: o.geometry for o in read_label_image(path)}
+    for value in outlines:
+        assert outlines[value].equals(trace(labels == int(value)))
+    assert not outlines or set(outlines) == {str(value) for value in np.unique(labels) if value}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data())
+def test_written_labels_are_the_pixels_of_the_outlines(data, tmp_path, geometries):
+    """Placed so that they cross the borders of tiles."""
+    geometry = data.draw(geometries)
+    moved = [Outline(geometry), Outline(type(geometry)(geometry) if geometry.is_empty else _moved(geometry, 300, 260))]
+    path = tmp_path / 'labels.tif'
+    write_label_image(path, moved, (650, 600))
+    expected = np.zeros((600, 650), np.uint16)
+    for number, outline in enumerate(moved, start=1):
+        expected[fill_pixels(outline.geometry, 0, 0, 650, 600)] = number
+    np.testing.assert_array_equal(tifffile.imread(path), expected)
+
+
+def _moved(geometry, x, y):
+    from shapely import affinity
+
+    return affinity.translate(geometry, x, y)
+
+
+def test_round_trip_of_whole_pixels(tmp_path):
+    outlines = [
+        Outline(box(3, 4, 600, 10), name='1'),
+        Outline(box(500, 505, 530, 520) - box(510, 510, 515, 515), name='2'),
+    ]
+    write_label_image(tmp_path / 'a.tif', outlines, (700, 600))
+    back = read_label_image(tmp_path / 'a.tif', (700, 600))
+    assert all(one.geometry.equals(other.geometry) for one, other in zip(outlines, back, strict=True))
+    assert [outline.name for outline in back] == ['1', '2']
+
+
+def test_file_is_tiled_deflate_without_predictor(tmp_path):
+    write_label_image(tmp_path / 'a.tif', [Outline(box(3, 4, 60, 10))], (700, 600), um_per_px=0.5)
+    with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
+        page = tiff.pages[0]
+        assert page.is_tiled and page.dtype == np.uint16
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert page.predictor == tifffile.PREDICTOR.NONE
+        assert page.tags['ResolutionUnit'].value == tifffile.RESUNIT.CENTIMETER
+        assert page.tags['XResolution'].value == (20000, 1)
+
+
+@pytest.mark.slow
+def test_many_outlines_need_32_bits(tmp_path):
+    outlines = [Outline(box(i % 300, i // 300, i % 300 + 1, i // 300 + 1)) for i in range(2**16)]
+    write_label_image(tmp_path / 'a.tif', outlines, (300, 220))
+    labels = tifffile.imread(tmp_path / 'a.tif')
+    assert labels.dtype == np.uint32
+    assert labels.max() == 2**16
+
+
+def test_what_lies_outside_is_cut_off_and_later_outlines_cover_earlier(tmp_path):
+    outlines = [Outline(box(-5, -5, 6, 6)), Outline(box(4, 4, 30, 30)), Outline(box(50, 50, 60, 60))]
+    write_label_image(tmp_path / 'a.tif', outlines, (10, 8))
+    labels = tifffile.imread(tmp_path / 'a.tif')
+    assert labels.shape == (8, 10)
+    assert (labels[:4, :6] == 1).all() and (labels[4:, 4:] == 2).all()
+
+
+def test_smaller_outlines_lie_on_top(tmp_path):
+    outlines = [Outline(box(2, 2, 4, 4)), Outline(box(0, 0, 9, 9)), Outline(box(3, 2, 5, 4))]
+    write_label_image(tmp_path / 'a.tif', outlines, (9, 9), smaller_on_top=True)
+    labels = tifffile.imread(tmp_path / 'a.tif')
+    assert np.bincount(labels.ravel()).tolist() == [0, 4, 75, 2]  # of equally large ones the first is seen whole
+
+
+def test_an_empty_image_has_no_outline(tmp_path):
+    write_label_image(tmp_path / 'a.tif', [], (30, 20))
+    assert read_label_image(tmp_path / 'a.tif') == []
+
+
+@pytest.mark.parametrize('value', [1, 255])
+def test_a_mask_of_many_cells_is_refused(tmp_path, value):
+    tifffile.imwrite(tmp_path / 'a.tif', (LABELS > 0).astype(np.uint8) * np.uint8(value))
+    with pytest.raises(InputError, match=r'a\.tif: all cells have the same value'):
+        read_label_image(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'message'),
+    [
+        (np.zeros((20, 20, 3), np.uint8), 'has 3 channels'),
+        (np.full((20, 20), 0.5, np.float32), 'not whole numbers'),
+        (np.full((20, 20), np.nan, np.float32), 'not whole numbers'),
+        (np.full((20, 20), -1, np.int16), 'negative values'),
+        (np.zeros((20, 20), np.complex64), 'type complex64'),
+    ],
+)
+def test_what_holds_no_labels_is_refused(tmp_path, pixels, message):
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb' if pixels.ndim == 3 else 'minisblack')
+    with pytest.raises(InputError, match=rf'a\.tif: .*{message}'):
+        read_label_image(tmp_path / 'a.tif')
+
+
+def test_another_size_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', LABELS)
+    with pytest.raises(InputError, match='has 200 x 300 px, but its image 2000 x 3000 px'):
+        read_label_image(tmp_path / 'a.tif', size_px=(2000, 3000))
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.5, 0.9])
+def test_truncated_files_are_refused(tmp_path, layout, share):
+    path = tmp_path / 'a.tif'
+    noisy = np.random.default_rng(0).integers(1, 900, (300, 200)).astype(np.uint16)
+    tifffile.imwrite(path, noisy, **LAYOUTS[layout])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(InputError, match=r'a\.tif: not a whole TIFF'):
+        read_label_image(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match='no such file'):
+        read_label_image(tmp_path / 'a.tif')

@@ -1,0 +1,87 @@
+import csv
+
+import numpy as np
+import pytest
+from shapely import box
+
+from noise_mm.geometry.outline import Outline
+from noise_mm.measure.cells import WellArea, measure_cells, measure_well
+from noise_mm.report.tables import (
+    CELL_COLUMNS,
+    NUCLEI_COLUMNS,
+    WELL_COLUMNS,
+    cell_row,
+    nuclei_rows,
+    well_row,
+    write_table,
+)
+
+
+def measured(nuclei=None):
+    outlines = [Outline(box(10, 20, 30, 50), 'cell_0007', 'cell', 0.87654), Outline(box(50.6, 0, 51.4, 9))]
+    return list(measure_cells(outlines, (120, 80), 0.5, nuclei))
+
+
+def test_row_of_a_cell():
+    row = cell_row(measured(nuclei=[4, 0])[0])
+    assert tuple(row) == CELL_COLUMNS
+    assert row == {
+        'name': 'cell_0007',
+        'class': 'cell',
+        'score': 0.8765,
+        'area_px2': 600,
+        'area_um2': 150.0,
+        'perimeter_px': 96.0,
+        'perimeter_um': 48.0,
+        'equivalent_diameter_px': 27.64,
+        'equivalent_diameter_um': 13.82,
+        'solidity': 1.0,
+        'eccentricity': 0.7458,
+        'centroid_x_px': 20.0,
+        'centroid_y_px': 35.0,
+        'left_px': 10,
+        'top_px': 20,
+        'width_px': 20,
+        'height_px': 30,
+        'nuclei': 4,
+        'touches_edge': 0,
+    }
+
+
+def test_what_is_not_known_is_empty(tmp_path):
+    write_table(tmp_path / 'a.csv', CELL_COLUMNS, map(cell_row, measured()))
+    rows = list(csv.DictReader((tmp_path / 'a.csv').open()))
+    assert [row['nuclei'] for row in rows] == ['', '']
+    assert (rows[1]['score'], rows[1]['solidity'], rows[1]['area_px2']) == ('', '', '0')
+
+
+def test_rows_of_nuclei():
+    xy_px, scores = np.array([[1.234, 5], [7, 8]]), np.array([0.5, 0.25])
+    first, second = nuclei_rows(xy_px, scores, np.array([1, -1]), ['a', 'b'])
+    assert tuple(first) == NUCLEI_COLUMNS
+    assert first == {'number': 1, 'x_px': 1.23, 'y_px': 5.0, 'score': 0.5, 'cell': 'b'}
+    assert second['cell'] is None
+
+
+def test_row_of_a_well():
+    cells = measured(nuclei=[3, 0])
+    well = measure_well(cells, 600, (120, 80), 0.5, well_area=WellArea(6000, 'disc'), nuclei=4, are_classed=True)
+    row = well_row('A1', well)
+    assert tuple(row) == WELL_COLUMNS
+    assert (row['well'], row['count'], row['pre_osteoclasts']) == ('A1', 2, 0)
+    assert (row['total_area_px2'], row['total_area_um2'], row['mean_area_um2']) == (600, 150.0, 75.0)
+    assert (row['covered_of_image_percent'], row['covered_of_well_percent']) == (6.25, 10.0)
+    assert (row['well_area_mm2'], row['well_area_from'], row['count_per_mm2']) == (0.0015, 'disc', 1333.3333)
+    assert (row['nuclei'], row['nuclei_in_osteoclasts'], row['fusion_index']) == (4, 3, 0.75)
+
+
+def test_table(tmp_path):
+    (tmp_path / 'a.csv').write_text('older\n' * 9)
+    write_table(tmp_path / 'a.csv', ('x', 'y', 'z'), [{'x': 1, 'y': 'a,b', 'z': None}])
+    assert (tmp_path / 'a.csv').read_text() == 'x,y,z\n1,"a,b",\n'
+
+
+def test_a_value_without_column_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='not in fieldnames'):
+        write_table(tmp_path / 'a.csv', ('x',), [{'x': 1, 'y': 2}])
+    assert not (tmp_path / 'a.csv').exists()

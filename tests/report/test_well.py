@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from noise_mm.report.folder import write_folder
+from noise_mm.report.options import FORMATS, WellOptions
+from noise_mm.report.well import write_well
+
+
+def test_the_record_of_a_well_survives_json_and_makes_the_folder(slide, result, tmp_path):
+    out = tmp_path / 'out'
+    record = write_well(out, 'A1', slide, result, 0.5, FORMATS, WellOptions(min_nuclei=3, find_well=True))
+    assert json.loads(json.dumps(record)) == record
+    assert (record['row']['well'], record['row']['count'], record['row']['pre_osteoclasts']) == ('A1', 2, 4)
+    assert sorted(record['files'].values()) == sorted(path.name for path in out.iterdir())
+    assert len(record['notes']) == 1
+    assert len(record['picture']) < 60_000
+    write_folder(out, [json.loads(json.dumps(record))])
+    assert 'A1' in (out / 'index.html').read_text(encoding='utf-8')
+
+
+def test_the_same_result_gives_the_same_bytes(slide, result, tmp_path):
+    files = []
+    for name in ('one', 'two'):
+        write_well(tmp_path / name, 'A1', slide, result, 0.5, FORMATS, WellOptions())
+        files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert files[0] == files[1]
+
+
+def test_nuclei_are_needed_for_their_least_number(slide, result, tmp_path):
+    without = type(result)(result.outlines, result.seams)
+    with pytest.raises(ValueError, match='min_nuclei needs nuclei'):
+        write_well(tmp_path / 'out', 'A1', slide, without, 0.5, FORMATS, WellOptions(min_nuclei=3))
+    assert not (tmp_path / 'out').exists()

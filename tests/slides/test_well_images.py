@@ -1,0 +1,53 @@
+import pytest
+
+from noise_mm.errors import InputError
+from noise_mm.slides.well_images import check_output_folder, find_images, well_name
+
+
+@pytest.fixture
+def plate(tmp_path):
+    folder = tmp_path / 'plate'
+    folder.mkdir()
+    for name in ('A1.png', 'A2.png'):
+        (folder / name).write_bytes(b'not opened here')
+    return folder
+
+
+def test_images_are_found_by_suffix_and_in_order(plate):
+    (plate / 'notes.txt').write_text('')
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
+    assert find_images([plate / 'A2.png', plate / 'A1.png']) == [plate / 'A2.png', plate / 'A1.png']
+    assert well_name(plate / 'A.1.tif') == 'A.1'
+    assert well_name(plate / 'A1.ome.tif') == well_name(plate / 'A1.OME.TIFF') == 'A1'
+
+
+def test_what_only_looks_like_an_image_is_passed_over(plate):
+    (plate / '._A1.png').write_bytes(b'what macOS leaves beside a file')
+    (plate / 'B1.tif').mkdir()
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
+
+
+@pytest.mark.parametrize('name', ['run.png', 'Run.tif'])
+def test_a_well_whose_files_would_replace_those_of_the_folder_is_refused(plate, name):
+    (plate / name).write_bytes((plate / 'A1.png').read_bytes())
+    with pytest.raises(InputError, match=f'{name}: .*run.json.* Rename'):
+        find_images([plate])
+
+
+def test_wells_of_one_name_are_refused(plate):
+    (plate / 'A1.tif').write_bytes((plate / 'A1.png').read_bytes())
+    with pytest.raises(InputError, match='the same well name as .*A1.png'):
+        find_images([plate])
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(InputError, match='no images'):
+        find_images([tmp_path])
+    with pytest.raises(InputError, match='no such file'):
+        find_images([tmp_path / 'none'])
+
+
+def test_a_plate_map_is_not_overwritten(plate, tmp_path):
+    plate_map = tmp_path / 'out' / '..' / 'out' / 'conditions.csv'
+    with pytest.raises(InputError, match='--plate-map .*conditions.csv: would be overwritten'):
+        check_output_folder(tmp_path / 'out', find_images([plate]), plate_map)
