@@ -398,7 +398,7 @@ predict(find_images([Path({wells!r})]), Path({out!r}), Slow(), formats=('csv', '
 def test_a_killed_run_is_resumed(wells, tmp_path, repo_dir):
     out = tmp_path / 'out'
     driver = tmp_path / 'driver.py'
-    paths = {'repository': repo_dir, 'tests': repo_dir / 'tests' / 'wells', 'out': out, 'wells': wells}
+    paths = {'repository': repo_dir, 'tests': repo_dir / 'tests' / 'inference', 'out': out, 'wells': wells}
     driver.write_text(DRIVER.format(**{name: str(path) for name, path in paths.items()}))
     process = subprocess.Popen([sys.executable, driver], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
