@@ -12,7 +12,10 @@ from mmengine.config import Config
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+PACKAGE = Path(__file__).resolve().parent
+CONFIGS = PACKAGE / 'configs'  # of an installed wheel; in a clone they lie beside the package
+if not CONFIGS.is_dir():
+    CONFIGS = PACKAGE.parent / 'configs'
 BEST_NAME = 'best.pth'  # the best checkpoint of a run, in its folder
 LAST_CHECKPOINT_FILE = 'last_checkpoint'  # MMEngine's: names the checkpoint that a resumed run goes on from
 COCO = 'coco'

@@ -6,6 +6,7 @@ Each step is one of the project's own commands and is printed before it runs, so
 import argparse
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -47,9 +48,9 @@ def main() -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise environment.SetupError(f'{folder}: {error.strerror}. Name another folder with --out.') from error
+        environment.fail(f'{folder}: {error.strerror}. Name another folder with --out.')
     python = environment.ensure_environment()
-    variables = environment.child_variables(environment.environment_folder())
+    variables = environment.child_variables()
     plan = steps(folder)
     done = read_done(folder)
     for number, step in enumerate(plan, 1):
@@ -160,4 +161,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    environment.run(main)
+    sys.exit(main())

@@ -1,53 +1,37 @@
-"""Passes the tests: makes the environment if it is missing, then runs ruff and pytest in it."""
+"""Run the tests: create the environment if it is missing, then run ruff and pytest in it.
 
-import argparse
+example: python3 tools/run_tests.py tests/models        (any arguments of pytest; -m slow for the long tests)
+"""
+
 import os
 import subprocess
+import sys
 
-import environment
+from environment import ROOT, child_variables, ensure_environment
 
-# More workers than this cost more memory (each loads torch) than they save time.
-MOST_WORKERS = 4
+MOST_WORKERS = 4  # each loads torch: more workers cost more memory than they save time
 
 
 def main() -> int:
-    """Runs every check, so that one run shows all that is wrong; returns 0 if all passed."""
-    arguments = pytest_arguments()
-    python = str(environment.ensure_environment())
-    variables = environment.child_variables(environment.environment_folder())
-    # One thread a worker: several workers with a thread for each core would slow each other down.
-    variables.setdefault('OMP_NUM_THREADS', '1')
-    checks = [
+    """Run every check, so that one run shows all that is wrong; return 0 if all passed."""
+    arguments = sys.argv[1:]
+    if {'-h', '--help'} & {*arguments}:
+        print(__doc__)
+        return 0
+    python = str(ensure_environment())
+    workers = str(min(os.cpu_count() or 1, MOST_WORKERS))
+    # One thread per worker: workers with a thread for each core would slow each other down.
+    variables = {'OMP_NUM_THREADS': '1', **child_variables()}
+    results = []
+    for check in (
         ['ruff', 'check'],
         ['ruff', 'format', '--check'],
-        ['pytest', '-n', str(worker_count()), '-m', 'not slow', *arguments],
-    ]
-    results = []
-    for check in checks:
+        ['pytest', '-n', workers, '-m', 'not slow', *arguments],
+    ):
         print('+ ' + ' '.join(check), flush=True)
-        results.append(subprocess.run([python, '-m', *check], cwd=environment.ROOT, env=variables).returncode)
-    # pytest comes last; its exit status tells more than ruff's.
-    return results[-1] or max(results)
-
-
-def pytest_arguments() -> list[str]:
-    """What the user typed, all of it for pytest."""
-    parser = argparse.ArgumentParser(
-        usage='run_tests.py [-h] [arguments of pytest ...]',
-        description='Makes the virtual environment if it is missing, checks style with ruff and runs the tests.',
-        epilog='Tests that take more than ten seconds are left out; '
-        'example with these alone: python3 tools/run_tests.py -m slow   '
-        'and with all: python3 tools/run_tests.py -m ""',
-        allow_abbrev=False,
-    )
-    return parser.parse_known_args()[1]
-
-
-def worker_count() -> int:
-    """How many processes share the tests."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+        results.append(subprocess.run([python, '-m', *check], cwd=ROOT, env=variables).returncode)
+    return results[-1] or max(results)  # pytest's own status tells more than ruff's
 
 
 if __name__ == '__main__':
-    environment.run(main)
+    sys.exit(main())
