@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 
-from noise_mm.cultures.batches import BATCHES, PRESETS, Preset, batch_named
-from noise_mm.cultures.writing import WellCounts, WellTask, is_finished, write_well
 from noise_mm.errors import InputError, run_command
 from noise_mm.patches.parallel import completed
+from sample_cultures.batches import BATCHES, PRESETS, Preset, batch_named
+from sample_cultures.writing import WellCounts, WellTask, is_finished, write_well
 
 MIN_WELL_PX = 256  # a well must hold at least a few cells
 SECONDS_BETWEEN_LINES = 20.0

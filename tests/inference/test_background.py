@@ -6,10 +6,10 @@ import pytest
 import tifffile
 from pycocotools.coco import COCO
 
-from noise_mm.cultures.writing import WellTask, write_well
 from noise_mm.geometry.tiles import window_grid
 from noise_mm.inference.background import BackgroundRule, is_background
 from noise_mm.slides.slide import open_slide
+from sample_cultures.writing import WellTask, write_well
 
 
 def plate(level=(225, 220, 220), noise=3, size=416, seed=0):

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.cultures.writing import WellTask, write_well
 from noise_mm.measure.well_disc import Disc, find_disc
 from noise_mm.slides.slide import open_slide
+from sample_cultures.writing import WellTask, write_well
 
 
 def drawn(width, height, x, y, radius, inside=200, outside=30, vignetting=0, cells=40, ring=None, noise=6):

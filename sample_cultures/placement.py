@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noise_mm.cultures.batches import Batch
-from noise_mm.cultures.cells import CellPlan
-from noise_mm.cultures.fields import lattice_noise, stream
-from noise_mm.cultures.stamps import STOCK_SIZES
 from noise_mm.scale import REFERENCE_UM_PER_PX
+from sample_cultures.batches import Batch
+from sample_cultures.cells import CellPlan
+from sample_cultures.fields import lattice_noise, stream
+from sample_cultures.sprites import SPRITE_COUNTS
 
 PLOT_PX = 512
 _PX2_PER_MM2 = (1000.0 / REFERENCE_UM_PER_PX) ** 2
@@ -45,10 +45,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class SmallObject:
-    """One placed stamp: `turn` counts quarter turns (0 to 3), plus 4 if mirrored; `gain` is a factor on its stain."""
+    """One placed sprite: `turn` counts quarter turns (0 to 3), plus 4 if mirrored; `gain` is a factor on its stain."""
 
     kind: str
-    stamp: int
+    sprite: int
     turn: int
     x_px: int
     y_px: int
@@ -158,6 +158,6 @@ def _objects(
     xy = (xy + np.array([column, row]) * PLOT_PX).astype(int).tolist()
     turns = rng.integers(8, size=count).tolist()
     gains = rng.uniform(0.75, 1.15, count).tolist()
-    stamps = rng.integers([STOCK_SIZES[kind] for kind in kinds]).tolist() if kinds else []
-    facts = zip(kinds, stamps, turns, xy, gains, strict=True)
-    return [SmallObject(kind, stamp, turn, x, y, gain) for kind, stamp, turn, (x, y), gain in facts]
+    sprites = rng.integers([SPRITE_COUNTS[kind] for kind in kinds]).tolist() if kinds else []
+    facts = zip(kinds, sprites, turns, xy, gains, strict=True)
+    return [SmallObject(kind, sprite, turn, x, y, gain) for kind, sprite, turn, (x, y), gain in facts]

@@ -17,9 +17,6 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from noise_mm.cultures.batches import batch_named
-from noise_mm.cultures.optics import Microscope
-from noise_mm.cultures.well import VisibleCell, Well, outline_of
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
 from noise_mm.formats.imagej import write_imagej
@@ -27,6 +24,9 @@ from noise_mm.formats.label_image import write_label_image
 from noise_mm.formats.via import ViaPoint, write_via_points
 from noise_mm.geometry.outline import Outline
 from noise_mm.scale import REFERENCE_UM_PER_PX
+from sample_cultures.batches import batch_named
+from sample_cultures.optics import Microscope
+from sample_cultures.well import VisibleCell, Well, outline_of
 
 GENERATOR_VERSION = 1  # to be raised when the same seed gives other cultures
 _BAND_PX = 512  # rows that are rendered at a time
@@ -208,7 +208,7 @@ def _small_cell_facts(well: Well, row: int) -> Iterator[dict[str, Any]]:
     for column in well.plot_columns:
         for item in well.small_objects(row, column).cells:
             if 0 <= item.x_px < well.width_px and 0 <= item.y_px < well.height_px:
-                area_px = well.stock.small[item.kind][item.stamp].area_px
+                area_px = well.sprites.small[item.kind][item.sprite].area_px
                 yield {'kind': item.kind, 'nuclei': 1, 'x_px': item.x_px, 'y_px': item.y_px, 'area_px': area_px}
 
 

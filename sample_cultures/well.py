@@ -12,10 +12,10 @@ import numpy as np
 from shapely import Polygon
 from skimage.measure import find_contours
 
-from noise_mm.cultures.batches import Batch
-from noise_mm.cultures.cells import MIN_NUCLEI_OF_OSTEOCLAST, CellDrawing, CellPlan, draw_cell
-from noise_mm.cultures.placement import PLOT_PX, Candidates, SmallObjects, propose, scatter, settle
-from noise_mm.cultures.stamps import Stock, make_stock
+from sample_cultures.batches import Batch
+from sample_cultures.cells import MIN_NUCLEI_OF_OSTEOCLAST, CellDrawing, CellPlan, draw_cell
+from sample_cultures.placement import PLOT_PX, Candidates, SmallObjects, propose, scatter, settle
+from sample_cultures.sprites import SpriteSet, make_sprites
 
 Item = TypeVar('Item')
 
@@ -57,7 +57,7 @@ class Well:
     """
 
     def __init__(self, batch: Batch, name: str, seed: int, width_px: int, height_px: int, crowding: float = 1.0):
-        """Makes the stock of the batch and empty caches; cells are drawn when they are asked for."""
+        """Makes the sprites of the batch and empty caches; cells are drawn when they are asked for."""
         self.batch = batch
         self.name = name
         self.seed = seed
@@ -65,7 +65,7 @@ class Well:
         self.height_px = height_px
         self.crowding = crowding
         self.well_seed = _derive(seed, name)
-        self.stock = _stock(_derive(seed, batch.name))
+        self.sprites = _sprites(_derive(seed, batch.name))
         # Windows are asked for row by row, so three rows of plots are worth remembering.
         plots = max(256, 4 * len(self.plot_columns))
         self._candidates: _Cache[Candidates] = _Cache(plots)
@@ -93,7 +93,7 @@ class Well:
 
     def drawing(self, plan: CellPlan) -> CellDrawing:
         """The drawing of a large cell; recent ones are kept in a cache of bounded size."""
-        return self._drawings.get(plan.seed, lambda: draw_cell(plan, self.batch, self.stock))
+        return self._drawings.get(plan.seed, lambda: draw_cell(plan, self.batch, self.sprites))
 
     def visible_cells(self, row: int) -> Iterator[VisibleCell]:
         """The large cells of one row of plots of which something can be seen, from left to right."""
@@ -160,8 +160,8 @@ def _derive(seed: int, name: str) -> int:
 
 
 @lru_cache(maxsize=8)
-def _stock(seed: int) -> Stock:
-    return make_stock(seed)
+def _sprites(seed: int) -> SpriteSet:
+    return make_sprites(seed)
 
 
 def _around(row: int, column: int) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from noise_mm.cultures.fields import hash_uniform, lattice_noise, periodic_texture, periodic_window, stream
+from sample_cultures.fields import hash_uniform, lattice_noise, periodic_texture, periodic_window, stream
 
 
 def test_lattice_noise_of_a_window_is_a_crop_of_the_whole():

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from noise_mm.cultures import writing
-from noise_mm.cultures.batches import BATCHES
-from noise_mm.cultures.optics import Microscope
-from noise_mm.cultures.well import Well
-from noise_mm.cultures.writing import WellTask, is_finished, write_well
 from noise_mm.errors import InputError
 from noise_mm.formats.imagej import read_imagej
 from noise_mm.formats.via import read_via_points
 from noise_mm.geometry.pixels import fill_pixels
 from noise_mm.slides.slide import open_slide
+from sample_cultures import writing
+from sample_cultures.batches import BATCHES
+from sample_cultures.optics import Microscope
+from sample_cultures.well import Well
+from sample_cultures.writing import WellTask, is_finished, write_well
 
 SIZE_PX = 600
 

@@ -11,9 +11,9 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from noise_mm.cultures.batches import Batch
-from noise_mm.cultures.shapes import bent_line, disc, largest_blob, ramp
-from noise_mm.cultures.stamps import Stock, texture_window
+from sample_cultures.batches import Batch
+from sample_cultures.shapes import bent_line, disc, largest_blob, ramp
+from sample_cultures.sprites import SpriteSet, texture_window
 
 MAX_REACH_PX = 250  # no large cell is drawn further from its centre; windows look for cells this far outside
 MIN_NUCLEI_OF_OSTEOCLAST = 3  # paper, section 2
@@ -78,15 +78,15 @@ class CellDrawing:
         return float(self.red[self.inside].mean()), float(self.blue[self.inside].mean())
 
 
-def draw_cell(plan: CellPlan, batch: Batch, stock: Stock) -> CellDrawing:
-    """Draws one large cell; the same plan, batch and stock give the same drawing."""
+def draw_cell(plan: CellPlan, batch: Batch, sprites: SpriteSet) -> CellDrawing:
+    """Draws one large cell; the same plan, batch and sprites give the same drawing."""
     rng = np.random.default_rng(plan.seed)
-    inside = _body(plan, batch, stock, rng)
+    inside = _body(plan, batch, sprites, rng)
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    nuclei = _place_nuclei(plan.nuclei, depth, stock, rng)
-    red, blue = _cytoplasm(plan.area_px, depth, nuclei, batch, stock, rng)
+    nuclei = _place_nuclei(plan.nuclei, depth, sprites, rng)
+    red, blue = _cytoplasm(plan.area_px, depth, nuclei, batch, sprites, rng)
     _draw_vacuoles(red, blue, depth, rng)
-    _draw_nuclei(red, blue, nuclei, stock, rng)
+    _draw_nuclei(red, blue, nuclei, sprites, rng)
     spikes = _spikes(inside, batch, rng)
     soft_edge = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.9)
     red = red * soft_edge + spikes * 0.42 * (1 - soft_edge)
@@ -118,7 +118,7 @@ def _skeleton(area_px: float, complexity: float, rng: np.random.Generator) -> np
     return np.array(discs)
 
 
-def _body(plan: CellPlan, batch: Batch, stock: Stock, rng: np.random.Generator) -> np.ndarray:
+def _body(plan: CellPlan, batch: Batch, sprites: SpriteSet, rng: np.random.Generator) -> np.ndarray:
     """Which pixels the cell covers: a lobed, ragged shape of about the area aimed at; room for spikes around it."""
     area_px = plan.area_px
     discs = _skeleton(area_px, batch.complexity * rng.uniform(0.2, 1.3), rng)
@@ -134,8 +134,8 @@ def _body(plan: CellPlan, batch: Batch, stock: Stock, rng: np.random.Generator) 
     sigma = 1.6 + 0.04 * np.sqrt(area_px)
     smooth = cv2.GaussianBlur(canvas.astype(np.float32) * np.float32(1 / 255), (0, 0), sigma)
     rough = batch.roughness * rng.uniform(0.5, 1.6) / float(sigma)
-    wobble = texture_window(stock.mottle, rng, canvas.shape) * (0.5 * rough)
-    wobble += texture_window(stock.cloud, rng, canvas.shape) * (0.8 * rough)
+    wobble = texture_window(sprites.mottle, rng, canvas.shape) * (0.5 * rough)
+    wobble += texture_window(sprites.cloud, rng, canvas.shape) * (0.8 * rough)
     inside = largest_blob(smooth + wobble * np.minimum(smooth * 4, 1) > 0.46)
     if np.count_nonzero(inside) < 0.3 * area_px:  # thin parts can get lost in blur and wobble
         inside = largest_blob(canvas > 127)
@@ -143,7 +143,7 @@ def _body(plan: CellPlan, batch: Batch, stock: Stock, rng: np.random.Generator) 
     return np.pad(inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], _PAD_PX)
 
 
-def _place_nuclei(count: int, depth: np.ndarray, stock: Stock, rng: np.random.Generator) -> np.ndarray:
+def _place_nuclei(count: int, depth: np.ndarray, sprites: SpriteSet, rng: np.random.Generator) -> np.ndarray:
     """Positions of nuclei in array pixels, (n, 2) as x, y: in clusters, or as a ring along the edge.
 
     Nuclei keep clear of the edge and of each other; thus a small or thin cell may get fewer than `count`.
@@ -154,7 +154,7 @@ def _place_nuclei(count: int, depth: np.ndarray, stock: Stock, rng: np.random.Ge
         return np.array([[x, y]], np.float64)
     free = free[rng.integers(len(free), size=150 + 25 * count)]
     ys, xs = np.divmod(free, depth.shape[1])
-    inner = depth[ys, xs] + 6 * texture_window(stock.cloud, rng, depth.shape)[ys, xs]
+    inner = depth[ys, xs] + 6 * texture_window(sprites.cloud, rng, depth.shape)[ys, xs]
     clusters = 1 if count < 7 else rng.integers(1, 3)
     attraction = np.full(len(xs), -np.inf)
     for _ in range(clusters):
@@ -188,7 +188,7 @@ def _nearness(nuclei: np.ndarray, shape: tuple[int, int], sigma_px: float) -> np
 
 
 def _cytoplasm(
-    area_px: float, depth: np.ndarray, nuclei: np.ndarray, batch: Batch, stock: Stock, rng: np.random.Generator
+    area_px: float, depth: np.ndarray, nuclei: np.ndarray, batch: Batch, sprites: SpriteSet, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Amounts of red and blue stain: dense among the nuclei, pale and grainy outside, ruffled and red at the edge.
 
@@ -197,7 +197,7 @@ def _cytoplasm(
         depth: Distance to the outside in pixels, (height, width).
         nuclei: Positions of the nuclei in array pixels, (n, 2).
         batch: Appearance.
-        stock: Textures.
+        sprites: Textures.
         rng: Source of everything that differs from cell to cell.
     """
     shape = depth.shape
@@ -209,8 +209,8 @@ def _cytoplasm(
     tilt = rng.uniform(0, 0.9) / width_px  # one side of the cell is thicker than the other
     x = (np.arange(shape[1], dtype=np.float32) - shape[1] / 2) * float(tilt * np.cos(angle))
     y = (np.arange(shape[0], dtype=np.float32) - shape[0] / 2) * float(tilt * np.sin(angle))
-    grain = 0.26 * texture_window(stock.grain, rng, shape) + 0.14 * texture_window(stock.mottle, rng, shape)
-    cloud = texture_window(stock.cloud, rng, shape)
+    grain = 0.26 * texture_window(sprites.grain, rng, shape) + 0.14 * texture_window(sprites.mottle, rng, shape)
+    cloud = texture_window(sprites.cloud, rng, shape)
     pale = rng.uniform(0.17, 0.32) * np.clip(1 + x + y[:, None], 0.35, 1.7) * (1 + 0.22 * cloud)
     core = rng.uniform(0.32, 0.68) * near * (near + 1) / 2
     ruffle = np.exp(np.square(depth - 3.5) * -0.11) * ramp(cloud, -0.3, 1.2) * rng.uniform(0.05, 0.42)
@@ -238,14 +238,16 @@ def _draw_vacuoles(red: np.ndarray, blue: np.ndarray, depth: np.ndarray, rng: np
         blue *= keep
 
 
-def _draw_nuclei(red: np.ndarray, blue: np.ndarray, nuclei: np.ndarray, stock: Stock, rng: np.random.Generator) -> None:
+def _draw_nuclei(
+    red: np.ndarray, blue: np.ndarray, nuclei: np.ndarray, sprites: SpriteSet, rng: np.random.Generator
+) -> None:
     """Draws the nuclei: red stain gone, blue stain thinned, rim and nucleoli added."""
     for x, y in nuclei.astype(int):
-        stamp = stock.nuclei[rng.integers(len(stock.nuclei))]
-        half = stamp.light.shape[0] // 2
+        sprite = sprites.nuclei[rng.integers(len(sprites.nuclei))]
+        half = sprite.light.shape[0] // 2
         clearness = rng.uniform(0.7, 1.0)
         window = np.s_[y - half : y + half + 1, x - half : x + half + 1]
-        light, dark = clearness * stamp.light, clearness * stamp.dark
+        light, dark = clearness * sprite.light, clearness * sprite.dark
         red[window] = red[window] * (1 - 0.92 * light) + 0.55 * dark
         blue[window] = blue[window] * (1 - 0.38 * light) + 0.85 * dark + 0.10 * light
 

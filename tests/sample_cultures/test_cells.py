@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from noise_mm.cultures.batches import BATCHES
-from noise_mm.cultures.cells import CellPlan, draw_cell
-from noise_mm.cultures.stamps import make_stock
+from sample_cultures.batches import BATCHES
+from sample_cultures.cells import CellPlan, draw_cell
+from sample_cultures.sprites import make_sprites
 
-STOCK = make_stock(0)
+SPRITES = make_sprites(0)
 
 
 def plan(seed: int, area_px: float = 3000.0, nuclei: int = 4) -> CellPlan:
@@ -19,7 +19,7 @@ def plan(seed: int, area_px: float = 3000.0, nuclei: int = 4) -> CellPlan:
 def test_a_cell_is_one_piece_within_its_reach_with_nuclei_apart_inside(batch, area_px):
     for seed in range(12):
         cell = plan(seed, area_px, 5)
-        drawing = draw_cell(cell, BATCHES[batch], STOCK)
+        drawing = draw_cell(cell, BATCHES[batch], SPRITES)
         height, width = drawing.inside.shape
         assert cv2.connectedComponents(drawing.inside.astype(np.uint8))[0] == 2
         assert max(abs(drawing.left_px - cell.x_px), abs(drawing.left_px + width - cell.x_px)) <= cell.reach_px + 1
@@ -31,12 +31,12 @@ def test_a_cell_is_one_piece_within_its_reach_with_nuclei_apart_inside(batch, ar
 
 
 def test_area_is_near_the_one_aimed_at():
-    areas = [draw_cell(plan(seed), BATCHES['M1'], STOCK).inside.sum() for seed in range(60)]
+    areas = [draw_cell(plan(seed), BATCHES['M1'], SPRITES).inside.sum() for seed in range(60)]
     assert np.median(areas) == pytest.approx(3000, rel=0.15)
 
 
 def test_same_plan_same_drawing_and_another_seed_another():
-    one, same, other = (draw_cell(plan(seed), BATCHES['M2'], STOCK) for seed in (1, 1, 2))
+    one, same, other = (draw_cell(plan(seed), BATCHES['M2'], SPRITES) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.red, same.red)
     np.testing.assert_array_equal(one.nuclei_xy_px, same.nuclei_xy_px)
     assert one.inside.shape != other.inside.shape or (one.inside != other.inside).any()
@@ -52,7 +52,7 @@ def distance_to_nuclei(drawing) -> np.ndarray:
 def test_nuclei_are_lighter_than_the_cytoplasm_around_them():
     lighter = []
     for seed in range(30):
-        drawing = draw_cell(plan(seed), BATCHES['M1'], STOCK)
+        drawing = draw_cell(plan(seed), BATCHES['M1'], SPRITES)
         distances = distance_to_nuclei(drawing)
         cytoplasm = drawing.inside & (distances > 9).all(axis=0)
         for distance in distances:
@@ -63,7 +63,7 @@ def test_nuclei_are_lighter_than_the_cytoplasm_around_them():
 
 def test_the_number_of_nuclei_shifts_size_and_stain_by_far_less_than_they_scatter():
     def facts(nuclei: int) -> np.ndarray:
-        drawings = [draw_cell(plan(seed, nuclei=nuclei), BATCHES['M1'], STOCK) for seed in range(80)]
+        drawings = [draw_cell(plan(seed, nuclei=nuclei), BATCHES['M1'], SPRITES) for seed in range(80)]
         return np.array([(drawing.inside.sum(), *drawing.mean_stain) for drawing in drawings])
 
     few, many = facts(2), facts(4)

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from noise_mm.cultures.batches import Bone
-from noise_mm.cultures.cells import MAX_REACH_PX
-from noise_mm.cultures.fields import hash_uniform, lattice_noise, periodic_texture, periodic_window, stream
-from noise_mm.cultures.placement import PLOT_PX, SmallObject
-from noise_mm.cultures.stamps import Stamp
-from noise_mm.cultures.well import Well
+from sample_cultures.batches import Bone
+from sample_cultures.cells import MAX_REACH_PX
+from sample_cultures.fields import hash_uniform, lattice_noise, periodic_texture, periodic_window, stream
+from sample_cultures.placement import PLOT_PX, SmallObject
+from sample_cultures.sprites import Sprite
+from sample_cultures.well import Well
 
 _JPEG_BLOCK_PX = 8
 _WIDE_PX = 4.2  # deviation of the blur that makes haze, and the worst defocus
@@ -86,7 +86,7 @@ class Microscope:
         plots = [(row, column) for row in rows for column in columns]
         small = [self.well.small_objects(*plot) for plot in plots]
         for item in (item for objects in small for item in objects.below):
-            self._lay_stamp(red, blue, item, left, top)
+            self._lay_sprite(red, blue, item, left, top)
         large = [plan for plot in plots for plan in self.well.large_cells(*plot)]
         for plan in sorted(large, key=lambda plan: plan.height):
             reach = plan.reach_px
@@ -95,19 +95,19 @@ class Microscope:
                 layers = (drawing.red, drawing.blue, drawing.cover)
                 _lay(red, blue, layers, drawing.left_px - left, drawing.top_px - top)
         for item in (item for objects in small for item in objects.cells + objects.debris):
-            self._lay_stamp(red, blue, item, left, top)
+            self._lay_sprite(red, blue, item, left, top)
 
-    def _lay_stamp(self, red: np.ndarray, blue: np.ndarray, item: SmallObject, left: int, top: int) -> None:
-        stamp: Stamp = self.well.stock.small[item.kind][item.stamp]
-        half = stamp.red.shape[0] // 2
+    def _lay_sprite(self, red: np.ndarray, blue: np.ndarray, item: SmallObject, left: int, top: int) -> None:
+        sprite: Sprite = self.well.sprites.small[item.kind][item.sprite]
+        half = sprite.red.shape[0] // 2
         x, y = item.x_px - half - left, item.y_px - half - top
         if x >= red.shape[1] or y >= red.shape[0] or x + 2 * half < 0 or y + 2 * half < 0:
             return
         gain = np.float32(item.gain * self.well.batch.stain)
         layers = (
-            _turned(stamp.red, item.turn) * gain,
-            _turned(stamp.blue, item.turn) * gain,
-            _turned(stamp.cover, item.turn),
+            _turned(sprite.red, item.turn) * gain,
+            _turned(sprite.blue, item.turn) * gain,
+            _turned(sprite.cover, item.turn),
         )
         _lay(red, blue, layers, x, y)
 

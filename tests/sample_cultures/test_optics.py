@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.cultures.batches import BATCHES
-from noise_mm.cultures.optics import Microscope
-from noise_mm.cultures.well import Well
+from sample_cultures.batches import BATCHES
+from sample_cultures.optics import Microscope
+from sample_cultures.well import Well
 
 
 def microscope(batch: str, width_px: int = 700, height_px: int = 560, seed: int = 3) -> Microscope:

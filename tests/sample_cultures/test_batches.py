@@ -1,7 +1,7 @@
 import pytest
 
-from noise_mm.cultures.batches import BATCHES, PRESETS, batch_named
 from noise_mm.errors import InputError
+from sample_cultures.batches import BATCHES, PRESETS, batch_named
 
 
 def test_presets_name_known_batches():

@@ -7,7 +7,7 @@ accuracy of a model on real cultures.
     fields       noise that is a function of seed and absolute position
     shapes       soft drawing primitives
     cells        one osteoclast or pre-osteoclast
-    stamps       nuclei, and a stock of small cells, debris and fibres
+    sprites       nuclei, and sprites of small cells, debris and fibres
     placement    which object stands where
     well         one well: its cells, what is visible of each, and their outlines
     optics       light, lens and camera: from stain to pixels

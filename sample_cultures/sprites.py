@@ -1,7 +1,7 @@
-"""Nuclei, and a stock of small objects (monocytes, spindle cells, stellate cells, debris, fibres) drawn once per batch.
+"""Sprites: nuclei and small objects (monocytes, spindle cells, stellate cells, debris, fibres) drawn once per batch.
 
-A stamp holds amounts of the two stains and how far it covers what lies below. Wells place stamps many times, turned and
-mirrored, which is what makes hundreds of small cells affordable.
+A sprite holds amounts of the two stains and how far it covers what lies below. Wells place each sprite many times,
+turned and mirrored, which makes hundreds of small cells affordable.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from noise_mm.cultures.fields import periodic_texture
-from noise_mm.cultures.shapes import bent_line, disc, ellipse_distance, ramp, stroke
+from sample_cultures.fields import periodic_texture
+from sample_cultures.shapes import bent_line, disc, ellipse_distance, ramp, stroke
 
 
 @dataclass(frozen=True)
-class Stamp:
+class Sprite:
     """A small object. All arrays are (height, width) float32, the object's middle at the array's middle.
 
     Attributes:
@@ -33,7 +33,7 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class NucleusStamp:
+class NucleusSprite:
     """A nucleus inside a cell. All arrays are (side, side) float32.
 
     Attributes:
@@ -46,23 +46,23 @@ class NucleusStamp:
 
 
 @dataclass(frozen=True)
-class Stock:
+class SpriteSet:
     """What the cells of one batch are drawn with.
 
     Attributes:
         grain, mottle, cloud: Textures of unit deviation with features of about 1, 4 and 14 px.
         nuclei: Nuclei to choose from.
-        small: Stamps by kind.
+        small: Sprites by kind.
     """
 
     grain: np.ndarray
     mottle: np.ndarray
     cloud: np.ndarray
-    nuclei: list[NucleusStamp]
-    small: dict[str, list[Stamp]]
+    nuclei: list[NucleusSprite]
+    small: dict[str, list[Sprite]]
 
 
-STOCK_SIZES = {
+SPRITE_COUNTS = {
     'monocyte': 80,
     'pale monocyte': 60,
     'stellate': 80,
@@ -75,8 +75,8 @@ STOCK_SIZES = {
 }
 
 
-def make_stock(seed: int) -> Stock:
-    """The stock of a batch; the same seed gives the same stock."""
+def make_sprites(seed: int) -> SpriteSet:
+    """The sprites of a batch; the same seed gives the same sprites."""
     rng = np.random.default_rng(seed)
     texture_px = 768  # larger than any cell
     grain, mottle, cloud = (periodic_texture(rng, texture_px, s, s, 0.0) for s in (0.8, 2.6, 9.0))
@@ -91,8 +91,8 @@ def make_stock(seed: int) -> Stock:
         'lacuna': _lacuna,
         'scratch': _scratch,
     }
-    small = {kind: [draw[kind](rng, grain) for _ in range(count)] for kind, count in STOCK_SIZES.items()}
-    return Stock(grain, mottle, cloud, [_nucleus(rng) for _ in range(96)], small)
+    small = {kind: [draw[kind](rng, grain) for _ in range(count)] for kind, count in SPRITE_COUNTS.items()}
+    return SpriteSet(grain, mottle, cloud, [_nucleus(rng) for _ in range(96)], small)
 
 
 def texture_window(texture: np.ndarray, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -102,7 +102,7 @@ def texture_window(texture: np.ndarray, rng: np.random.Generator, shape: tuple[i
     return texture[top : top + shape[0], left : left + shape[1]]
 
 
-def _nucleus(rng: np.random.Generator) -> NucleusStamp:
+def _nucleus(rng: np.random.Generator) -> NucleusSprite:
     """A nucleus 12 to 16 px wide: light, with a darker rim and one to three nucleoli."""
     side = 25
     a = rng.uniform(6.0, 7.9)
@@ -122,12 +122,12 @@ def _nucleus(rng: np.random.Generator) -> NucleusStamp:
         + rng.uniform(0.15, 0.65) * nucleoli.astype(np.float32) / 255 * light
         + 0.10 * np.maximum(chromatin, 0)
     )
-    return NucleusStamp(light.astype(np.float32), dark.astype(np.float32))
+    return NucleusSprite(light.astype(np.float32), dark.astype(np.float32))
 
 
-def _stamp(kind: str, red: np.ndarray, blue: np.ndarray, cover: np.ndarray) -> Stamp:
+def _sprite(kind: str, red: np.ndarray, blue: np.ndarray, cover: np.ndarray) -> Sprite:
     red, blue, cover = (np.ascontiguousarray(plane, np.float32) for plane in (red, blue, cover))
-    return Stamp(kind, red, blue, cover, int((cover > 0.5).sum()))
+    return Sprite(kind, red, blue, cover, int((cover > 0.5).sum()))
 
 
 def _soft(canvas: np.ndarray, sigma_px: float = 0.7) -> np.ndarray:
@@ -140,7 +140,7 @@ def _depth(canvas: np.ndarray) -> np.ndarray:
 
 
 def _centred(line: np.ndarray, side: int) -> np.ndarray:
-    """The line moved so that its box has the middle of a stamp of the given side in its middle."""
+    """The line moved so that its box has the middle of a sprite of the given side in its middle."""
     return line - (line.min(axis=0) + line.max(axis=0)) / 2 + (side - 1) / 2
 
 
@@ -155,7 +155,7 @@ def _round_body(rng: np.random.Generator, side: int, radius_px: float) -> np.nda
     return canvas
 
 
-def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A dark round cell: red-brown rim, bluish middle, at times with a short process."""
     side = 41
     radius = rng.uniform(5.6, 7.8)
@@ -166,13 +166,13 @@ def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
         stroke(canvas, line, rng.uniform(6, 9), rng.uniform(0.8, 1.8))
     middle = ramp(_depth(canvas), 1.0, 6.0)
     body = _soft(canvas) * rng.uniform(0.85, 1.2) * (1 + 0.12 * texture_window(grain, rng, canvas.shape))
-    return _stamp('monocyte', body * (1.15 - 0.65 * middle), body * (0.7 + 0.85 * middle), _soft(canvas))
+    return _sprite('monocyte', body * (1.15 - 0.65 * middle), body * (0.7 + 0.85 * middle), _soft(canvas))
 
 
 def _add_small_nucleus(
     rng: np.random.Generator, red: np.ndarray, blue: np.ndarray, a_px: float, b_px: float, angle: float
 ) -> None:
-    """Draws a small nucleus, less clear than those of large cells, into the middle of a stamp."""
+    """Draws a small nucleus, less clear than those of large cells, into the middle of a sprite."""
     inside = ellipse_distance(red.shape[0], a_px, b_px, angle)
     light = ramp(inside, -0.5, 1.8) * rng.uniform(0.55, 0.9)
     rim = np.exp(-(((inside - 0.2) / 1.0) ** 2)) * 0.3
@@ -186,7 +186,7 @@ def _add_small_nucleus(
     blue += dark + 0.18 * light
 
 
-def _pale_monocyte(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _pale_monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A rounded cell whose nucleus can be seen."""
     side = 45
     radius = rng.uniform(6.0, 8.6)
@@ -198,10 +198,10 @@ def _pale_monocyte(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     body = _soft(canvas) * rng.uniform(0.6, 0.95) * (1 + 0.2 * texture_window(grain, rng, canvas.shape))
     red, blue = body * 0.95, body * 0.75
     _add_small_nucleus(rng, red, blue, rng.uniform(4.4, 5.6), rng.uniform(3.8, 4.6), rng.uniform(0, np.pi))
-    return _stamp('pale monocyte', red, blue, _soft(canvas))
+    return _sprite('pale monocyte', red, blue, _soft(canvas))
 
 
-def _stellate(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _stellate(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A small dark body with two to five tapering processes, some with a bulb at the end."""
     side = 95
     canvas = _round_body(rng, side, rng.uniform(5.0, 7.5))
@@ -219,10 +219,10 @@ def _stellate(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     red, blue = body * (0.95 - 0.2 * middle), body * (0.5 + 0.85 * middle)
     if rng.random() < 0.5:
         _add_small_nucleus(rng, red, blue, 4.6, 4.0, rng.uniform(0, np.pi))
-    return _stamp('stellate', red, blue, _soft(canvas))
+    return _sprite('stellate', red, blue, _soft(canvas))
 
 
-def _spindle(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _spindle(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A long cell with a swelling around its nucleus and two tails."""
     side = 121
     canvas = np.zeros((side, side), np.uint8)
@@ -240,10 +240,10 @@ def _spindle(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     red, blue = body * (0.95 - 0.15 * middle), body * (0.5 + 0.6 * middle)
     if rng.random() < 0.7:
         _add_small_nucleus(rng, red, blue, rng.uniform(5.0, 6.5), width * 0.36, angle)
-    return _stamp('spindle', red, blue, _soft(canvas))
+    return _sprite('spindle', red, blue, _soft(canvas))
 
 
-def _speck(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _speck(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A grain of dust or stain, now and then a ring."""
     side = 21
     canvas = np.zeros((side, side), np.uint8)
@@ -255,18 +255,18 @@ def _speck(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     for _ in range(rng.integers(0, 3)):
         disc(canvas, x + rng.normal(0, 2), y + rng.normal(0, 2), radius * rng.uniform(0.3, 0.8))
     body = _soft(canvas) * rng.uniform(0.2, 0.9)
-    return _stamp('speck', body * 0.9, body * rng.uniform(0.1, 0.5), _soft(canvas) * 0.5)
+    return _sprite('speck', body * 0.9, body * rng.uniform(0.1, 0.5), _soft(canvas) * 0.5)
 
 
-def _ghost(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _ghost(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A pale remnant of a cell."""
     side = 41
     canvas = _round_body(rng, side, rng.uniform(4, 11))
     body = _soft(canvas, 1.8) * (0.14 + 0.04 * np.maximum(texture_window(grain, rng, canvas.shape), -1))
-    return _stamp('ghost', body, body * rng.uniform(0.4, 1.2), _soft(canvas, 1.8) * 0.1)
+    return _sprite('ghost', body, body * rng.uniform(0.4, 1.2), _soft(canvas, 1.8) * 0.1)
 
 
-def _fibre(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _fibre(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A retraction fibre: long, thin, slightly bent, with a small thickening."""
     side = 221
     canvas = np.zeros((side, side), np.uint8)
@@ -276,10 +276,10 @@ def _fibre(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     stroke(canvas, line, rng.uniform(0.8, 2.2), rng.uniform(0.4, 0.9))
     disc(canvas, *line[rng.integers(4, 20)], rng.uniform(0.8, 2.0))
     body = _soft(canvas) * rng.uniform(0.25, 0.7)
-    return _stamp('fibre', body * 0.8, body * 0.45, body * 0.3)
+    return _sprite('fibre', body * 0.8, body * 0.45, body * 0.3)
 
 
-def _lacuna(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _lacuna(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A hole in the bone in which a bone cell sat: a small dark spindle with fine canals."""
     side = 45
     canvas = np.zeros((side, side), np.uint8)
@@ -290,10 +290,10 @@ def _lacuna(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     for _ in range(rng.integers(3, 8)):
         stroke(canvas, bent_line(centre, rng.uniform(0, 2 * np.pi), rng.uniform(7, 16), 0.4, 5), 1.0, 0.4, 110)
     body = _soft(canvas, 1.2) * rng.uniform(0.2, 0.5)
-    return _stamp('lacuna', body * 0.8, body * 0.6, body * 0.0)
+    return _sprite('lacuna', body * 0.8, body * 0.6, body * 0.0)
 
 
-def _scratch(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
+def _scratch(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     """A scratch in the bone: a dark line beside a light one."""
     side = 441
     canvas = np.zeros((side, side), np.uint8)
@@ -304,4 +304,4 @@ def _scratch(rng: np.random.Generator, grain: np.ndarray) -> Stamp:
     body = _soft(canvas, 0.9) * rng.uniform(0.12, 0.4) * (1 + 0.5 * texture_window(grain, rng, canvas.shape))
     offset = np.float32([[1, 0, 1.8 * np.sin(angle)], [0, 1, -1.8 * np.cos(angle)]])
     light = cv2.warpAffine(body, offset, (side, side)) * 0.7
-    return _stamp('scratch', (body - light) * 0.7, (body - light) * 0.7, body * 0.0)
+    return _sprite('scratch', (body - light) * 0.7, (body - light) * 0.7, body * 0.0)

@@ -1,7 +1,7 @@
 import numpy as np
 
-from noise_mm.cultures.batches import BATCHES
-from noise_mm.cultures.placement import _CLOSENESS, PLOT_PX, propose, scatter, settle
+from sample_cultures.batches import BATCHES
+from sample_cultures.placement import _CLOSENESS, PLOT_PX, propose, scatter, settle
 
 PLACES = [(row, column) for row in range(-1, 4) for column in range(-1, 4)]
 

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.cultures.batches import BATCHES
-from noise_mm.cultures.cells import CellPlan
-from noise_mm.cultures.well import VisibleCell, Well, outline_of
 from noise_mm.geometry.pixels import fill_pixels
+from sample_cultures.batches import BATCHES
+from sample_cultures.cells import CellPlan
+from sample_cultures.well import VisibleCell, Well, outline_of
 
 SIZE = (1100, 900)
 

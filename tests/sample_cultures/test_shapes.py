@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from noise_mm.cultures.shapes import bent_line, disc, ellipse_distance, largest_blob, ramp, stroke
+from sample_cultures.shapes import bent_line, disc, ellipse_distance, largest_blob, ramp, stroke
 
 
 def test_disc_has_the_area_of_a_disc_and_its_middle_at_the_given_pixel():
