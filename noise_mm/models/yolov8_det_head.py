@@ -283,8 +283,11 @@ def _as_rows(instances: Tensor | Sequence[InstanceData | None], like: Tensor) ->
 
 
 def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
-    """For each level (batch_size, c, h, w) -> (batch_size, all anchors, c)."""
-    return torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
+    """For each level (batch_size, c, h, w) -> (batch_size, all anchors, c), contiguous.
+
+    Levels in channels-last memory format are copied once, and their gradients stay in that format.
+    """
+    return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
 
 
 def padding_of(img_meta: dict) -> tuple[float, float]:

@@ -186,28 +186,21 @@ class YOLOv8InsHead(YOLOv8DetHead):
         # The parent's loss has just run the assigner; the masks are to follow the very same assignment.
         foreground = self.assigner.assignment['fg_mask_pre_prior']
         gt_inds = self.assigner.assignment['assigned_gt_inds']
-        boxes = self._boxes_as_fractions(foreground, gt_inds, batch_gt_instances, batch_img_metas[0])
-        masks = _resize_masks(batch_gt_masks, protos.shape[-2:])
-        coefs = flatten_levels(coef_preds)
-
-        total = (coefs.sum() + protos.sum()) * 0  # every parameter has a gradient, also without any target
-        for i, positive in enumerate(foreground):
-            if positive.any():
-                own = masks[i] if overlap else masks[batch_gt_instances[:, 0] == i]
-                total = total + mask_loss(coefs[i, positive], protos[i], own, gt_inds[i, positive], boxes[i], overlap)
+        grid_hw = protos.shape[-2:]
+        boxes = _boxes_on_grid(batch_gt_instances[:, 2:], batch_img_metas[0]['batch_input_shape'], grid_hw)
+        total = mask_loss(
+            flatten_levels(coef_preds),
+            protos,
+            _resize_masks(batch_gt_masks, grid_hw),
+            batch_gt_instances[:, 0],
+            boxes,
+            foreground,
+            gt_inds,
+            overlap,
+        )
         scale = self.mask_loss_weight / foreground.sum().clamp(min=1)
         losses['loss_mask'] = total * scale * len(foreground) * get_world_size()
         return losses
-
-    @staticmethod
-    def _boxes_as_fractions(foreground: Tensor, gt_inds: Tensor, targets: Tensor, img_meta: dict) -> list[Tensor]:
-        """For each image the target boxes of its assigned anchors, (n, 4), as fractions of the network's input."""
-        height, width = img_meta['batch_input_shape']
-        scale = targets.new_tensor([width, height, width, height])
-        return [
-            targets[targets[:, 0] == i, 2:][indices[positive]] / scale
-            for i, (positive, indices) in enumerate(zip(foreground, gt_inds, strict=True))
-        ]
 
     def predict_by_feat(
         self,
@@ -286,6 +279,17 @@ def _as_format(masks: UndrawnMasks, mask_format: str) -> list[dict] | Tensor | U
     bitmaps = [region.to_bitmap(*size) for region in masks]
     stack = np.stack(bitmaps) if bitmaps else np.zeros((0, *size), dtype=bool)
     return torch.from_numpy(stack).to(masks.protos.device)
+
+
+def _boxes_on_grid(boxes: Tensor, input_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
+    """Return boxes (n, 4) in pixels of the prototype grid, from network-input pixels.
+
+    As fractions of the input first, which is how YOLOv8 rounds them: a border may lie exactly on a pixel.
+    """
+    height, width = input_hw
+    rows, columns = grid_hw
+    fractions = boxes / boxes.new_tensor([width, height, width, height])
+    return fractions * boxes.new_tensor([columns, rows, columns, rows])
 
 
 def _resize_masks(masks: Tensor, size: torch.Size) -> Tensor:
