@@ -90,10 +90,20 @@ class YOLOv8Runner(Runner):
             group['lr'] *= ratio
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """As in the parent; synchronised batch norm, which runs on GPUs only, is left out where there is none."""
+        """Build the model as the parent does, in the form that trains fastest.
+
+        Weights are in channels-last memory format, in which convolutions and normalisations are faster on CPUs and
+        what GPUs' half precision asks for; a convolution follows the format of its weights. Activations are not in
+        place: autograd would first copy what they overwrite. Synchronised batch norm, which runs on GPUs only, is left
+        out where there is none.
+        """
         if isinstance(model, dict) and model.get('type') == 'YOLODetector' and not torch.cuda.is_available():
             model = {**model, 'use_syncbn': False}
-        return super().build_model(model)
+        model = super().build_model(model)
+        for module in model.modules():
+            if isinstance(module, nn.SiLU):
+                module.inplace = False
+        return model.to(memory_format=torch.channels_last)
 
     def train(self) -> nn.Module:
         """As in the parent."""
