@@ -130,6 +130,24 @@ def test_only_weights_decay(tiny_config, tmp_path):
     assert [group['weight_decay'] for group in wrapper.optimizer.param_groups] == [0.0005, 0.0, 0.0]
 
 
+def test_networks_keep_the_memory_format_that_trains_fastest(tiny_config, tmp_path):
+    from mmyolo.registry import RUNNERS
+
+    config = load_config(tiny_config)
+    config.work_dir, config.launcher = str(tmp_path), 'none'
+    model = RUNNERS.get('YOLOv8Runner').from_cfg(config).model
+    strangers = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.SiLU):
+            module.register_forward_hook(
+                lambda _, __, out, name=name: (
+                    out.is_contiguous(memory_format=torch.channels_last) or strangers.append(name)
+                )
+            )
+    model.train()(torch.rand(2, 3, 64, 64))
+    assert not strangers
+
+
 def test_run_starts_from_given_weights(train, build_weights, tmp_path):
     start = build_weights(
         lambda name, value: torch.full_like(value, 0.25) if name.endswith('coef_preds.0.2.bias') else value
