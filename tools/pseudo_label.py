@@ -89,7 +89,7 @@ def settings_of(config: Any, args: argparse.Namespace) -> Any:
     from noise_mm.pseudo_labels.labelling import LabelSettings
 
     hook = (config.get('hooks') or {}).get('pseudo_labels') or {}
-    values = {key: hook[key] for key in (*SETTINGS, 'nms_iou') if key in hook}
+    values = {key: hook[key] for key in (*SETTINGS, 'min_distance_px') if key in hook}
     values.update({key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None})
     return LabelSettings(**values)
 
@@ -122,7 +122,7 @@ def main() -> None:
         args.checkpoint,
         device,
         settings.box_px,
-        settings.nms_iou,
+        settings.min_distance_px,
         args.batch_size or loader.get('batch_size', 1),
         loader.get('num_workers', 0),
     )

@@ -11,9 +11,10 @@ from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
 
 from noise_mm.errors import InputError
+from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX
 from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.labelling import BOX_PX, NMS_IOU, LabelSettings, label_batches
+from noise_mm.pseudo_labels.labelling import BOX_PX, LabelSettings, label_batches
 from noise_mm.stages import BEST_NAME
 
 
@@ -34,7 +35,7 @@ class NucleiPseudoLabelHook(Hook):
         score_thr: See `LabelSettings`, as the next three.
         uncertain_from: See there.
         box_px: See there.
-        nms_iou: See there.
+        min_distance_px: See there.
         batch_size: Patches that the network sees at a time, on each rank; None for that of the validation.
 
     Raises:
@@ -51,13 +52,13 @@ class NucleiPseudoLabelHook(Hook):
         score_thr: float | None = None,
         uncertain_from: float | None = None,
         box_px: float | str = BOX_PX,
-        nms_iou: float = NMS_IOU,
+        min_distance_px: float = MIN_DISTANCE_PX,
         batch_size: int | None = None,
     ) -> None:
         self.batches = list(batches)
         self.data_root = data_root
         self.pseudo_dir = pseudo_dir
-        self.settings = LabelSettings(score_thr, uncertain_from, box_px, nms_iou)
+        self.settings = LabelSettings(score_thr, uncertain_from, box_px, min_distance_px)
         self.batch_size = batch_size
 
     def before_train(self, runner: Runner) -> None:
@@ -81,7 +82,7 @@ class NucleiPseudoLabelHook(Hook):
                 best,
                 next(runner.model.parameters()).device,
                 self.settings.box_px,
-                self.settings.nms_iou,
+                self.settings.min_distance_px,
                 self.batch_size or loader.batch_size,
                 loader.num_workers,
             )

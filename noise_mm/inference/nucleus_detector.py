@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.coco.batch_folder import CATEGORIES
 from noise_mm.errors import InputError
+from noise_mm.geometry.distinct_nuclei import distinct_nuclei
 from noise_mm.inference.detector import TileNetwork
 from noise_mm.inference.tile_pipeline import StagedDetector
 
@@ -63,11 +64,11 @@ class NucleusDetector(TileNetwork, StagedDetector):
         return [FoundBoxes(one.cpu(), width, height) for one, (height, width) in zip(found, shapes, strict=True)]
 
     def finish(self, raw: FoundBoxes) -> NDArray[np.float64]:
-        """The nuclei of one tile: (n, 3) of x, y, in pixels of the tile, and score, best first."""
+        """Return each nucleus of one tile once: (n, 3) x and y, in pixels of the tile, and score, best first."""
         found = raw.instances[(raw.instances.labels == self.label) & (raw.instances.scores >= self.score_thr)]
         boxes, scores = (values.numpy().astype(np.float64) for values in (found.bboxes, found.scores))
-        best_first = np.argsort(-scores, kind='stable')
-        return np.column_stack([box_centres(boxes, raw.width_px, raw.height_px), scores])[best_first]
+        centres = box_centres(boxes, raw.width_px, raw.height_px)
+        return np.column_stack([centres, scores])[distinct_nuclei(centres, scores)]
 
 
 def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:

@@ -16,6 +16,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+from noise_mm.geometry.distinct_nuclei import distinct_nuclei
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window, tile_starts
 
@@ -68,12 +69,14 @@ class Nuclei:
 class NucleiMerger:
     """Collects the nuclei of a well's tiles and counts each once.
 
-    How it works. The views of a tile are paired one to one with what the tiles before it have shown, nearest pairs
-    first, up to `SAME_PX` apart. So a nucleus is not doubled where two tiles place it a little differently, and near
-    neighbours stay two. A tile's views within `CUT_PX` of its inner borders are left out where overlapping tiles show
-    the place better. A nucleus counts if at least half of the tiles that show its place have found it: what one tile
-    has missed is not lost, and what one of four has made up does not count. Its place and score are those of the tile
-    in which it lies farthest from the inner borders.
+    How it works. Detections of one nucleus in a tile become one (`distinct_nuclei`). The views of a tile are paired one
+    to one with what the tiles before it have shown, nearest pairs first, up to `SAME_PX` apart. So a nucleus is not
+    doubled where two tiles place it a little differently, and near neighbours stay two. A tile's views within `CUT_PX`
+    of its inner borders are left out where overlapping tiles show the place better. A nucleus counts if at least half
+    of the tiles that show its place have found it: what one tile has missed is not lost, and what one of four has made
+    up does not count. Its place and score are those of the tile in which it lies farthest from the inner borders. In
+    the end `distinct_nuclei` is applied to the whole well: a tile that placed a nucleus twice may have made two nuclei
+    of what other tiles show once.
 
     The result does not depend on the order in which tiles or nuclei were added. Memory: the points of all views, 24
     bytes each, about four views a nucleus at a stride of half a tile.
@@ -116,6 +119,7 @@ class NucleiMerger:
         if self._cut_px:
             inside &= self._depth_px(views, window.x, window.y) >= self._cut_px
         views = views[inside]
+        views = views[distinct_nuclei(views[:, :2], views[:, 2])]
         self._views[window.y, window.x] = views[np.lexsort(views.T)]  # by score, y, x: whatever order they came in
 
     def close(self) -> NDArray[np.float64]:
@@ -130,6 +134,7 @@ class NucleiMerger:
                 if (y, x) in self._views:
                     self._meet(known, self._views[y, x], x, y)
         nuclei = np.concatenate([*finished, self._counted(known.taken(slice(None)))])
+        nuclei = nuclei[distinct_nuclei(nuclei[:, :2], nuclei[:, 2])]
         return nuclei[np.lexsort((nuclei[:, 2], nuclei[:, 0], nuclei[:, 1]))]
 
     def _meet(self, known: '_Known', views: NDArray[np.float64], x: int, y: int) -> None:

@@ -29,7 +29,7 @@ class NucleusLabeller:
         checkpoint: Its weights.
         device: Where it runs.
         box_px: See `weak_nuclei`.
-        nms_iou: See `weak_nuclei`.
+        min_distance_px: See `weak_nuclei`.
         batch_size: Patches that the network sees at a time, on each rank.
         num_workers: Processes that read patches, for each rank.
 
@@ -48,13 +48,13 @@ class NucleusLabeller:
         checkpoint: str | Path,
         device: torch.device,
         box_px: float | str,
-        nms_iou: float,
+        min_distance_px: float,
         batch_size: int,
         num_workers: int,
     ) -> None:
         if 'model' not in config or not config.get('val_dataloader'):
             raise InputError(f"{config.filename}: no detector with validation data. Give stage 1's config.")
-        self.box_px, self.nms_iou = box_px, nms_iou
+        self.box_px, self.min_distance_px = box_px, min_distance_px
         self.batch_size, self.num_workers, self.device = batch_size, num_workers, device
         model = copy.deepcopy(config.model)
         test_cfg = model.get('test_cfg') or {}
@@ -72,7 +72,8 @@ class NucleusLabeller:
             'weights_sha256': weights_digest(self.model.state_dict()),
             'network_size_px': config.get('network_size_px'),
             'box_px': box_px,
-            'nms': {'detector': _plain(test_cfg), 'labels_iou': nms_iou},
+            'min_distance_px': min_distance_px,
+            'detector_test_cfg': _plain(test_cfg),
         }
         self.model.to(device).eval()
 
@@ -111,7 +112,7 @@ class NucleusLabeller:
         detected = detected[detected.labels == self.label]
         height, width = sample.ori_shape[:2]
         boxes, scores = detected.bboxes.cpu().numpy(), detected.scores.cpu().numpy()
-        return weak_nuclei(boxes, scores, (width, height), self.box_px, self.nms_iou)
+        return weak_nuclei(boxes, scores, (width, height), self.box_px, self.min_distance_px)
 
 
 class _Patches(Dataset):

@@ -24,6 +24,7 @@ from noise_mm.coco.pseudo_file import (
 )
 from noise_mm.errors import InputError
 from noise_mm.files import require_folder, sha256_of, write_json
+from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX
 from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX
 from noise_mm.progress import Progress
 from noise_mm.pseudo_labels.batches import BatchPatches
@@ -33,7 +34,6 @@ from noise_mm.pseudo_labels.weak_nuclei import IOU_THR, PREDICTED, Threshold, We
 GIVEN = 'given'
 MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
 USUAL_SCORE_THR = 0.25  # where the validation patches tell nothing
-NMS_IOU = 0.5
 BOX_PX = float(NUCLEUS_BOX_PX)
 
 
@@ -46,7 +46,7 @@ class LabelSettings:
             data of the detector's config.
         uncertain_from: Nuclei from this confidence to `score_thr` become ignored regions; None: there are none.
         box_px: Side of all boxes in pixels of the annotated patch; 'predicted': as the detector says.
-        nms_iou: Largest overlap of two labels; see `weak_nuclei`.
+        min_distance_px: Smallest distance between the centres of two nuclei; see `distinct_nuclei`.
 
     Raises:
         InputError: If a value is out of range.
@@ -55,17 +55,18 @@ class LabelSettings:
     score_thr: float | None = None
     uncertain_from: float | None = None
     box_px: float | str = BOX_PX
-    nms_iou: float = NMS_IOU
+    min_distance_px: float = MIN_DISTANCE_PX
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ('score_thr', 'uncertain_from', 'nms_iou'):
+        for name in ('score_thr', 'uncertain_from'):
             value = getattr(self, name)
-            missing = value is None and name != 'nms_iou'
-            if not missing and not (_is_number(value) and 0 < value <= 1):
+            if value is not None and not (_is_number(value) and 0 < value <= 1):
                 raise InputError(f'pseudo-labels: {name} is {value!r}. Give a number above 0 and up to 1.')
         if self.box_px != PREDICTED and not (_is_number(self.box_px) and 0 < self.box_px < float('inf')):
             raise InputError(f'pseudo-labels: box_px is {self.box_px!r}. Give pixels, such as 36, or {PREDICTED!r}.')
+        if not (_is_number(self.min_distance_px) and 0 <= self.min_distance_px < float('inf')):
+            raise InputError(f'pseudo-labels: min_distance_px is {self.min_distance_px!r}. Give pixels, such as 6.2.')
         if None not in (self.score_thr, self.uncertain_from) and self.uncertain_from >= self.score_thr:
             raise InputError(
                 f'pseudo-labels: uncertain_from={self.uncertain_from} is not below score_thr={self.score_thr}. '

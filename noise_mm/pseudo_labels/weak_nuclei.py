@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from mmcv.ops import nms
 
 from noise_mm.evaluation.matching import ImageOverlaps, in_order, join, match
 from noise_mm.evaluation.precision_recall import score_classes
 from noise_mm.evaluation.regions import Regions, compare_image
+from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
 
 PREDICTED = 'predicted'  # instead of a size: boxes as the detector gave them
 SCORE_DECIMALS = 4
@@ -41,31 +40,32 @@ class WeakNuclei:
 
 
 def weak_nuclei(
-    boxes: np.ndarray, scores: np.ndarray, size_px: tuple[int, int], box_px: float | str, nms_iou: float
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    size_px: tuple[int, int],
+    box_px: float | str,
+    min_distance_px: float = MIN_DISTANCE_PX,
 ) -> WeakNuclei:
-    """The labels that detections of one patch become.
+    """Turn the detections of one patch into labels.
 
-    Of boxes that overlap by more than `nms_iou`, after they were given their size, only the most confident one stays.
-    The detector's own suppression can't do that: two detections of one nucleus that differ in size are two to it, but
-    nearly the same box afterwards.
+    Detections of one nucleus become one label; see `distinct_nuclei`. The detector's own suppression can't do that: two
+    detections of one nucleus that differ in size are two to it, but nearly the same box once they have one size.
 
     Args:
         boxes: (n, 4) detections x1, y1, x2, y2 in pixels of the patch.
         scores: (n,) their confidences.
         size_px: Width and height of the patch.
         box_px: Side of all boxes, see `uniform_boxes`; or 'predicted'.
-        nms_iou: Largest overlap of two nuclei. At 0.5 two boxes of 36 px may be 9 to 12 px apart, less than the
-            radius of a nucleus.
+        min_distance_px: Smallest distance between the centres of two nuclei.
     """
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64).reshape(-1)
     if box_px != PREDICTED:
         boxes = uniform_boxes(boxes, size_px, float(box_px))
-    if len(boxes):
-        _, kept = nms(torch.from_numpy(boxes).float(), torch.from_numpy(np.asarray(scores)).float(), nms_iou)
-        boxes, scores = boxes[kept.numpy()], np.asarray(scores)[kept.numpy()]
+    kept = distinct_nuclei((boxes[:, :2] + boxes[:, 2:]) / 2, scores, min_distance_px)
+    boxes, scores = boxes[kept], scores[kept]
     clipped = np.clip(boxes, 0, [*size_px, *size_px]).round(BOX_DECIMALS)
     seen = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    return WeakNuclei(clipped[seen], np.asarray(scores, dtype=np.float64).reshape(-1)[seen].round(SCORE_DECIMALS))
+    return WeakNuclei(clipped[seen], scores[seen].round(SCORE_DECIMALS))
 
 
 def uniform_boxes(boxes: np.ndarray, size_px: tuple[int, int], box_px: float) -> np.ndarray:

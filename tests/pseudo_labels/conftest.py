@@ -168,7 +168,7 @@ def label(culture: SimpleNamespace, config: Config, write_checkpoint: Callable) 
         chosen = LabelSettings(**{'box_px': BOX_PX} | settings)
         found, _ = read_batches(culture.root, batches)
         labeller = NucleusLabeller(
-            config, checkpoint or write_checkpoint(), torch.device('cpu'), chosen.box_px, chosen.nms_iou, 2, 0
+            config, checkpoint or write_checkpoint(), torch.device('cpu'), chosen.box_px, chosen.min_distance_px, 2, 0
         )
         return label_batches(labeller, chosen, config, found, culture.root, 'pseudo', force)
 

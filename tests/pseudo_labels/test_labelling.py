@@ -120,7 +120,8 @@ def test_the_file_says_where_it_comes_from(culture, label, write_checkpoint):
         'weights_sha256',
         'network_size_px',
         'box_px',
-        'nms',
+        'min_distance_px',
+        'detector_test_cfg',
         'score_thr',
         'uncertain_from',
         'validation_sha256',
@@ -149,7 +150,7 @@ def test_whatever_changes_makes_it_anew(culture, label, write_checkpoint):
     assert label(score_thr=0.6) == ['M1', 'M2']
     assert label(score_thr=0.6, uncertain_from=0.5) == ['M1', 'M2']
     assert label(score_thr=0.6, box_px='predicted') == ['M1', 'M2']
-    assert label(score_thr=0.6, nms_iou=0.4) == ['M1', 'M2']
+    assert label(score_thr=0.6, min_distance_px=9) == ['M1', 'M2']
     assert label() == ['M1', 'M2']
     edit(culture.root / 'M2' / 'annotations.json', lambda content: content['annotations'].pop())
     assert label() == ['M2']
@@ -219,8 +220,9 @@ def test_categories_of_other_programs(culture, label):
         ({'score_thr': 0}, 'score_thr is 0'),
         ({'score_thr': True}, 'score_thr is True'),
         ({'uncertain_from': 1.2}, 'uncertain_from is 1.2'),
-        ({'nms_iou': 'x'}, "nms_iou is 'x'"),
-        ({'nms_iou': None}, 'nms_iou is None'),
+        ({'min_distance_px': 'x'}, "min_distance_px is 'x'"),
+        ({'min_distance_px': None}, 'min_distance_px is None'),
+        ({'min_distance_px': -1}, 'min_distance_px is -1'),
         ({'box_px': -1}, 'box_px is -1'),
         ({'box_px': 'large'}, "box_px is 'large'"),
         ({'score_thr': 0.3, 'uncertain_from': 0.3}, 'uncertain_from=0.3 is not below score_thr=0.3'),

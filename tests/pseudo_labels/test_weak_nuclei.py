@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from noise_mm.formats.via import read_via_points
 from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, best_threshold, weak_nuclei
 
 SIZE = (200, 100)
@@ -14,19 +15,27 @@ def around(x, y, side):
     return [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
 
 
+def real_nuclei(shared_dir):
+    path = shared_dir / 'data' / 'real_trap' / 'oc_finder_example_nuclei_via.json'
+    if not path.is_file():
+        pytest.skip(f'the real TRAP image is not at {path.parent}')
+    (points,) = read_via_points(path).values()
+    return [(point.x, point.y) for point in points]
+
+
 def marked(*boxes, ignored=()):
     return [{'bbox': box, 'ignore_flag': int(i in ignored)} for i, box in enumerate(boxes)]
 
 
 def test_boxes_have_one_size_and_the_centres_of_the_detections():
-    found = weak_nuclei([around(50, 40, 30), around(120, 60, 44)], [0.5, 0.9], SIZE, 36, 0.5)
+    found = weak_nuclei([around(50, 40, 30), around(120, 60, 44)], [0.5, 0.9], SIZE, 36)
     np.testing.assert_allclose(found.boxes, [around(120, 60, 36), around(50, 40, 36)])
     np.testing.assert_allclose(found.scores, [0.9, 0.5])
 
 
 def test_predicted_boxes_stay_as_they_are_inside_the_patch():
     boxes = [[-4, 10, 20, 30.128], [150, 80, 210, 120]]
-    found = weak_nuclei(boxes, [0.8, 0.51239], SIZE, 'predicted', 0.5)
+    found = weak_nuclei(boxes, [0.8, 0.51239], SIZE, 'predicted')
     np.testing.assert_allclose(found.boxes, [[0, 10, 20, 30.13], [150, 80, 200, 100]])
     assert found.scores.tolist() == [0.8, 0.5124]
 
@@ -36,21 +45,30 @@ def test_predicted_boxes_stay_as_they_are_inside_the_patch():
 def test_what_the_border_cuts_off_is_labelled_as_by_hand(x, y):
     """A detection that is the hand-made label, cut off at the border, becomes just that label."""
     by_hand = np.clip(around(x, y, 36), 0, [*SIZE, *SIZE])
-    found = weak_nuclei([by_hand], [0.9], SIZE, 36, 0.5)
+    found = weak_nuclei([by_hand], [0.9], SIZE, 36)
     np.testing.assert_allclose(found.boxes[0], by_hand)
 
 
 def test_detections_of_one_nucleus_become_one_label_and_neighbours_two():
     same = [around(50, 50, 20), around(51, 50, 34)]  # IoU 0.35 as detected, 0.95 as labels
-    assert len(weak_nuclei(same, [0.9, 0.8], SIZE, 36, 0.5)) == 1
-    neighbours = [around(50, 50, 36), around(63, 50, 36)]
-    assert len(weak_nuclei(neighbours, [0.9, 0.8], SIZE, 36, 0.5)) == 2
-    assert len(weak_nuclei(neighbours, [0.9, 0.8], SIZE, 36, 0.3)) == 1
+    assert len(weak_nuclei(same, [0.9, 0.8], SIZE, 36)) == 1
+    neighbours = [around(50, 50, 36), around(57, 50, 36)]
+    assert len(weak_nuclei(neighbours, [0.9, 0.8], SIZE, 36)) == 2
+    assert len(weak_nuclei(neighbours, [0.9, 0.8], SIZE, 36, min_distance_px=8)) == 1
+
+
+@pytest.mark.real
+def test_nuclei_of_the_real_image_are_all_labelled(shared_dir):
+    points = real_nuclei(shared_dir)
+    boxes = [around(x, y, 36) for x, y in points]
+    scores = np.random.default_rng(0).random(len(points))
+    found = weak_nuclei(boxes, scores, (1920, 1440), 36)
+    assert len(found) == len(points) == 159
 
 
 def test_nothing_found_and_nothing_visible():
-    assert len(weak_nuclei(np.zeros((0, 4)), np.zeros(0), SIZE, 36, 0.5)) == 0
-    assert len(weak_nuclei([[300, 10, 310, 20]], [0.9], SIZE, 'predicted', 0.5)) == 0
+    assert len(weak_nuclei(np.zeros((0, 4)), np.zeros(0), SIZE, 36)) == 0
+    assert len(weak_nuclei([[300, 10, 310, 20]], [0.9], SIZE, 'predicted')) == 0
 
 
 def test_least_score_is_inclusive():
