@@ -29,7 +29,7 @@ class YOLOv8ScheduleHook(Hook):
         warmup_min_iters: Smallest number of iterations of the warm-up.
     """
 
-    priority = 'HIGH'
+    priority = 9  # before RuntimeInfoHook (10), which logs the rates; MMYOLO's hook has the same
 
     def __init__(
         self,

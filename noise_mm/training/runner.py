@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmyolo.registry import RUNNERS
 from torch import nn
 
@@ -17,6 +17,7 @@ from noise_mm.checkpoints.loading import check_resumable, initial_text, load_ini
 from noise_mm.files import write_json
 from noise_mm.stages import COCO
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
+from noise_mm.training.unread_data import unread_loader
 
 INITIAL_WEIGHTS_FILE = 'initial_weights.json'
 
@@ -35,6 +36,7 @@ class YOLOv8Runner(Runner):
     """
 
     _is_training = False
+    _is_testing = False
 
     @property
     def total_batch_size(self) -> int:
@@ -107,8 +109,42 @@ class YOLOv8Runner(Runner):
 
     def train(self) -> nn.Module:
         """As in the parent."""
-        self._is_training = True
+        self._is_training, self._is_testing = True, False
         return super().train()
+
+    def test(self) -> dict:
+        """Test as the parent does, and read nothing but the test data; see `unread_data`."""
+        self._is_training, self._is_testing, self._loops_without_data = False, True, {}
+        try:
+            return super().test()
+        finally:
+            self._is_testing = False
+
+    @property
+    def train_loop(self) -> BaseLoop | None:
+        """The training loop; during a test one whose data are not read."""
+        return self._loop_without_data('train') if self._is_testing else super().train_loop
+
+    @property
+    def val_loop(self) -> BaseLoop | None:
+        """The validation loop; during a test one whose data are not read."""
+        return self._loop_without_data('val') if self._is_testing else super().val_loop
+
+    def _loop_without_data(self, kind: str) -> BaseLoop | None:
+        """Build the 'train' or 'val' loop of a run that only tests; one that is there already is returned."""
+        loop, loader = getattr(self, f'_{kind}_loop'), getattr(self, f'_{kind}_dataloader')
+        if not isinstance(loop, dict) or not isinstance(loader, dict):
+            return loop
+        if kind not in self._loops_without_data:
+            build = {'train': self.build_train_loop, 'val': self.build_val_loop}[kind]
+            shown = self.visualizer.dataset_meta  # that of the test data, which a new loop would replace
+            setattr(self, f'_{kind}_dataloader', unread_loader(loader))
+            try:
+                self._loops_without_data[kind] = build(loop)
+            finally:
+                setattr(self, f'_{kind}_dataloader', loader)
+                self.visualizer.dataset_meta = shown
+        return self._loops_without_data[kind]
 
     def load_or_resume(self) -> None:
         """Starts a training from the weights of `init_checkpoints` or `load_from`, as far as they fit, or resumes it.

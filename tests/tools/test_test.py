@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,19 @@ def test_saved_results_give_the_numbers_of_the_checkpoint(run_test, tiny_config,
     assert printed_again.splitlines()[0] in printed
     for curves in (out.with_name('net_curves'), tmp_path / 'work/The_same/metrics_curves'):
         assert len(list(curves.glob('*.png'))) == 4
+
+
+def test_testing_needs_the_test_batches_only(run_test, repo_dir, tiny_data, checkpoint, tmp_path):
+    """Neither the training batches of the config, nor the stages that it starts from."""
+    for batch in ('H1', 'H2'):
+        shutil.copytree(tiny_data / 'M2', tmp_path / 'data' / batch)
+        path = tmp_path / 'data' / batch / 'annotations.json'
+        path.write_text(path.read_text().replace('"M2"', f'"{batch}"'))
+    options = ['--cfg-options', f'data_root={tmp_path / "data"}', 'model_size=n', 'network_size_px=64', 'cache=ram']
+    config, work = repo_dir / 'configs' / 'noise' / 'noise_m2h.py', ['--work-dir', tmp_path / 'work']
+    assert run_test(config, checkpoint, *work, *options)[::2] == (0, [])
+    report = json.loads((tmp_path / 'work' / 'metrics.json').read_text())
+    assert [row['batch'] for row in report['batches']] == ['H1', 'H2']
 
 
 def test_another_tool_s_results_stand_in_the_same_tables(

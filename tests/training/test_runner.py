@@ -297,3 +297,33 @@ def test_work_folder_that_is_a_file_is_refused(train, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='--work-dir'):
         train(tmp_path / 'file')
+
+
+@HOOKS.register_module()
+class KeepRates(Hook):
+    """Keeps the rate that the optimizer steps with, and the one that is logged, of each iteration."""
+
+    priority = 'LOWEST'
+    used: ClassVar = []
+    logged: ClassVar = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.used.append(runner.optim_wrapper.optimizer.param_groups[0]['lr'])
+        self.logged.append(runner.message_hub.get_scalar('train/lr').current())
+
+
+def test_logged_rates_are_those_of_the_iteration(train, tmp_path):
+    """Warm-up begins at 0, and the first line of the log says so."""
+    KeepRates.used.clear()
+    KeepRates.logged.clear()
+    train(
+        tmp_path / 'run',
+        max_epochs=1,
+        **{'default_hooks.rates': {'type': 'KeepRates'}, 'default_hooks.logger.interval': 1},
+    )
+    assert KeepRates.logged == KeepRates.used
+    assert (KeepRates.used[0], len(KeepRates.used)) == (0.0, 2)
+    assert KeepRates.used[1] > 0
+    (log,) = tmp_path.glob('run/*/*.log')
+    first = next(line for line in log.read_text().splitlines() if 'Epoch(train)' in line)
+    assert ' lr: 0.0000e+00 ' in first
