@@ -16,7 +16,8 @@ import cv2
 
 from noise_mm.errors import InputError, run_command
 from noise_mm.patches.parallel import completed
-from sample_cultures.batches import BATCHES, PRESETS, Preset, batch_named
+from sample_cultures import generator_hash
+from sample_cultures.batches import BATCHES, DOMAIN_SHIFT, PRESETS, Preset, batch_named
 from sample_cultures.writing import WellCounts, WellTask, is_finished, write_well
 
 MIN_WELL_PX = 256  # a well must hold at least a few cells
@@ -52,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--version', action='version', version=f'sample_cultures {generator_hash()}')
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to; made if missing')
     parser.add_argument(
         '--preset', choices=PRESETS, default='study', help='which wells, and of what size (default: study)'
@@ -68,6 +70,13 @@ def _options() -> argparse.Namespace:
         help='number of the first well, to draw further ones (default: 1)',
     )
     parser.add_argument('--size', type=int, metavar='PX', help="side of a well, instead of the preset's")
+    parser.add_argument(
+        '--domain-shift',
+        type=float,
+        default=DOMAIN_SHIFT,
+        metavar='S',
+        help='how far H1 and H2 are from mouse: 0 as M1 on plastic, 1 as defined, up to 2 (default: 1)',
+    )
     parser.add_argument(
         '--nuclei-wells',
         type=int,
@@ -94,7 +103,7 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
         if value is not None and value < least:
             raise InputError(f'--{name.replace("_", "-")} {value}: too small. Choose {least} or more.')
     preset = PRESETS[options.preset]
-    batches = [batch_named(name).name for name in dict.fromkeys(options.batches or preset.wells)]
+    batches = [batch_named(name, options.domain_shift).name for name in dict.fromkeys(options.batches or preset.wells)]
     tasks = []
     for batch in batches:
         first = options.first_well
@@ -107,6 +116,7 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
                     seed=options.seed,
                     size_px=options.size or preset.size_px,
                     crowding=preset.crowding,
+                    domain_shift=options.domain_shift,
                     with_nuclei=options.nuclei_wells is None or number - first < options.nuclei_wells,
                 )
             )

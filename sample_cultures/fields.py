@@ -15,6 +15,9 @@ _STREAMS = {
     'fibres': 6,
     'lamellae': 7,
     'saw': 8,
+    'thickness': 9,
+    'uptake': 10,
+    'regions': 11,
 }
 
 

@@ -66,13 +66,18 @@ class Microscope:
         batch = self.well.batch
         red = np.zeros((len(ys), len(xs)), np.float32)
         blue = np.zeros_like(red)
+        bone = None
+        if self._bone is not None:
+            bone = self._bone.relief(self.well.well_seed, xs, ys)
+            uptake = self._bone.uptake(self.well.well_seed, xs, ys)
+            red += uptake
+            blue += uptake
         self._lay_out(red, blue, int(xs[0]), int(ys[0]))
-        bone = None if self._bone is None else self._bone.relief(self.well.well_seed, xs, ys)
         for channel in range(3):
             density = red * np.float32(batch.red_rgb[channel])
             density += blue * np.float32(batch.blue_rgb[channel])
             if channel == 2:  # dense precipitate of the red stain looks brown: it takes blue light away
-                density += np.maximum(red - np.float32(0.85), 0)
+                density += np.maximum(red - np.float32(0.7), 0) * np.float32(0.9)
             if bone is not None:
                 density += bone * np.float32(batch.bone.density_rgb[channel])
             density *= np.float32(_DENSITY_STEPS)
@@ -186,7 +191,16 @@ class _BoneTextures:
         saw = self.saw[np.mod(np.floor(along * np.float32(2)).astype(np.int32), len(self.saw))].astype(np.float32)
         strength = np.clip(np.float32(0.5) + lattice_noise(stream(seed, 'saw'), 600, xs, ys), 0, 1)
         relief += np.float32(bone.saw) * saw * strength
+        relief += np.float32(bone.thickness) * lattice_noise(stream(seed, 'thickness'), 700, xs, ys)
         return np.maximum(relief, np.float32(0.05)).astype(np.float32)
+
+    def uptake(self, seed: int, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+        """Amount of each stain that the bone itself took up, (height, width) float32: patches as large as cells."""
+        patches = lattice_noise(stream(seed, 'uptake'), 34, xs, ys)
+        patches += lattice_noise(stream(seed, 'regions'), 400, xs, ys)
+        patches = np.clip(patches * np.float32(1.6) - np.float32(0.7), 0, 1)
+        grain = 1 + np.float32(0.3) * periodic_window(self.grain, xs, ys)
+        return patches * grain * np.float32(self.bone.uptake)
 
 
 def _floor(position: int) -> int:

@@ -21,8 +21,8 @@ PLOT_PX = 512
 _PX2_PER_MM2 = (1000.0 / REFERENCE_UM_PER_PX) ** 2
 # Cells are rarely round: two of them may come this much closer than two discs around them, and then touch or overlap.
 _CLOSENESS = 0.74
-_SMALL_KINDS = {'monocyte': 0.42, 'pale monocyte': 0.22, 'stellate': 0.20, 'spindle': 0.16}
-_DEBRIS_KINDS = {'speck': 0.91, 'ghost': 0.05, 'fibre': 0.04}
+_SMALL_KINDS = ('monocyte', 'pale monocyte', 'stellate', 'spindle')
+_DEBRIS_KINDS = {'speck': 0.94, 'ghost': 0.04, 'fibre': 0.02}
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,8 @@ def propose(batch: Batch, seed: int, crowding: float, row: int, column: int) -> 
     expected = batch.large_per_mm2 * crowding / _PX2_PER_MM2 * PLOT_PX**2 * _abundance(seed, row, column)
     count = rng.poisson(expected)
     osteoclast = rng.random(count) < batch.osteoclast_share
-    # The paper: a small osteoclast has about 2,000 px (section 4.1). The ranges overlap widely.
-    area = np.where(osteoclast, rng.lognormal(np.log(3200), 0.6, count), rng.lognormal(np.log(2500), 0.6, count))
-    area = np.clip(area * batch.size, np.where(osteoclast, 1300, 700), 42000)
-    extra = rng.poisson(np.clip((area / batch.size - 1500) / 1300, 0, 18) * rng.uniform(0.3, 1.2, count))
-    nuclei = np.where(osteoclast, 3 + extra, 1 + (rng.random(count) < 0.38))
+    giant = osteoclast & (rng.random(count) < batch.giant_share)
+    area, nuclei = _sizes(batch, osteoclast, giant, rng)
     return Candidates(
         x_px=(column + rng.random(count)) * PLOT_PX,
         y_px=(row + rng.random(count)) * PLOT_PX,
@@ -83,6 +80,23 @@ def propose(batch: Batch, seed: int, crowding: float, row: int, column: int) -> 
         seed=rng.integers(2**62, size=count),
         height=rng.random(count),
     )
+
+
+def _sizes(
+    batch: Batch, osteoclast: np.ndarray, giant: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Areas in px and numbers of nuclei of candidates; the areas of osteoclasts and pre-osteoclasts overlap widely."""
+    count = len(osteoclast)
+    # The paper: a small osteoclast has about 2,000 px (section 4.1). Giants: three in a real image have 11,000 to
+    # 27,000 px and 13 to 18 nuclei.
+    common = rng.lognormal(np.log(2900), 0.48, count).clip(1300, 12000)
+    huge = rng.lognormal(np.log(13500), 0.42, count).clip(7000, 32000)
+    pre = rng.lognormal(np.log(2100), 0.55, count).clip(700, 16000)
+    area = np.where(giant, huge, np.where(osteoclast, common, pre))
+    extra = np.where(giant, 7 + rng.poisson(area / 1800), rng.poisson(np.clip((area - 1800) / 1300, 0, 9)))
+    nuclei = np.where(osteoclast, 3 + extra.clip(0, 19), 1 + (rng.random(count) < 0.38))
+    factor = np.where(osteoclast, batch.size, batch.pre_size)
+    return (area * factor).clip(700, 36000), nuclei
 
 
 def settle(plots: list[Candidates]) -> list[CellPlan]:
@@ -117,10 +131,11 @@ def scatter(batch: Batch, seed: int, row: int, column: int, large: list[CellPlan
     marks: list[str] = []
     if batch.bone is not None:
         marks += ['lacuna'] * rng.poisson(batch.bone.lacunae_per_mm2 * per_plot)
+        marks += ['pit'] * rng.poisson(batch.bone.pits_per_mm2 * per_plot)
         marks += ['scratch'] * rng.poisson(batch.bone.scratches_per_mm2 * per_plot)
     below = _objects(rng, marks, row, column)
     count = rng.poisson(batch.small_per_mm2 * per_plot * _abundance(seed + 1, row, column))
-    kinds = rng.choice(list(_SMALL_KINDS), count, p=list(_SMALL_KINDS.values())).tolist()
+    kinds = rng.choice(_SMALL_KINDS, count, p=batch.small_mix).tolist()
     cells = _objects(rng, kinds, row, column, clumping=0.35)
     indifferent = rng.random(count) < 0.1
     if large and cells:
@@ -157,7 +172,7 @@ def _objects(
             xy[i] = np.clip(xy[i - 1] + rng.normal(0, 26, 2), 0, PLOT_PX - 1)
     xy = (xy + np.array([column, row]) * PLOT_PX).astype(int).tolist()
     turns = rng.integers(8, size=count).tolist()
-    gains = rng.uniform(0.75, 1.15, count).tolist()
+    gains = rng.uniform(0.85, 1.15, count).tolist()
     sprites = rng.integers([SPRITE_COUNTS[kind] for kind in kinds]).tolist() if kinds else []
     facts = zip(kinds, sprites, turns, xy, gains, strict=True)
     return [SmallObject(kind, sprite, turn, x, y, gain) for kind, sprite, turn, (x, y), gain in facts]

@@ -72,6 +72,7 @@ SPRITE_COUNTS = {
     'fibre': 40,
     'lacuna': 24,
     'scratch': 24,
+    'pit': 32,
 }
 
 
@@ -90,6 +91,7 @@ def make_sprites(seed: int) -> SpriteSet:
         'fibre': _fibre,
         'lacuna': _lacuna,
         'scratch': _scratch,
+        'pit': _pit,
     }
     small = {kind: [draw[kind](rng, grain) for _ in range(count)] for kind, count in SPRITE_COUNTS.items()}
     return SpriteSet(grain, mottle, cloud, [_nucleus(rng) for _ in range(96)], small)
@@ -103,10 +105,10 @@ def texture_window(texture: np.ndarray, rng: np.random.Generator, shape: tuple[i
 
 
 def _nucleus(rng: np.random.Generator) -> NucleusSprite:
-    """A nucleus 12 to 16 px wide: light, with a darker rim and one to three nucleoli."""
+    """A nucleus 10 to 14 px wide: light, with a darker rim and one to three nucleoli."""
     side = 25
-    a = rng.uniform(6.0, 7.9)
-    b = a * rng.uniform(0.76, 1.0)
+    a = rng.uniform(5.8, 7.4)
+    b = a * rng.uniform(0.8, 1.0)
     angle = rng.uniform(0, np.pi)
     inside = ellipse_distance(side, a, b, angle)
     inside = inside + cv2.GaussianBlur(rng.standard_normal((side, side)).astype(np.float32), (0, 0), 2.0) * 1.6
@@ -156,7 +158,7 @@ def _round_body(rng: np.random.Generator, side: int, radius_px: float) -> np.nda
 
 
 def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
-    """A dark round cell: red-brown rim, bluish middle, at times with a short process."""
+    """A round cell: dark red-brown rim, lighter grey or bluish middle, at times with a short process."""
     side = 41
     radius = rng.uniform(5.6, 7.8)
     canvas = _round_body(rng, side, radius)
@@ -164,9 +166,12 @@ def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
         line = bent_line(centre, rng.uniform(0, 2 * np.pi), radius + rng.uniform(2, 6), rng.normal(0, 0.3), 5)
         stroke(canvas, line, rng.uniform(6, 9), rng.uniform(0.8, 1.8))
-    middle = ramp(_depth(canvas), 1.0, 6.0)
-    body = _soft(canvas) * rng.uniform(0.85, 1.2) * (1 + 0.12 * texture_window(grain, rng, canvas.shape))
-    return _sprite('monocyte', body * (1.15 - 0.65 * middle), body * (0.7 + 0.85 * middle), _soft(canvas))
+    middle = ramp(_depth(canvas), 1.0, 5.5)
+    body = _soft(canvas) * rng.uniform(0.85, 1.15) * (1 + 0.12 * texture_window(grain, rng, canvas.shape))
+    # Brown is much red stain with little blue; the middle is lighter, in some cells dark blue.
+    lighter = rng.uniform(0.35, 0.95)
+    bluish = rng.uniform(0.1, 0.6)
+    return _sprite('monocyte', body * (1.25 - 1.05 * lighter * middle), body * (0.5 + bluish * middle), _soft(canvas))
 
 
 def _add_small_nucleus(
@@ -196,7 +201,8 @@ def _pale_monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
         line = bent_line(centre, rng.uniform(0, 2 * np.pi), radius + rng.uniform(3, 10), rng.normal(0, 0.4), 6)
         stroke(canvas, line, rng.uniform(6, 10), rng.uniform(0.8, 2.5))
     body = _soft(canvas) * rng.uniform(0.6, 0.95) * (1 + 0.2 * texture_window(grain, rng, canvas.shape))
-    red, blue = body * 0.95, body * 0.75
+    brown = rng.uniform(0, 1)
+    red, blue = body * (0.8 + 0.6 * brown), body * (0.75 - 0.35 * brown)
     _add_small_nucleus(rng, red, blue, rng.uniform(4.4, 5.6), rng.uniform(3.8, 4.6), rng.uniform(0, np.pi))
     return _sprite('pale monocyte', red, blue, _soft(canvas))
 
@@ -206,17 +212,18 @@ def _stellate(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     side = 95
     canvas = _round_body(rng, side, rng.uniform(5.0, 7.5))
     centre = np.full(2, (side - 1) / 2)
-    arms = rng.integers(2, 6)
+    arms = rng.integers(2, 5)
     start = rng.uniform(0, 2 * np.pi)
     for arm in range(arms):
-        angle = start + 2 * np.pi * (arm + rng.uniform(-0.3, 0.3)) / arms
-        line = bent_line(centre, angle, rng.uniform(11, 34), rng.normal(0, 0.6), 9)
-        stroke(canvas, line, rng.uniform(7, 11), rng.uniform(1.0, 2.2))
+        angle = start + 2 * np.pi * (arm + rng.uniform(-0.45, 0.45)) / arms
+        length = float(np.clip(rng.lognormal(2.7, 0.5), 8, 38))
+        line = bent_line(centre, angle, length, rng.normal(0, 0.6), 9)
+        stroke(canvas, line, rng.uniform(5, 13), rng.uniform(1.0, 3.0))
         if rng.random() < 0.45:
             disc(canvas, *line[-1], rng.uniform(1.4, 2.8))
     middle = ramp(_depth(canvas), 1.0, 6.0)
     body = _soft(canvas) * rng.uniform(0.75, 1.2) * (1 + 0.2 * texture_window(grain, rng, canvas.shape))
-    red, blue = body * (0.95 - 0.2 * middle), body * (0.5 + 0.85 * middle)
+    red, blue = body * (1.1 - 0.45 * middle), body * (0.5 + 0.5 * middle)
     if rng.random() < 0.5:
         _add_small_nucleus(rng, red, blue, 4.6, 4.0, rng.uniform(0, np.pi))
     return _sprite('stellate', red, blue, _soft(canvas))
@@ -237,7 +244,7 @@ def _spindle(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     disc(canvas, *centre, width * 0.5)
     middle = ramp(_depth(canvas), 1.0, 5.0)
     body = _soft(canvas) * rng.uniform(0.6, 1.15) * (1 + 0.25 * texture_window(grain, rng, canvas.shape))
-    red, blue = body * (0.95 - 0.15 * middle), body * (0.5 + 0.6 * middle)
+    red, blue = body * (1.1 - 0.4 * middle), body * (0.5 + 0.3 * middle)
     if rng.random() < 0.7:
         _add_small_nucleus(rng, red, blue, rng.uniform(5.0, 6.5), width * 0.36, angle)
     return _sprite('spindle', red, blue, _soft(canvas))
@@ -272,7 +279,7 @@ def _fibre(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     canvas = np.zeros((side, side), np.uint8)
     angle = rng.uniform(0, 2 * np.pi)
     length = rng.uniform(45, 190)
-    line = _centred(bent_line(np.zeros(2), angle, length, rng.normal(0.5, 0.7), 24), side)
+    line = _centred(bent_line(np.zeros(2), angle, length, rng.normal(0.0, 0.4), 24), side)
     stroke(canvas, line, rng.uniform(0.8, 2.2), rng.uniform(0.4, 0.9))
     disc(canvas, *line[rng.integers(4, 20)], rng.uniform(0.8, 2.0))
     body = _soft(canvas) * rng.uniform(0.25, 0.7)
@@ -305,3 +312,21 @@ def _scratch(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     offset = np.float32([[1, 0, 1.8 * np.sin(angle)], [0, 1, -1.8 * np.cos(angle)]])
     light = cv2.warpAffine(body, offset, (side, side)) * 0.7
     return _sprite('scratch', (body - light) * 0.7, (body - light) * 0.7, body * 0.0)
+
+
+def _pit(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
+    """A shallow pit that an osteoclast left in the bone: a stained, grainy floor with a lobed rim, no nuclei."""
+    side = 161
+    canvas = np.zeros((side, side), np.uint8)
+    x, y = np.full(2, (side - 1) / 2)
+    radius = rng.uniform(11, 26)
+    for _ in range(rng.integers(2, 6)):
+        disc(canvas, x, y, radius * rng.uniform(0.6, 1.0))
+        angle = rng.uniform(0, 2 * np.pi)
+        x, y = np.clip([x + radius * np.cos(angle), y + radius * np.sin(angle)], 30, side - 31)
+    floor = _soft(canvas, 2.5)
+    rim = np.exp(-np.square((_depth(canvas) - 3.0) / 2.2)) * floor
+    body = (floor * rng.uniform(0.14, 0.34) + rim * rng.uniform(0.0, 0.25)) * (
+        1 + 0.3 * texture_window(grain, rng, canvas.shape)
+    )
+    return _sprite('pit', body, body * rng.uniform(0.5, 1.1), body * 0.0)

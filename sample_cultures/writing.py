@@ -24,11 +24,12 @@ from noise_mm.formats.label_image import write_label_image
 from noise_mm.formats.via import ViaPoint, write_via_points
 from noise_mm.geometry.outline import Outline
 from noise_mm.scale import REFERENCE_UM_PER_PX
-from sample_cultures.batches import batch_named
+from sample_cultures import generator_hash
+from sample_cultures.batches import DOMAIN_SHIFT, batch_named
 from sample_cultures.optics import Microscope
 from sample_cultures.well import VisibleCell, Well, outline_of
 
-GENERATOR_VERSION = 1  # to be raised when the same seed gives other cultures
+GENERATOR_VERSION = 2  # to be raised when the same seed gives other cultures
 _BAND_PX = 512  # rows that are rendered at a time
 _WINDOW_PX = 1024  # columns that are rendered at a time
 _STRIP_PX = 64
@@ -48,6 +49,7 @@ class WellTask:
         seed: Seed of the whole set.
         size_px: Side of the well.
         crowding: Factor on the density of large cells.
+        domain_shift: How far human batches are from mouse (see `batches.batch_named`).
         with_nuclei: Whether nuclei points are written, too.
     """
 
@@ -58,6 +60,7 @@ class WellTask:
     size_px: int
     crowding: float
     with_nuclei: bool
+    domain_shift: float = DOMAIN_SHIFT
 
     def path(self, folder: str, suffix: str) -> Path:
         """Where the file of this well in one of the batch's folders lies."""
@@ -115,11 +118,14 @@ def write_well(task: WellTask, on_progress: Callable[[int, int], None] | None = 
     Raises:
         InputError: If the batch is unknown or the output folder can't be written to.
     """
-    well = Well(batch_named(task.batch), task.well, task.seed, task.size_px, task.size_px, task.crowding)
+    well = Well(
+        batch_named(task.batch, task.domain_shift), task.well, task.seed, task.size_px, task.size_px, task.crowding
+    )
     _remove_leftovers(task)
     with replacing(task.path('truth', '.json')) as truth_path:
         with open(truth_path, 'w', encoding='utf-8') as truth:
-            truth.write(json.dumps(task.settings())[:-1] + ',\n"cells": [\n')
+            head = {**task.settings(), 'generator_hash': generator_hash()}
+            truth.write(json.dumps(head)[:-1] + ',\n"cells": [\n')
             outlines, nuclei, counts = _annotate(well, truth)
             truth.write('\n]}\n')
         size_px = (well.width_px, well.height_px)

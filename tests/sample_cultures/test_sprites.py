@@ -26,10 +26,10 @@ def test_cells_fade_out_before_their_sprite_ends(sprites):
             assert np.abs(border).max() < 0.02, kind
 
 
-def test_nuclei_are_about_12_to_16_px_wide(sprites):
+def test_nuclei_are_about_10_to_14_px_wide(sprites):
     widths = [2 * np.sqrt((nucleus.light > 0.5).sum() / np.pi) for nucleus in sprites.nuclei]
-    assert min(widths) > 9 and max(widths) < 17
-    assert 11 < np.median(widths) < 15
+    assert min(widths) > 8 and max(widths) < 15
+    assert 10 < np.median(widths) < 13
 
 
 def test_the_same_seed_gives_the_same_sprites(sprites):
