@@ -19,18 +19,19 @@ def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreemen
     Args:
         path: The file.
         rows: The wells, see `well_scores.WELL_COLUMNS`; one colour for each batch, where batches are known.
-        agreements: Of all wells together, see `well_scores.score_wells`.
+        agreements: Of all wells together, see `well_scores.score_wells`; areas may be missing.
 
     Raises:
         InputError: If the file can't be written.
     """
-    area = (
-        ('area_um2', 'total area (mm$^2$)', 1e-6)
-        if 'area_um2' in agreements
-        else ('area_px2', 'total area (px$^2$)', 1)
-    )
-    figure = Figure(figsize=(10, 8), layout='constrained')
-    for line, (what, words, unit) in zip(figure.subplots(2, 2), (('n', 'cells in a well', 1), area), strict=True):
+    quantities = [('n', 'cells in a well', 1)]
+    if 'area_um2' in agreements:
+        quantities.append(('area_um2', 'total area (mm$^2$)', 1e-6))
+    elif 'area_px2' in agreements:
+        quantities.append(('area_px2', 'total area (px$^2$)', 1))
+    figure = Figure(figsize=(10, 4 * len(quantities)), layout='constrained')
+    lines = figure.subplots(len(quantities), 2, squeeze=False)
+    for line, (what, words, unit) in zip(lines, quantities, strict=True):
         annotated, predicted = (
             np.array([row[f'{what}_{side}'] for row in rows]) * unit for side in ('annotated', 'predicted')
         )
