@@ -77,7 +77,7 @@ class Microscope:
             density = red * np.float32(batch.red_rgb[channel])
             density += blue * np.float32(batch.blue_rgb[channel])
             if channel == 2:  # dense precipitate of the red stain looks brown: it takes blue light away
-                density += np.maximum(red - np.float32(0.7), 0) * np.float32(0.9)
+                density += np.maximum(red - np.float32(0.6), 0)
             if bone is not None:
                 density += bone * np.float32(batch.bone.density_rgb[channel])
             density *= np.float32(_DENSITY_STEPS)

@@ -171,7 +171,7 @@ def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     # Brown is much red stain with little blue; the middle is lighter, in some cells dark blue.
     lighter = rng.uniform(0.35, 0.95)
     bluish = rng.uniform(0.1, 0.6)
-    return _sprite('monocyte', body * (1.25 - 1.05 * lighter * middle), body * (0.5 + bluish * middle), _soft(canvas))
+    return _sprite('monocyte', body * (1.05 - 0.9 * lighter * middle), body * (0.75 + (bluish - 0.3) * middle), _soft(canvas))
 
 
 def _add_small_nucleus(
@@ -202,7 +202,7 @@ def _pale_monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
         stroke(canvas, line, rng.uniform(6, 10), rng.uniform(0.8, 2.5))
     body = _soft(canvas) * rng.uniform(0.6, 0.95) * (1 + 0.2 * texture_window(grain, rng, canvas.shape))
     brown = rng.uniform(0, 1)
-    red, blue = body * (0.8 + 0.6 * brown), body * (0.75 - 0.35 * brown)
+    red, blue = body * (0.75 + 0.3 * brown), body * (0.85 - 0.2 * brown)
     _add_small_nucleus(rng, red, blue, rng.uniform(4.4, 5.6), rng.uniform(3.8, 4.6), rng.uniform(0, np.pi))
     return _sprite('pale monocyte', red, blue, _soft(canvas))
 
@@ -223,7 +223,7 @@ def _stellate(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
             disc(canvas, *line[-1], rng.uniform(1.4, 2.8))
     middle = ramp(_depth(canvas), 1.0, 6.0)
     body = _soft(canvas) * rng.uniform(0.75, 1.2) * (1 + 0.2 * texture_window(grain, rng, canvas.shape))
-    red, blue = body * (1.1 - 0.45 * middle), body * (0.5 + 0.5 * middle)
+    red, blue = body * (0.9 - 0.35 * middle), body * (0.6 + 0.45 * middle)
     if rng.random() < 0.5:
         _add_small_nucleus(rng, red, blue, 4.6, 4.0, rng.uniform(0, np.pi))
     return _sprite('stellate', red, blue, _soft(canvas))
@@ -244,7 +244,7 @@ def _spindle(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
     disc(canvas, *centre, width * 0.5)
     middle = ramp(_depth(canvas), 1.0, 5.0)
     body = _soft(canvas) * rng.uniform(0.6, 1.15) * (1 + 0.25 * texture_window(grain, rng, canvas.shape))
-    red, blue = body * (1.1 - 0.4 * middle), body * (0.5 + 0.3 * middle)
+    red, blue = body * (0.9 - 0.3 * middle), body * (0.55 + 0.3 * middle)
     if rng.random() < 0.7:
         _add_small_nucleus(rng, red, blue, rng.uniform(5.0, 6.5), width * 0.36, angle)
     return _sprite('spindle', red, blue, _soft(canvas))
