@@ -168,10 +168,11 @@ def _monocyte(rng: np.random.Generator, grain: np.ndarray) -> Sprite:
         stroke(canvas, line, rng.uniform(6, 9), rng.uniform(0.8, 1.8))
     middle = ramp(_depth(canvas), 1.0, 5.5)
     body = _soft(canvas) * rng.uniform(0.85, 1.15) * (1 + 0.12 * texture_window(grain, rng, canvas.shape))
-    # Brown is much red stain with little blue; the middle is lighter, in some cells dark blue.
+    # Much of both stains is brown; the middle is lighter, in some cells bluish.
     lighter = rng.uniform(0.35, 0.95)
     bluish = rng.uniform(0.1, 0.6)
-    return _sprite('monocyte', body * (1.05 - 0.9 * lighter * middle), body * (0.75 + (bluish - 0.3) * middle), _soft(canvas))
+    red, blue = body * (1.05 - 0.9 * lighter * middle), body * (0.75 + (bluish - 0.3) * middle)
+    return _sprite('monocyte', red, blue, _soft(canvas))
 
 
 def _add_small_nucleus(
