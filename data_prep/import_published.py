@@ -231,12 +231,12 @@ def sizes_of(images: list[Path], name: str) -> Iterator[tuple[int, int]]:
             slide.decode_chunk(0, 0)
             return slide.width_px, slide.height_px
 
-    progress = Progress(f'{name}: checking', len(images), PATCH_PX**2)
+    progress = Progress(f'{name}: checking', len(images))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding is done outside the interpreter's lock
         for size_px in pool.map(size_of, images):
-            progress.add(1)
+            progress.update(1)
             yield size_px
-    progress.finish()
+    progress.close()
 
 
 def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -115,14 +115,13 @@ def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, lis
     patches = [patch for one in with_images for patch in one.patches]
     pictures: dict[Role, list[Picture]] = {Role.CELLS: [], Role.NUCLEI: []}
     found = []
-    mean_px = sum(patch.width * patch.height for patch in patches) // max(len(patches), 1)
-    progress = Progress('decoding', len(patches), mean_px)
+    progress = Progress('decoding', len(patches))
     for one in with_images:
         for result in check_images(one.part, one.patches, workers):
             (found if isinstance(result, Fault) else pictures[one.part.role]).append(result)
-            progress.add(1)
+            progress.update(1)
         found += unlisted_images(one.part, one.patches)
-    progress.finish()
+    progress.close()
     return pictures, found
 
 

@@ -1,55 +1,48 @@
 import io
 
-from noise_mm import progress
 from noise_mm.progress import Progress
 
 
-def clock(monkeypatch, *times):
-    ticks = iter(times)
-    monkeypatch.setattr(progress.time, 'monotonic', lambda: next(ticks))
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
-def test_rate_and_time_left(monkeypatch):
-    clock(monkeypatch, 100.0)
-    shown = Progress('M1', 100, 1_000_000, io.StringIO())
-    shown.done = 20
-    assert shown.line(110.0) == 'M1: 20/100 patches, 2.0 MPx/s of patches, 0:00:40 left'
-    shown.done = 100
-    assert shown.line(3825.0) == 'M1: 100/100 patches, 0.0 MPx/s of patches, in 1:02:05'
-
-
-def test_what_an_earlier_run_did_is_not_in_the_rate(monkeypatch):
-    clock(monkeypatch, 0.0)
-    shown = Progress('M1', 100, 1_000_000, io.StringIO())
-    shown.skip(50)
-    assert shown.line(1.0).endswith('50/100 patches, 0.0 MPx/s of patches, time left unknown')
-    shown.done += 10
-    assert shown.line(10.0) == 'M1: 60/100 patches, 1.0 MPx/s of patches, 0:00:40 left'
-
-
-def test_a_log_gets_a_line_now_and_then(monkeypatch):
+def test_a_log_gets_whole_lines_and_few_of_them():
     stream = io.StringIO()
-    clock(monkeypatch, 0.0, 1.0, 11.0, 12.0, 13.0, 14.0)
-    shown = Progress('M1', 5, 1, stream)
-    for _ in range(4):
-        shown.add(1)
-    shown.add(1)
-    assert stream.getvalue().count('\n') == 1
-    clock(monkeypatch, 15.0)
-    shown.finish()
-    assert stream.getvalue().splitlines()[-1].startswith('M1: 5/5 patches')
+    shown = Progress('M1', 500, stream)
+    for _ in range(500):
+        shown.update(1)
+    shown.close()
+    assert '\r' not in stream.getvalue()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith('M1: 500/500 patches, ')
 
 
-def test_a_terminal_has_one_line(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+def test_a_log_gets_a_line_now_and_then():
+    stream = io.StringIO()
+    shown = Progress('M1', 3, stream)
+    shown.mininterval = 0
+    for _ in range(3):
+        shown.update(1)
+    shown.close()
+    assert stream.getvalue().splitlines()[0].startswith('M1: 1/3 patches, ')
+    assert 'left' in stream.getvalue()
 
+
+def test_items_of_an_earlier_run_are_not_in_the_rate():
+    shown = Progress('M1', 100, io.StringIO())
+    shown.skip(50)
+    shown.update(10)
+    assert (shown.n, shown.initial) == (60, 50)
+
+
+def test_a_terminal_has_one_line():
     stream = Terminal()
-    clock(monkeypatch, 0.0, 1.0, 2.0, 3.0)
-    shown = Progress('M1', 3, 1, stream)
-    shown.add(1)
-    shown.add(1)
-    shown.finish()
-    assert stream.getvalue().count('\r') == 3
+    shown = Progress('M1', 3, stream)
+    for _ in range(3):
+        shown.update(1)
+    shown.close()
     assert stream.getvalue().count('\n') == 1
+    assert '\r' in stream.getvalue()

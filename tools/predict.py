@@ -1,9 +1,9 @@
-"""Finds and measures the cells of well images."""
+"""Find and measure the cells of well images."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -11,31 +11,31 @@ from noise_mm.command_line import parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
-    from noise_mm.inference.sharding import Ranks
+    from noise_mm.inference.ranks import Ranks
 
 DEFAULT_FORMATS = ('coco', 'csv', 'overlay')
 EXAMPLE = """
 examples:
   python tools/predict.py work_dirs/noise_m2h/noise_m2h.py work_dirs/noise_m2h/best.pth plate7/ --out results
-      for each image of the folder plate7: <well>.json (COCO), <well>_cells.csv (a row for each cell) and
-      <well>_overlay.png (outlines to check by eye); for all of them: wells.csv (count and areas) and index.html
+      for each image in plate7/: <well>.json (COCO), <well>_cells.csv (one row per cell) and <well>_overlay.png
+      (outlines for a visual check); for all of them: wells.csv (counts and areas) and index.html
   python tools/predict.py CONFIG CHECKPOINT plate7/ --out results --resume
-      goes on where a run was stopped
+      continues a run that was stopped
   python tools/predict.py CONFIG CHECKPOINT plate7/ --out results --formats csv,geojson,roi \\
       --nuclei work_dirs/nuclei_detector_yolov8-l/nuclei_detector_yolov8-l.py \\
       work_dirs/nuclei_detector_yolov8-l/best.pth --min-nuclei 3 --well-mask --plate-map plate7.csv
-      counts nuclei in each cell, calls those with fewer than three pre-osteoclasts, measures the well's disc, and
-      compares the conditions of the plate
+      counts the nuclei of each cell, classes cells with fewer than three as pre-osteoclasts, detects the well boundary
+      and compares the conditions of the plate
   tools/dist_predict.sh CONFIG CHECKPOINT 4 plate7/ --out results
-      the same on four GPUs of this machine
+      shares the wells over four GPUs of this machine
 
-docs/whole_wells.md says what is measured and how.
-exit status: 0 done, 2 bad input; images that can't be done are named, and the others are done
+docs/whole_wells.md explains what is measured and how.
+exit status: 0 done, 2 bad input; images that fail are named, and the others are predicted
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,63 +44,66 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         'wells', type=Path, nargs='+', metavar='WELL_OR_FOLDER', help='TIFF, SVS, PNG, JPEG, or folders'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where results go')
-    parser.add_argument('--resume', action='store_true', help='leave wells that are finished in DIR as they are')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the results')
+    parser.add_argument('--resume', action='store_true', help='skip wells that are already complete in DIR')
     parser.add_argument(
         '--formats',
         default=','.join(DEFAULT_FORMATS),
         help=f'what to write for each well, of coco,csv,overlay,geojson,roi,labels ({",".join(DEFAULT_FORMATS)})',
     )
-    _add_looking(parser)
+    _add_inference(parser)
     _add_measuring(parser)
     _add_running(parser)
     return parser.parse_args()
 
 
-def _add_looking(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('how wells are looked at')
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('inference')
     group.add_argument(
         '--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as files say, else 0.7784)'
     )
-    group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (0.25)')
+    group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (0.25)')
     group.add_argument(
         '--stride',
         type=int,
         metavar='PX',
-        help='distance of neighbouring tiles, in pixels at the resolution of training (default: half a tile)',
+        help='distance between neighbouring tiles, in pixels at the resolution of training (default: half a tile)',
     )
     group.add_argument(
         '--keep-background',
         action='store_true',
-        help='run the network on tiles without anything in them, too, which are skipped otherwise',
+        help='run the network on empty tiles too, which are skipped otherwise',
     )
     group.add_argument(
-        '--nuclei', type=Path, nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='find nuclei with this detector, too'
+        '--nuclei', type=Path, nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='also detect nuclei, with this detector'
     )
     group.add_argument(
-        '--nuclei-score-thr', type=float, default=0.25, metavar='S', help='least confidence of nuclei (0.25)'
+        '--nuclei-score-thr', type=float, default=0.25, metavar='S', help='score threshold of nuclei (0.25)'
     )
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('how wells are measured')
+    group = parser.add_argument_group('measurement')
     group.add_argument(
-        '--min-nuclei', type=int, metavar='N', help='cells with fewer nuclei are pre-osteoclasts; needs --nuclei'
+        '--min-nuclei', type=int, metavar='N', help='class cells with fewer nuclei as pre-osteoclasts; needs --nuclei'
     )
     area = group.add_mutually_exclusive_group()
     area.add_argument(
-        '--well-area', type=float, metavar='PX2', help='area of the well in px^2 of the image, for shares and densities'
+        '--well-area',
+        type=float,
+        metavar='PX2',
+        help='area of the well in px^2, for coverage and densities',
     )
-    area.add_argument('--well-mask', action='store_true', help='find the disc of the well in the image, for the same')
+    area.add_argument('--well-mask', action='store_true', help='detect the well boundary and use its area')
     group.add_argument(
         '--plate-map', type=Path, metavar='CSV', help='table with the columns well and condition, to compare conditions'
     )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('where it runs')
+    group = parser.add_argument_group('hardware')
     group.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ... (auto: a GPU if there is one)')
-    group.add_argument('--batch-size', type=int, default=4, help='tiles that the network sees at a time (4)')
+    group.add_argument('--batch-size', type=int, default=4, help='tiles in a batch (4)')
     group.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],
@@ -115,7 +118,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
-    """Refuses what makes no sense, before anything is read.
+    """Refuse impossible values before anything is read.
 
     Returns:
         The formats.
@@ -123,7 +126,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
     Raises:
         InputError: With the name of the option.
     """
-    from noise_mm.report.options import FORMATS
+    from noise_mm.report.output_files import FORMATS
 
     formats = tuple(dict.fromkeys(filter(None, map(str.strip, args.formats.split(',')))))
     if not formats:
@@ -133,84 +136,101 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
     for option in ('score_thr', 'nuclei_score_thr'):
         if not 0 <= getattr(args, option) <= 1:
             name = option.replace('_', '-')
-            raise InputError(f'--{name} {getattr(args, option)}: not from 0 to 1. The default is 0.25.')
+            raise InputError(f'--{name} must lie between 0 and 1 (got {getattr(args, option)}); the default is 0.25.')
     _check_pixel_size(args.mpp)
     if args.batch_size < 1:
-        raise InputError(f'--batch-size {args.batch_size}: not at least 1.')
+        raise InputError(f'--batch-size must be at least 1 (got {args.batch_size}).')
     if args.min_nuclei is not None and args.nuclei is None:
-        raise InputError('--min-nuclei: nuclei are not looked for. Give --nuclei CONFIG CHECKPOINT.')
+        raise InputError('--min-nuclei needs nuclei. Give --nuclei CONFIG CHECKPOINT.')
     if args.min_nuclei is not None and args.min_nuclei < 1:
-        raise InputError(f'--min-nuclei {args.min_nuclei}: not at least 1. Osteoclasts have 3 or more.')
+        raise InputError(f'--min-nuclei must be at least 1 (got {args.min_nuclei}); osteoclasts have 3 or more.')
     if args.well_area is not None and not 0 < args.well_area < float('inf'):
-        raise InputError(f'--well-area {args.well_area:g}: not above 0. Give square pixels of the image.')
+        raise InputError(f'--well-area must be above 0 (got {args.well_area:g}). Give square pixels of the image.')
     return formats
 
 
-def _check_pixel_size(um_per_px: float | None) -> None:
+def _check_pixel_size(mpp: float | None) -> None:
     from noise_mm.slides.tiff import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
 
-    if um_per_px is not None and plausible_um_per_px(um_per_px) is None:
+    if mpp is not None and plausible_um_per_px(mpp) is None:
         low, high = PLAUSIBLE_UM_PER_PX
         raise InputError(
-            f'--mpp {um_per_px:g}: not from {low:g} to {high:g}. Give um per px; the published wells have 0.7784.'
+            f'--mpp must lie between {low:g} and {high:g} um per px (got {mpp:g}); the published wells have 0.7784.'
         )
 
 
-def _device_name(name: str, ranks: 'Ranks') -> str:
-    """The device of this process: several of them take the GPUs of their machine in turn."""
+def _device(name: str, ranks: 'Ranks') -> Any:
+    """Return the device of this process; several processes take the GPUs of their machine in turn."""
     import torch
 
     if ranks.count > 1 and name in ('auto', 'cuda') and torch.cuda.is_available():
-        return f'cuda:{ranks.local_rank % torch.cuda.device_count()}'
-    return name
+        name = f'cuda:{ranks.local_rank % torch.cuda.device_count()}'
+    device = pick_device(name)
+    if device.type == 'cuda':
+        torch.cuda.set_device(device)  # else each process would also hold memory of the first GPU
+    return device
+
+
+def _tiles(args: argparse.Namespace, config: Any) -> Any:
+    """Return the tiles that the options and the config ask for.
+
+    Raises:
+        InputError: If the stride is out of range.
+    """
+    from noise_mm.inference.predict_well import TileSettings
+
+    tile_px = config.get('patch_size_px', TileSettings.tile_px)
+    stride_px = tile_px // 2 if args.stride is None else args.stride
+    if not 1 <= stride_px <= tile_px:
+        raise InputError(
+            f'--stride must lie between 1 and {tile_px}, the side of a tile (got {stride_px}); more would leave gaps.'
+        )
+    return TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background)
 
 
 def main() -> None:
-    """Reads the options and predicts."""
+    """Read the options and predict."""
     args = parse_arguments()
     formats = check_arguments(args)
 
     from noise_mm.inference.predict_folder import FolderOptions, predict_folder
+    from noise_mm.inference.ranks import ranks_of
+    from noise_mm.report.options import WellOptions
+    from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
-    from noise_mm.slides.well_images import check_output_folder, find_images
+    from noise_mm.slides.well_images import find_images
 
     images = find_images(args.wells)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
     check_output_folder(args.out, images, args.plate_map)
     from noise_mm.configuration import load_config
     from noise_mm.inference.detector import TileDetector
-    from noise_mm.inference.predict_well import TileSettings
-    from noise_mm.inference.sharding import join
-    from noise_mm.report.options import WellOptions
+    from noise_mm.inference.nucleus_detector import NucleusDetector
 
     config = load_config(args.config, parse_cfg_options(args.cfg_options))
-    tile_px = config.get('patch_size_px', TileSettings.tile_px)
-    stride_px = tile_px // 2 if args.stride is None else args.stride
-    if not 1 <= stride_px <= tile_px:
-        raise InputError(f'--stride {stride_px}: not from 1 to {tile_px}, the side of a tile. More would leave gaps.')
-    ranks = join(args.launcher)
-    device = pick_device(_device_name(args.device, ranks))
+    tiles = _tiles(args, config)
+    ranks = ranks_of(args.launcher)
+    device = _device(args.device, ranks)
     detector = TileDetector(config, args.checkpoint, device, args.score_thr)
-    facts = dict(detector.facts)
-    finder = None
+    metadata, finder = dict(detector.metadata), None
     if args.nuclei is not None:
-        from noise_mm.inference.nucleus_detector import NucleusDetector
-
         finder = NucleusDetector(load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr)
-        facts |= {f'nuclei_{name}': fact for name, fact in finder.facts.items()}
+        metadata |= {f'nuclei_{name}': value for name, value in finder.metadata.items()}
     options = FolderOptions(
+        tiles=tiles,
+        mpp=args.mpp,
+        formats=formats,
         nucleus_finder=finder,
         well=WellOptions(args.min_nuclei, args.well_area, args.well_mask),
         plate_map=plate_map,
         resume=args.resume,
-        facts=facts,
+        metadata=metadata,
         ranks=ranks,
     )
-    settings = TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background)
     arguments = {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) for name, value in vars(args).items()
     }
-    predict_folder(images, detector, args.out, settings, args.mpp, formats, arguments, options)
+    predict_folder(images, detector, args.out, options, arguments)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
-"""Tells tiles that show nothing but empty plate or bone, which the network need not look at. Pure.
+"""Recognise tiles that show only empty plate or bone, on which the network need not run. Pure.
 
-The test errs on the side of looking: in bright field the background is bright, even and of no stain, and a cell, even
+In doubt the network runs: in bright field the background is bright, even and of no stain, and a cell, even
 one that is hardly stained, is at most one of these.
 """
 
@@ -34,7 +34,7 @@ class BackgroundRule:
 
 
 def is_background(tile: Rgb, rule: BackgroundRule | None = None) -> bool:
-    """Whether a tile shows background only, and beyond doubt.
+    """Return whether a tile shows only background, beyond doubt.
 
     White all over is background, which is what lies outside a well. Anything dark, textured or unevenly lit is not.
 

@@ -1,4 +1,4 @@
-"""Networks that look at tiles: any MMDetection instance segmentor as a function from tiles to detections."""
+"""Networks for inference on tiles: any MMDetection instance segmentor as a function from tiles to detections."""
 
 import copy
 import hashlib
@@ -33,17 +33,17 @@ ANNOTATION_LOADERS = ('LoadAnnotations', 'LoadTargets', 'LoadPanopticAnnotations
 
 
 class TileNetwork:
-    """A network with its checkpoint that looks at tiles through MMDetection's own interface, `model.test_step`.
+    """A network with its checkpoint, run on tiles through MMDetection's own interface, `model.test_step`.
 
     Args:
         config: From `load_config`, with `model` and a test pipeline.
         checkpoint: Weights of the same network.
         device: Where it runs; on a GPU with automatic mixed precision.
-        score_thr: Less confident objects are left out.
+        score_thr: Score threshold.
 
     Attributes:
         classes: Names of the classes: as the checkpoint, else the config, else its dataset says.
-        facts: What its predictions depend on: hashes of the network's config and of the checkpoint, and the score.
+        metadata: What its predictions depend on: hashes of the network's config and of the checkpoint, and the score.
 
     Raises:
         InputError: If the config has no network or test pipeline, or the checkpoint is of another network.
@@ -62,7 +62,7 @@ class TileNetwork:
             meta = load_weights(self.model, checkpoint)
             self.classes = _class_names(self.model, meta, config)
         _fold_norms(self.model)
-        self.facts = {
+        self.metadata = {
             'config': hashlib.sha256(repr((config.model, steps)).encode()).hexdigest()[:HASH_LETTERS],
             'checkpoint': sha256_of(checkpoint)[:HASH_LETTERS],
             'score_thr': score_thr,
@@ -71,7 +71,7 @@ class TileNetwork:
         self.model.to(device, memory_format=torch.channels_last).eval()
 
     def prepare(self, tiles: Sequence[np.ndarray]) -> dict:
-        """A batch for `look`.
+        """Return a batch for `run_network`.
 
         Args:
             tiles: Arrays (height, width, 3) uint8, RGB.
@@ -81,8 +81,8 @@ class TileNetwork:
         ]
         return pseudo_collate(batch)
 
-    def look(self, prepared: dict) -> list[InstanceData]:
-        """What the network finds in each tile of a batch of `prepare`.
+    def run_network(self, prepared: dict) -> list[InstanceData]:
+        """Return the raw detections of each tile of a batch of `prepare`.
 
         Raises:
             NetworkError: If the network needs an op or memory that is not there.
@@ -100,9 +100,9 @@ class TileNetwork:
 class TileDetector(TileNetwork, StagedDetector):
     """Any MMDetection instance segmentor as a function from tiles to detections.
 
-    It needs scores, labels and masks as bitmaps or run lengths, so any instance segmentor of MMDetection's registry
-    will do that needs no compiled op but `nms` and `roi_align`; with the full MMCV, any. The masks of this project's
-    own head are drawn within their boxes, while the network sees the next tiles.
+    It needs scores, labels and masks as bitmaps or run lengths. Every instance segmentor of MMDetection's registry
+    works that needs no compiled op but `nms` and `roi_align`; with the full MMCV, every one. The masks of this project's
+    own head are rasterised within their boxes, while the network runs on the next tiles.
     """
 
     def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
@@ -112,12 +112,12 @@ class TileDetector(TileNetwork, StagedDetector):
             head.test_cfg.mask_format = 'undrawn'
 
     def infer(self, prepared: dict) -> list[InstanceData]:
-        """What the network finds in each tile.
+        """Return the raw detections of each tile.
 
         Raises:
-            NetworkError: If it gives boxes without masks, or as `look` does.
+            NetworkError: If it gives boxes without masks, or as `run_network` does.
         """
-        found = self.look(prepared)
+        found = self.run_network(prepared)
         if any('masks' not in instances for instances in found):
             raise NetworkError('the network gives boxes without masks. Choose the config of an instance segmentor.')
         for instances in found:
@@ -126,7 +126,7 @@ class TileDetector(TileNetwork, StagedDetector):
         return [instances.cpu() for instances in found]
 
     def finish(self, found: InstanceData) -> list[Detection]:
-        """The detections of one tile, in its pixels."""
+        """Return the detections of one tile, in its pixels."""
         detections = []
         for score, label, mask in zip(found.scores.tolist(), found.labels.tolist(), found.masks, strict=True):
             if score < self.score_thr:
@@ -138,7 +138,7 @@ class TileDetector(TileNetwork, StagedDetector):
 
 
 def _cropped(mask: Any) -> tuple[int, int, np.ndarray]:
-    """A mask without most of its empty margin: left edge, upper edge, (height, width) bool.
+    """Crop a mask to its pixels: left edge, upper edge, (height, width) bool.
 
     Args:
         mask: A region, COCO run lengths, a tensor or an array.
@@ -154,7 +154,7 @@ def _cropped(mask: Any) -> tuple[int, int, np.ndarray]:
 
 
 def _for_prediction(model: dict, score_thr: float) -> dict:
-    """The config of the network, with its own filter of boxes set so that masks are drawn only for what is wanted.
+    """Return the config of the network with its own score filter set, so that only wanted masks are rasterised.
 
     Evaluation lets one place of the image be of several classes (`multi_label`); a cell is to be counted once.
     """
@@ -169,7 +169,7 @@ def _for_prediction(model: dict, score_thr: float) -> dict:
 
 
 def _fold_norms(model: torch.nn.Module) -> None:
-    """Makes each normalisation a part of the convolution before it: the same numbers, sooner (nano on a CPU: 5 %).
+    """Fold each normalisation into the convolution before it: same numbers, less time (nano on a CPU: 5 %).
 
     Left as they are: layers in another order, and convolutions that several normalisations share, as RTMDet has them.
     """
@@ -181,7 +181,7 @@ def _fold_norms(model: torch.nn.Module) -> None:
 
 
 def _class_names(model: torch.nn.Module, meta: dict, config: Config) -> tuple[str, ...]:
-    """A name for each class of the network; `class_0` and so on where nobody names them."""
+    """Return a name for each class of the network; `class_0` and so on where none is stated."""
     counts = [getattr(module, 'num_classes', None) for module in model.modules()]
     count = max((count for count in counts if isinstance(count, int)), default=1)
     names = (names for names in _candidate_names(meta, config) if len(names) == count)
@@ -189,7 +189,7 @@ def _class_names(model: torch.nn.Module, meta: dict, config: Config) -> tuple[st
 
 
 def _candidate_names(meta: dict, config: Config) -> Iterator[tuple[str, ...]]:
-    """Class names by the checkpoint, by the config, and by the dataset of the config."""
+    """Yield the class names that the checkpoint, the config and the dataset of the config state."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     kind = dataset.get('type')
     if isinstance(kind, str):
@@ -202,7 +202,7 @@ def _candidate_names(meta: dict, config: Config) -> Iterator[tuple[str, ...]]:
 
 
 def _tile_pipeline(config: Config) -> list[dict]:
-    """The config's test pipeline, with steps that read files made to take what is in memory."""
+    """Return the config's test pipeline, with steps that read files replaced by ones that take pixels in memory."""
     loader = config.get('test_dataloader') or {}
     steps = config.get('test_pipeline') or (loader.get('dataset') or {}).get('pipeline')
     if not steps:

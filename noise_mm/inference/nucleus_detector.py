@@ -20,7 +20,7 @@ NUCLEUS = 'nucleus'
 
 
 class FoundBoxes(NamedTuple):
-    """What the network found in one tile.
+    """The raw detections of one tile.
 
     Attributes:
         instances: Boxes, scores and labels.
@@ -44,7 +44,7 @@ class NucleusDetector(TileNetwork, StagedDetector):
         config: From `load_config`, with `model` and a test pipeline.
         checkpoint: Weights of the same network.
         device: Where it runs.
-        score_thr: Less confident nuclei are left out.
+        score_thr: Score threshold.
 
     Attributes:
         label: Index of the class among the network's.
@@ -58,9 +58,9 @@ class NucleusDetector(TileNetwork, StagedDetector):
         self.label = _nucleus_label(self.classes, checkpoint)
 
     def infer(self, prepared: dict) -> list[FoundBoxes]:
-        """What the network finds in each tile; raises a NetworkError as `look` does."""
+        """Return the raw detections of each tile; raises a NetworkError as `run_network` does."""
         shapes = [sample.ori_shape[:2] for sample in prepared['data_samples']]
-        found = self.look(prepared)
+        found = self.run_network(prepared)
         return [FoundBoxes(one.cpu(), width, height) for one, (height, width) in zip(found, shapes, strict=True)]
 
     def finish(self, raw: FoundBoxes) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ class NucleusDetector(TileNetwork, StagedDetector):
 
 
 def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:
-    """The index of the class of nuclei; see `NucleusDetector`."""
+    """Return the index of the class of nuclei; see `NucleusDetector`."""
     if NUCLEUS in classes:
         return classes.index(NUCLEUS)
     if len(classes) == 1 and classes[0] not in {category['name'] for category in CATEGORIES}:
@@ -84,7 +84,7 @@ def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:
 
 
 def box_centres(boxes: ArrayLike, width_px: int, height_px: int) -> NDArray[np.float64]:
-    """Centres of nuclei whose boxes may be cut off at the border of the tile.
+    """Return the centres of nuclei whose boxes may be cut off at the border of the tile.
 
     Nuclei are about as wide as high, and boxes in training are squares around the marked centre, cut off at the border
     (`noise_mm.patches.nuclei_boxes`). So a box that ends at a border and is too short in that direction goes on beyond

@@ -1,12 +1,12 @@
 """A well image and a detector -> the outline of every cell, once.
 
-The well is looked at through overlapping tiles at the magnification of the training patches. Tiles are read row by
-row, and a cell becomes an outline as soon as no further row can change it. So memory holds a band of the image, the
-masks of a few rows and the outlines, and neither the image nor all masks.
+Inference runs over overlapping tiles at the magnification of the training patches. Tiles are read row by row, and a
+cell becomes an outline as soon as no further row can change it. Memory therefore holds a band of the image, the masks
+of a few rows and the outlines, but neither the whole image nor all masks.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from noise_mm.geometry.tiles import Window, window_grid
 from noise_mm.geometry.windows import clipped, scaled
 from noise_mm.inference.detection import Detection
 from noise_mm.inference.merge.merge import Merger, SeamReport
-from noise_mm.inference.tile_pipeline import OneStage, StagedDetector, TileRow, look_at_rows
+from noise_mm.inference.tile_pipeline import OneStage, StagedDetector, TileRow, predict_rows
+from noise_mm.measure.found import Found
 from noise_mm.measure.nuclei import Nuclei, NucleiMerger
 from noise_mm.patches.cutting import at_reference
 from noise_mm.progress import Progress
@@ -25,21 +26,21 @@ from noise_mm.scale import scale_to_reference
 from noise_mm.slides.chunked import Slide
 
 Detector = StagedDetector | Callable[[Sequence[np.ndarray]], list[list[Detection]]]
-"""Takes tiles (height, width, 3) uint8 RGB and gives the objects of each, in pixels of the tile."""
+"""Takes tiles (height, width, 3) uint8 RGB and returns the objects of each, in pixels of the tile."""
 
 NucleusFinder = StagedDetector | Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-"""The same for nuclei: (n, 3) x, y and score for each tile."""
+"""Takes the same tiles and returns the nuclei of each: (n, 3) x, y and score."""
 
 
 @dataclass(frozen=True)
 class TileSettings:
-    """How a well is looked at.
+    """The tiles of a well.
 
     Attributes:
         tile_px: Side of a tile at the reference magnification; the size of the training patches.
         stride_px: Distance between neighbouring tiles.
-        batch_size: Tiles that the network sees at a time.
-        skip_background: Whether tiles that show background only are kept from the network.
+        batch_size: Largest number of tiles in a batch of the network.
+        skip_background: Whether tiles that show only background are skipped.
     """
 
     tile_px: int = 832
@@ -49,27 +50,23 @@ class TileSettings:
 
 
 @dataclass(frozen=True)
-class WellResult:
-    """What was found in one well.
+class WellResult(Found):
+    """What was found in one well, highest score first, and how.
 
     Attributes:
-        outlines: One for each cell, in pixels of the well image, largest score first.
-        seams: How the tiles' views were joined; places in pixels of the well image.
-        nuclei: Where nuclei were looked for.
+        seams: How the tile detections were joined; places in pixels of the well image.
         tiles: Number of tiles.
-        skipped: How many of them were taken for background.
+        skipped: Number of tiles skipped as background.
     """
 
-    outlines: Sequence[Outline]
-    seams: SeamReport
-    nuclei: Nuclei | None = None
+    seams: SeamReport = field(default_factory=SeamReport)
     tiles: int = 0
     skipped: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class TiledWell:
-    """A well image and the tiles through which it is looked at.
+    """A well image and its tiles.
 
     Attributes:
         slide: The image.
@@ -86,9 +83,9 @@ class TiledWell:
     rows: list[list[Window]]
 
     @classmethod
-    def of(cls, slide: Slide, um_per_px: float, settings: TileSettings) -> 'TiledWell':
-        """The tiles of an image whose pixels are `um_per_px` wide."""
-        scale = scale_to_reference(um_per_px)
+    def of(cls, slide: Slide, mpp: float, settings: TileSettings) -> 'TiledWell':
+        """Return the tiles of an image whose pixels are `mpp` um wide."""
+        scale = scale_to_reference(mpp)
         view = at_reference(slide, scale)
         windows = window_grid(view.width_px, view.height_px, settings.tile_px, settings.stride_px)
         rows: list[list[Window]] = [[] for _ in range(windows[-1].row + 1)]
@@ -101,18 +98,18 @@ def predict_well(
     slide: Slide,
     detector: Detector,
     classes: Sequence[str],
-    um_per_px: float,
+    mpp: float,
     settings: TileSettings,
     label: str,
     nucleus_finder: NucleusFinder | None = None,
 ) -> WellResult:
-    """Finds the cells of one well, and with `nucleus_finder` the nuclei, too.
+    """Find the cells of one well and, with `nucleus_finder`, its nuclei.
 
     Args:
         slide: The well image.
         detector: See `Detector`.
         classes: Names of the detector's classes.
-        um_per_px: Pixel size of the well image.
+        mpp: Pixel size of the well image in um.
         settings: Tiles.
         label: What lines of progress begin with.
         nucleus_finder: See `NucleusFinder`.
@@ -121,30 +118,27 @@ def predict_well(
         InputError: If the image turns out to be damaged.
         NetworkError: If a detector cannot do its work.
     """
-    well = TiledWell.of(slide, um_per_px, settings)
-    collector = WellCollector(well, classes, with_nuclei=nucleus_finder is not None)
-    detectors = [detector] if nucleus_finder is None else [detector, nucleus_finder]
-    look_at(well, range(len(well.rows)), detectors, collector.add_row, label)
+    well = TiledWell.of(slide, mpp, settings)
+    collector = _WellCollector(well, classes, with_nuclei=nucleus_finder is not None)
+    detectors = [
+        each if isinstance(each, StagedDetector) else OneStage(each)
+        for each in (detector, nucleus_finder)
+        if each is not None
+    ]
+    with Progress(label, sum(map(len, well.rows)), unit='tiles') as progress:
+        predict_rows(
+            well.view,
+            well.rows,
+            detectors,
+            settings.batch_size,
+            collector.add_row,
+            progress,
+            settings.skip_background,
+        )
     return collector.close()
 
 
-def look_at(
-    well: TiledWell,
-    rows: range,
-    detectors: Sequence[Detector | NucleusFinder],
-    on_row: Callable[[TileRow], None],
-    label: str,
-) -> None:
-    """Runs detectors over some rows of a well's tiles; see `look_at_rows`."""
-    windows = [well.rows[row] for row in rows]
-    progress = Progress(label, sum(map(len, windows)), well.settings.tile_px**2, unit='tiles')
-    staged = [detector if isinstance(detector, StagedDetector) else OneStage(detector) for detector in detectors]
-    settings = well.settings
-    look_at_rows(well.view, windows, staged, settings.batch_size, on_row, progress, settings.skip_background)
-    progress.finish()
-
-
-class WellCollector:
+class _WellCollector:
     """Makes the result of a well from its rows of tiles, which come in order.
 
     Args:
@@ -163,7 +157,7 @@ class WellCollector:
         self._tiles = self._skipped = 0
 
     def add_row(self, row: TileRow) -> None:
-        """Adds the next row; cells that end above the row after it become outlines."""
+        """Add the next row; cells that end above the row after it become outlines."""
         for window, found in zip(row.windows, row.found, strict=True):
             detections = [] if found is None else found[0]
             self._cells.add_tile(window, [_placed(detection, window) for detection in detections])
@@ -176,7 +170,7 @@ class WellCollector:
             self._trace(self._cells.finish_above(self.well.rows[following][0].y))
 
     def close(self) -> WellResult:
-        """The result, after the last row."""
+        """Return the result, after the last row."""
         self._trace(self._cells.close())
         ordered = sorted(self._outlines, key=lambda packed: (-packed.score, packed.outline().geometry.bounds))
         named = LazyOutlines(len(ordered), lambda i: ordered[i].outline(f'{ordered[i].label}_{i + 1:04d}'))
@@ -185,7 +179,7 @@ class WellCollector:
         nuclei = None
         if self._nuclei is not None:
             nuclei = Nuclei.in_well(self._nuclei.close(), well.scale, (well.slide.width_px, well.slide.height_px))
-        return WellResult(named, replace(seams, unresolved=places), nuclei, self._tiles, self._skipped)
+        return WellResult(named, nuclei, replace(seams, unresolved=places), self._tiles, self._skipped)
 
     def _trace(self, cells: Sequence[Detection]) -> None:
         outlines = (_outline(cell, self.well.slide, self.well.scale, self.classes) for cell in cells)
@@ -193,7 +187,7 @@ class WellCollector:
 
 
 def _outline(cell: Detection, slide: Slide, scale: float, classes: Sequence[str]) -> Outline:
-    """From a mask at the reference magnification to an outline in the well image.
+    """Turn a mask at the reference magnification into an outline in the well image.
 
     The last pixel of a resampled well may lie mostly outside the image. Outlines are clipped there, and are empty
     where not even a sliver is left.
@@ -204,5 +198,5 @@ def _outline(cell: Detection, slide: Slide, scale: float, classes: Sequence[str]
 
 
 def _placed(detection: Detection, window: Window) -> Detection:
-    """From pixels of the tile to pixels of the well."""
+    """Shift a detection from pixels of the tile to pixels of the well."""
     return replace(detection, x=detection.x + window.x, y=detection.y + window.y)

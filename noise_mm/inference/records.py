@@ -1,6 +1,6 @@
-"""Records of finished wells: what a run can be resumed from, and what the folder's summary is made of.
+"""Records of finished wells, from which a run resumes and the summary of the folder is made.
 
-A record is the last file of a well that is written. Where there is one, the well's files are there and whole.
+The record is written after all other files of a well. Where there is one, these files are complete.
 """
 
 import json
@@ -16,17 +16,17 @@ MOST_DIFFERENCES = 3  # named in a message
 
 
 def record_path(out: Path, well: str) -> Path:
-    """Where the record of a well lies."""
+    """Return the path of the record of a well."""
     return out / FOLDER / f'{well}.json'
 
 
 def write_record(out: Path, well: str, content: Mapping[str, Any]) -> None:
-    """Writes the record of a finished well, whole or not at all."""
+    """Write the record of a finished well, whole or not at all."""
     write_json(record_path(out, well), dict(content), indent=1)
 
 
 def read_records(out: Path) -> dict[str, dict[str, Any]]:
-    """The records in a folder of results by well, sorted; none where there are none.
+    """Return the records in a folder of results by well, sorted.
 
     Raises:
         InputError: If one is damaged.
@@ -35,18 +35,23 @@ def read_records(out: Path) -> dict[str, dict[str, Any]]:
     for path in sorted((out / FOLDER).glob('*.json')):
         if path.name.startswith('.'):  # what a killed process was writing
             continue
-        record = read_json(path)
+        try:
+            record = read_json(path)
+        except InputError:
+            if path.exists():
+                raise
+            continue  # another process is replacing it
         if not isinstance(record, dict) or not {'well', 'settings', 'image', 'result'} <= record.keys():
             raise InputError(f'{path}: not the record of a well. Delete it, and its well is predicted again.')
         records[path.name.removesuffix('.json')] = record
     return records
 
 
-def image_facts(image: Path) -> dict[str, Any]:
-    """What tells whether an image is the one that was predicted: name, size and time of change.
+def image_metadata(image: Path) -> dict[str, Any]:
+    """Return what identifies an image: file name, size and time of change.
 
     Raises:
-        InputError: If the file can't be looked at.
+        InputError: If the file can't be read.
     """
     try:
         status = image.stat()
@@ -55,13 +60,13 @@ def image_facts(image: Path) -> dict[str, Any]:
     return {'file': image.name, 'bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In which settings two runs differ, in words; empty if in none.
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the settings in which two runs differ; empty if there are none.
 
     >>> differences({'score_thr': 0.25, 'mpp': None}, {'score_thr': 0.5, 'mpp': None})
-    'score_thr: 0.25 then, 0.5 now'
+    'score_thr: 0.25 before, 0.5 now'
     """
-    then, now = json.loads(json.dumps(dict(then))), json.loads(json.dumps(dict(now)))  # tuples as JSON has them
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    told = [f'{name}: {then.get(name)} then, {now.get(name)} now' for name in names[:MOST_DIFFERENCES]]
-    return '; '.join([*told, f'{len(names) - len(told)} more'] if len(names) > len(told) else told)
+    before, now = json.loads(json.dumps(dict(before))), json.loads(json.dumps(dict(now)))  # tuples as JSON has them
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    named = [f'{name}: {before.get(name)} before, {now.get(name)} now' for name in names[:MOST_DIFFERENCES]]
+    return '; '.join([*named, f'{len(names) - len(named)} more'] if len(names) > len(named) else named)

@@ -131,7 +131,7 @@ def _cut(
     if pending:  # what is there is no longer a whole batch
         (request.folder / 'annotations.json').unlink(missing_ok=True)
     write_text(journal, ''.join(f'{keys[block]}\n' for block in keys if block in done))
-    progress = Progress(request.batch, sum(len(block.files) for block in keys), request.settings.patch_px**2)
+    progress = Progress(request.batch, sum(len(block.files) for block in keys))
     progress.skip(sum(len(block.files) for block in done))
     workers = default_workers(list(planned.values())) if workers is None else workers
     with open(journal, 'a', encoding='ascii') as lines:
@@ -142,8 +142,8 @@ def _cut(
             else:
                 lines.write(f'{keys[block]}\n')
                 lines.flush()
-                progress.add(outcome)
-    progress.finish()
+                progress.update(outcome)
+    progress.close()
     write_text(journal, ''.join(f'{key}\n' for block, key in keys.items() if block.well not in faults))
 
 

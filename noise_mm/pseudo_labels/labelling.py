@@ -224,12 +224,11 @@ def _find(labeller: NucleusLabeller, patches: BatchPatches, least: float) -> lis
     records = patches.records
     if not is_main_process():
         return labeller(records, least)
-    area_px = sum(record['width'] * record['height'] for record in records) / len(records)
-    progress = Progress(f'nuclei of {patches.batch}', len(records), area_px)
+    progress = Progress(f'nuclei of {patches.batch}', len(records))
     # All ranks go at about the same speed.
-    found = labeller(records, least, lambda n: progress.add(min(n * get_world_size(), progress.total - progress.done)))
-    progress.add(progress.total - progress.done)
-    progress.finish()
+    found = labeller(records, least, lambda n: progress.update(min(n * get_world_size(), progress.total - progress.n)))
+    progress.update(progress.total - progress.n)
+    progress.close()
     return found
 
 

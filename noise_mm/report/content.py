@@ -1,4 +1,4 @@
-"""What is known of one well when its files are written: the cells in their final classes, measured."""
+"""One well with its cells in their final classes, measured, from which all its files are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noise_mm.geometry.cell_masks import CellMask, cell_masks
 from noise_mm.geometry.outline import Outline
-from noise_mm.inference.predict_well import WellResult
 from noise_mm.measure.cells import (
     PRE_OSTEOCLAST,
     CellMeasures,
-    WellArea,
-    WellMeasures,
-    covered_px2,
     measure_cells,
-    measure_well,
     nuclei_of_cells,
     with_pre_osteoclasts,
 )
+from noise_mm.measure.found import Found
 from noise_mm.measure.nuclei import Nuclei, assign_nuclei
+from noise_mm.measure.well import WellArea, WellMeasures, covered_px2, measure_well
 from noise_mm.measure.well_disc import Disc, find_disc
 from noise_mm.report.options import WellOptions
 from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
@@ -39,6 +37,7 @@ class WellContent:
         size_px: Width and height of the image.
         thumbnail: The image, reduced to `OVERLAY_SIDE_PX`.
         outlines: The cells. The number in the name of each is its place, from 1.
+        masks: Their pixels.
         cells: Their measures.
         nuclei: Nuclei, if they were looked for.
         cell_of: Index of each nucleus's cell, or -1; None without nuclei.
@@ -52,6 +51,7 @@ class WellContent:
     size_px: tuple[int, int]
     thumbnail: Rgb
     outlines: Sequence[Outline]
+    masks: Sequence[CellMask]
     cells: Sequence[CellMeasures]
     nuclei: Nuclei | None
     cell_of: NDArray[np.int64] | None
@@ -60,7 +60,7 @@ class WellContent:
     notes: Sequence[str]
 
     def overlay(self, picture: Rgb, has_numbers: bool) -> Rgb:
-        """A reduced picture of the well with everything that was found."""
+        """Draw everything that was found into a reduced picture of the well."""
         nuclei_px = None if self.nuclei is None else self.nuclei.xy_px
         return draw_overlay(
             picture, self.size_px, self.outlines, nuclei_px=nuclei_px, disc=self.disc, has_numbers=has_numbers
@@ -68,9 +68,13 @@ class WellContent:
 
 
 def measured_content(
-    well: str, slide: Slide, result: WellResult, um_per_px: float, options: WellOptions
+    well: str,
+    slide: Slide,
+    found: Found,
+    mpp: float,
+    options: WellOptions,
 ) -> WellContent:
-    """Classes and measures what was found in a well.
+    """Class and measure the cells of a well.
 
     Raises:
         InputError: If the image is damaged.
@@ -78,7 +82,7 @@ def measured_content(
     """
     size_px = (slide.width_px, slide.height_px)
     thumbnail = slide.thumbnail(OVERLAY_SIDE_PX)
-    outlines, nuclei, cell_of, counts = result.outlines, result.nuclei, None, None
+    outlines, nuclei, cell_of, counts = found.outlines, found.nuclei, None, None
     if nuclei is not None:
         cell_of = assign_nuclei(outlines, nuclei.xy_px)
         counts = nuclei_of_cells(cell_of, len(outlines))
@@ -86,34 +90,33 @@ def measured_content(
         if counts is None:
             raise ValueError('min_nuclei needs nuclei, but none were looked for.')
         outlines = with_pre_osteoclasts(outlines, counts, options.min_nuclei)
-    cells = list(measure_cells(outlines, size_px, um_per_px, counts))
-    osteoclasts = outlines
-    if options.min_nuclei is not None:
-        osteoclasts = outlines.at([i for i, cell in enumerate(cells) if cell.label != PRE_OSTEOCLAST])
+    masks = cell_masks(outlines, size_px)
+    cells = list(measure_cells(outlines, masks, size_px, mpp, counts))
+    osteoclasts = [mask for mask, cell in zip(masks, cells, strict=True) if cell.label != PRE_OSTEOCLAST]
     disc = _disc(thumbnail, size_px) if options.find_well else None
     measures = measure_well(
         cells,
-        covered_px2(osteoclasts, size_px),
+        covered_px2(osteoclasts),
         size_px,
-        um_per_px,
+        mpp,
         well_area=_well_area(disc, size_px, options),
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
     notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
     return WellContent(
-        well, slide.path.name, size_px, thumbnail, outlines, cells, nuclei, cell_of, disc, measures, notes
+        well, slide.path.name, size_px, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes
     )
 
 
 def _disc(thumbnail: Rgb, size_px: tuple[int, int]) -> Disc | None:
-    """The disc of the well in pixels of the well image."""
+    """Return the disc of the well in pixels of the well image."""
     disc = find_disc(thumbnail)
     return disc and disc.scaled(size_px[0] / thumbnail.shape[1], size_px[1] / thumbnail.shape[0])
 
 
 def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions) -> WellArea | None:
-    """The area that shares and densities refer to."""
+    """Return the area that shares and densities refer to."""
     if options.well_area_px2 is not None:
         return WellArea(options.well_area_px2, 'given')
     return None if disc is None else WellArea(disc.area_px2(size_px), 'disc')
@@ -127,7 +130,7 @@ def _notes(
     measures: WellMeasures,
     options: WellOptions,
 ) -> list[str]:
-    """See `WellContent`."""
+    """Return what the reader of the numbers has to know, a sentence each."""
     notes = []
     if thumbnail.max() < DARKEST_GROUND:
         notes.append('the image is nearly black, so cells are hardly found; stretch its brightness to the full range')
@@ -147,6 +150,6 @@ def _notes(
 
 
 def _outside(xy_px: ArrayLike, disc: Disc) -> int:
-    """How many places (n, 2) lie outside a disc."""
+    """Count the places (n, 2) that lie outside a disc."""
     x, y = np.asarray(xy_px, dtype=np.float64).reshape(-1, 2).T
     return int(np.count_nonzero(np.hypot(x - disc.x, y - disc.y) > disc.radius))

@@ -22,6 +22,7 @@ from noise_mm.formats.imagej import write_imagej
 from noise_mm.formats.label_image import write_label_image
 from noise_mm.measure.cells import CellMeasures
 from noise_mm.report.content import WellContent
+from noise_mm.report.output_files import WELL_SUFFIXES
 from noise_mm.report.overlay import class_colours, write_overlay
 from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows, write_table
 
@@ -33,12 +34,12 @@ FIRST_UNREADABLE_PX = 2**32
 
 
 def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> dict[str, str]:
-    """Writes the files of one well.
+    """Write the files of one well.
 
     Args:
         folder: Where they go.
         content: What they show.
-        formats: Of `FORMATS`.
+        formats: Of `noise_mm.report.output_files.FORMATS`.
 
     Returns:
         The names of the files by format.
@@ -51,9 +52,8 @@ def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> d
         wanted = [name for name in wanted if name != 'nuclei']
     files = {}
     for name in wanted:
-        suffix, write = WRITERS[name]
-        files[name] = content.well + suffix
-        write(folder / files[name], content)
+        files[name] = content.well + WELL_SUFFIXES[name]
+        WRITERS[name](folder / files[name], content)
     return files
 
 
@@ -81,7 +81,7 @@ def _write_coco(path: Path, content: WellContent) -> None:
         rle=content.size_px[0] * content.size_px[1] < FIRST_UNREADABLE_PX,
         attributes=None if content.nuclei is None else ({'nuclei': cell.nuclei} for cell in content.cells),
         well=content.well,
-        mpp=content.measures.um_per_px,
+        mpp=content.measures.mpp,
     )
 
 
@@ -115,16 +115,16 @@ def _write_roi(path: Path, content: WellContent) -> None:
 
 
 def _write_labels(path: Path, content: WellContent) -> None:
-    write_label_image(path, content.outlines, content.size_px, content.measures.um_per_px, smaller_on_top=True)
+    write_label_image(path, content.outlines, content.size_px, content.measures.mpp, smaller_on_top=True)
 
 
-WRITERS: dict[str, tuple[str, Callable[[Path, WellContent], None]]] = {
-    'coco': ('.json', _write_coco),
-    'csv': ('_cells.csv', _write_cells),
-    'nuclei': ('_nuclei.csv', _write_nuclei),
-    'overlay': ('_overlay.png', _write_overlay),
-    'geojson': ('.geojson', _write_geojson),
-    'roi': ('_RoiSet.zip', _write_roi),
-    'labels': ('_labels.tif', _write_labels),
+WRITERS: dict[str, Callable[[Path, WellContent], None]] = {
+    'coco': _write_coco,
+    'csv': _write_cells,
+    'nuclei': _write_nuclei,
+    'overlay': _write_overlay,
+    'geojson': _write_geojson,
+    'roi': _write_roi,
+    'labels': _write_labels,
 }
-"""What follows the well's name, and the writer, by format."""
+"""The writer of each format in `WELL_SUFFIXES`."""

@@ -1,9 +1,6 @@
-"""What is written of a well, and by which definitions it is measured. Imports nothing heavy."""
+"""How a well is measured. Imports nothing heavy."""
 
 from dataclasses import dataclass
-
-FORMATS = ('coco', 'csv', 'overlay', 'geojson', 'roi', 'labels')
-"""Names of the formats of `noise_mm.report.well.write_well`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noise_mm.files import write_text
-from noise_mm.measure.cells import CellMeasures, WellMeasures
+from noise_mm.measure.cells import CellMeasures
+from noise_mm.measure.well import WellMeasures
 
 CELL_COLUMNS = (
     'name',
@@ -130,7 +131,7 @@ def well_row(well: str, measures: WellMeasures) -> dict[str, Any]:
         'well_area_mm2': _rounded(measures.well_area_mm2, 6),
         'well_area_px2': _rounded(area.px2, 1) if area else None,
         'well_area_from': area.source if area else None,
-        'um_per_px': measures.um_per_px,
+        'um_per_px': measures.mpp,
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from noise_mm.inference.predict_well import WellResult
+from noise_mm.measure.found import Found
 from noise_mm.report.content import measured_content
 from noise_mm.report.exports import write_files
 from noise_mm.report.options import WellOptions
@@ -17,20 +17,20 @@ def write_well(
     folder: Path,
     well: str,
     slide: Slide,
-    result: WellResult,
-    um_per_px: float,
+    found: Found,
+    mpp: float,
     formats: Sequence[str],
     options: WellOptions,
 ) -> dict[str, Any]:
-    """Writes the files of one well, each whole or not at all; `exports.formats` lists them.
+    """Measure one well and write its files, each whole or not at all.
 
     Args:
         folder: Where they go.
         well: Name of the well.
         slide: Its image.
-        result: What was found in it. The number in the name of each outline is its place in the list, from 1.
-        um_per_px: Pixel size of the image.
-        formats: Of `FORMATS`.
+        found: What was found in it.
+        mpp: Pixel size of the image in um.
+        formats: Of `noise_mm.report.output_files.FORMATS`.
         options: How it is measured.
 
     Returns:
@@ -41,7 +41,7 @@ def write_well(
         InputError: If a file can't be written, or the image is damaged.
         ValueError: If `options` ask for nuclei and none were looked for.
     """
-    content = measured_content(well, slide, result, um_per_px, options)
+    content = measured_content(well, slide, found, mpp, options)
     return {
         'row': well_row(well, content.measures),
         'notes': list(content.notes),

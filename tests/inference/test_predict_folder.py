@@ -23,9 +23,10 @@ from noise_mm.inference import predict_folder as module
 from noise_mm.inference.detection import Detection
 from noise_mm.inference.predict_folder import FolderOptions, predict_folder
 from noise_mm.inference.predict_well import TileSettings
-from noise_mm.inference.sharding import Ranks
+from noise_mm.inference.ranks import Ranks, partition
+from noise_mm.inference.results_folder import LOCK
 from noise_mm.inference.tile_pipeline import NetworkError
-from noise_mm.report.options import FORMATS
+from noise_mm.report.output_files import FORMATS
 from noise_mm.report.plate_map import read_plate_map
 from noise_mm.slides.well_images import find_images
 
@@ -91,10 +92,9 @@ def wells(tmp_path):
     return folder
 
 
-def predict(images, out, detector=None, um_per_px=0.7784, formats=('csv',), settings=SETTINGS, **options):
-    arguments = {'config': 'a.py'}
-    detector = detector or FirstTileOnly()
-    predict_folder(images, detector, out, settings, um_per_px, formats, arguments, FolderOptions(**options))
+def predict(images, out, detector=None, mpp=0.7784, formats=('csv',), settings=SETTINGS, facts=None, **options):
+    options = FolderOptions(tiles=settings, mpp=mpp, formats=formats, metadata=facts or {}, **options)
+    predict_folder(images, detector or FirstTileOnly(), out, options, {'config': 'a.py'})
 
 
 def table(out):
@@ -108,8 +108,8 @@ def state(folder):
 
 
 def contents(folder):
-    """The content of every file, but for times of change of images and what tells of processes."""
-    return {name: content for name, (_, content) in state(folder).items() if name != 'run.json'}
+    """Return the content of every file, except those that depend on the number of processes."""
+    return {name: content for name, (_, content) in state(folder).items() if name not in ('run.json', LOCK)}
 
 
 def test_names_of_other_files_of_the_folder_are_no_hindrance(plate, tmp_path):
@@ -134,7 +134,7 @@ def test_record_of_the_run(plate, tmp_path, capsys):
         'A2': {'on_seam': 0, 'joined': 0, 'unresolved_at_px': []},
     }
     assert record['arguments'] == {'config': 'a.py'}
-    assert record['failed'] == []
+    assert record['failed'] == {}
     assert record['tiles'] == {'A1': 2, 'A2': 2}
     assert record['background_tiles'] == {'A1': 0, 'A2': 0}
     assert record['versions']['mmcv'] == mmcv.__version__
@@ -155,11 +155,11 @@ def test_skipped_background_is_told(plate, tmp_path, capsys):
 
 
 def test_pixel_size_of_a_file_that_states_none_is_told_once(plate, tmp_path, capsys):
-    predict([plate / 'A1.png'], tmp_path / 'out', um_per_px=None)
+    predict([plate / 'A1.png'], tmp_path / 'out', mpp=None)
     assert capsys.readouterr().out.count('Give --mpp') == 1
     cv2.imwrite(str(plate / 'B1.png'), np.zeros((1, 1, 3), np.uint8))
     with pytest.raises(InputError, match='1 x 1 px'):
-        predict([plate / 'B1.png'], tmp_path / 'out', um_per_px=None)
+        predict([plate / 'B1.png'], tmp_path / 'out', mpp=None)
     assert 'Give --mpp' not in capsys.readouterr().out
 
 
@@ -201,14 +201,15 @@ def test_bad_images_among_others_are_named_and_recorded(wells, tmp_path, capsys)
     tifffile.imwrite(wells / 'C1.tif', np.full((120, 120), 30000, np.uint16), photometric='minisblack')
     tifffile.imwrite(wells / 'C2.tif', np.full((120, 120), 120, np.uint8), photometric='minisblack')
     with pytest.raises(InputError, match='4 of 9 images failed'):
-        predict(find_images([wells]), tmp_path / 'out', Dark(), um_per_px=None)
+        predict(find_images([wells]), tmp_path / 'out', Dark(), mpp=None)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('failed:')]
     assert len(lines) == 4
     for line, words in zip(
         lines, (('B1.tif',), ('B2.tif', 'truncated'), ('B3.tif', '1 x 1 px'), ('B4.tif', '--mpp')), strict=True
     ):
         assert all(word in line for word in words)
-    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['failed'] == [line[8:] for line in lines]
+    failed = json.loads((tmp_path / 'out' / 'run.json').read_text())['failed']
+    assert failed == {well: line[8:] for well, line in zip(('B1', 'B2', 'B3', 'B4'), lines, strict=True)}
     assert [row['well'] for row in table(tmp_path / 'out')] == ['A1', 'A2', 'A3', 'C1', 'C2']
 
 
@@ -303,11 +304,11 @@ def test_other_settings_are_not_resumed(wells, tmp_path):
     predict([wells / 'A1.tif'], out, Dark(), facts={'score_thr': 0.25})
     before = state(out)
     changes = [
-        ({'facts': {'score_thr': 0.5}}, 'score_thr: 0.25 then, 0.5 now'),
+        ({'facts': {'score_thr': 0.5}}, 'score_thr: 0.25 before, 0.5 now'),
         ({'formats': ('csv', 'coco')}, 'formats'),
-        ({'um_per_px': 0.5}, 'mpp: 0.7784 then, 0.5 now'),
-        ({'settings': TileSettings(100, 25, 4)}, 'stride_px: 50 then, 25 now'),
-        ({'well': module.WellOptions(well_area_px2=7.0)}, 'well_area_px2: None then, 7.0 now'),
+        ({'mpp': 0.5}, 'mpp: 0.7784 before, 0.5 now'),
+        ({'settings': TileSettings(100, 25, 4)}, 'stride_px: 50 before, 25 now'),
+        ({'well': module.WellOptions(well_area_px2=7.0)}, 'well_area_px2: None before, 7.0 now'),
     ]
     for change, words in changes:
         with pytest.raises(InputError, match=f'cannot be resumed.*{words}'):
@@ -323,7 +324,7 @@ def test_results_of_other_settings_are_replaced_and_not_mixed(wells, tmp_path, c
     predict(images[:2], tmp_path / 'whole', Dark(), formats=('csv',))
     capsys.readouterr()
     predict(images[:2], out, Dark(), formats=('csv',))
-    assert "formats: ['coco', 'csv'] then, ['csv'] now" in capsys.readouterr().out
+    assert "formats: ['coco', 'csv'] before, ['csv'] now" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / 'whole')
 
 
@@ -366,7 +367,6 @@ def test_results_that_still_hold_are_kept_where_writing_them_again_fails(wells, 
 def test_what_killed_runs_left_behind_is_removed(wells, tmp_path):
     images, out = find_images([wells]), tmp_path / 'out'
     left = [out / '.A1_cells-0abc_123.csv', out / '.wells-abcdefgh.csv', out / 'records' / '.A2-abcdefgh.json']
-    left.append(out / '.parts' / 'token' / 'A1' / '000000.npz')
     for file in left:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -374,7 +374,6 @@ def test_what_killed_runs_left_behind_is_removed(wells, tmp_path):
     predict(images, out, Dark(), resume=True)
     predict(images, tmp_path / 'whole', Dark())
     assert contents(out) == contents(tmp_path / 'whole')
-    assert not (out / '.parts').exists()
 
 
 DRIVER = """
@@ -451,13 +450,14 @@ def test_a_well_that_cannot_be_written_is_named_and_the_others_done(wells, tmp_p
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 
-def predict_together(count, images, out, **options):
-    """As several processes would; here they are threads. What each raised."""
+def predict_together(count, images, out, delays=None, **options):
+    """Run several processes, which are threads here, and return what each raised."""
     raised = [None] * count
 
     def work(rank):
+        time.sleep((delays or {}).get(rank, 0))
         try:
-            predict(images, out, Dark(), formats=('csv', 'coco'), ranks=Ranks(rank, count, 0, 'token'), **options)
+            predict(images, out, Dark(), formats=('csv', 'coco'), ranks=Ranks(rank, count), **options)
         except InputError as error:
             raised[rank] = str(error)
 
@@ -469,6 +469,14 @@ def predict_together(count, images, out, **options):
     return raised
 
 
+def damage(image, whole):
+    """Make a TIFF that opens and turns out damaged."""
+    tifffile.imwrite(image, tifffile.imread(whole), tile=(64, 64), compression='zlib')
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    image.write_bytes(data)
+
+
 @pytest.mark.parametrize('count', [2, 3, 5])
 def test_processes_together_give_what_one_gives(wells, tmp_path, count):
     images, out = find_images([wells]), tmp_path / 'out'
@@ -478,59 +486,38 @@ def test_processes_together_give_what_one_gives(wells, tmp_path, count):
     assert json.loads((out / 'run.json').read_text())['processes'] == count
     before = state(out)
     assert predict_together(count, images, out, nucleus_finder=dots, resume=True) == [None] * count
-    assert {name for name, content in state(out).items() if content != before[name]} <= {
-        'run.json',
-        'wells.csv',
-        'index.html',
-    }
+    changed = {name for name, content in state(out).items() if content != before[name]}
+    assert changed <= {'run.json', 'wells.csv', 'index.html', LOCK}
 
 
-def test_an_image_that_fails_now_in_any_process_leaves_nothing_of_an_earlier_run(wells, tmp_path):
-    images, out = find_images([wells]), tmp_path / 'out'
-    predict(images, out, Dark(), formats=('csv', 'coco'))
-    for image in images[:2]:  # whole at first sight
-        tifffile.imwrite(image, tifffile.imread(images[2]), tile=(64, 64), compression='zlib')
-        data = bytearray(image.read_bytes())
-        data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
-        image.write_bytes(data)
-    assert '2 of 3 images failed' in predict_together(2, images, out)[0]
-    assert [row['well'] for row in table(out)] == ['A3']
-    assert not [*out.rglob('A1*'), *out.rglob('A2*')]
-
-
-def test_images_that_fail_in_one_of_several_processes(wells, tmp_path, capsys):
-    (wells / 'B1.tif').write_text('text')
-    tifffile.imwrite(wells / 'A2.tif', tifffile.imread(wells / 'A1.tif'), tile=(64, 64), compression='zlib')
-    data = bytearray((wells / 'A2.tif').read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
-    (wells / 'A2.tif').write_bytes(data)
-    raised = predict_together(2, find_images([wells]), tmp_path / 'out')
-    assert raised[1] is None
-    assert '2 of 4 images failed' in raised[0]
-    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith('failed:')]
-    assert len(failed) == 2
-    assert [row['well'] for row in table(tmp_path / 'out')] == ['A1', 'A3']
-    assert not (tmp_path / 'out' / '.parts').exists()
-
-
-def test_processes_that_find_different_things_do_what_the_first_has_planned(wells, tmp_path, monkeypatch):
-    """A process that begins late finds wells finished, and one may not be able to read an image."""
+def test_a_process_that_begins_late_changes_nothing(wells, tmp_path):
     images, out = find_images([wells]), tmp_path / 'out'
     predict(images, tmp_path / 'whole', Dark(), formats=('csv', 'coco'))
-    look_around = module._Run._look_around
-
-    def late(run):
-        look_around(run)
-        if run.ranks.rank:
-            run.finished = {'A1': {}, 'A2': {}}
-
-    monkeypatch.setattr(module._Run, '_look_around', late)
-    assert predict_together(2, images, out, resume=True) == [None, None]
+    predict(images[1:], out, Dark(), facts={'score_thr': 0.1})
+    assert predict_together(2, images, out, delays={1: 1.0}) == [None, None]
     assert contents(out) == contents(tmp_path / 'whole')
 
 
-def test_what_is_finished_is_in_the_tables_although_a_process_was_killed(wells, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.Parts, 'wait_for_all', lambda parts: (_ for _ in ()).throw(InputError('killed')))
-    raised = predict_together(2, find_images([wells])[:2], tmp_path / 'out')
-    assert raised == ['killed', None]
-    assert len(table(tmp_path / 'out')) >= 1
+def test_images_that_fail_in_some_process(wells, tmp_path, capsys):
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, out, Dark(), formats=('csv', 'coco'))
+    (wells / 'B1.tif').write_text('text')
+    damage(images[1], images[0])
+    capsys.readouterr()
+    raised = predict_together(2, find_images([wells]), out)
+    assert any('images failed' in text for text in raised if text)
+    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith('failed:')]
+    assert len(failed) == 2
+    assert set(json.loads((out / 'run.json').read_text())['failed']) == {'A2', 'B1'}
+    assert [row['well'] for row in table(out)] == ['A1', 'A3']
+    assert not list(out.rglob('A2*'))
+
+
+def test_a_killed_process_leaves_a_correct_summary_and_is_resumed(wells, tmp_path, capsys):
+    images, out = find_images([wells]), tmp_path / 'out'
+    predict(images, tmp_path / 'whole', Dark(), formats=('csv', 'coco'))
+    predict(images, out, Dark(), formats=('csv', 'coco'), ranks=Ranks(0, 2))  # the other one never came
+    assert 'wells of others are not' in capsys.readouterr().out
+    assert [row['well'] for row in table(out)] == [image.stem for image in partition(images, Ranks(0, 2))]
+    predict(images, out, Dark(), formats=('csv', 'coco'), resume=True)
+    assert contents(out) == contents(tmp_path / 'whole')

@@ -12,7 +12,7 @@ from shapely import Point
 
 from noise_mm.errors import InputError
 from noise_mm.inference.detection import Detection
-from noise_mm.inference.predict_well import TiledWell, TileSettings, WellCollector, look_at, predict_well
+from noise_mm.inference.predict_well import TileSettings, predict_well
 from noise_mm.report.options import WellOptions
 from noise_mm.report.well import write_well
 from noise_mm.slides.slide import open_slide
@@ -111,20 +111,6 @@ def test_background_is_skipped_and_nothing_lost(tmp_path):
     assert len(seen) == 361 + 361 - some.skipped
     assert some.outlines == every.outlines
     assert some.seams == every.seams
-
-
-def test_rows_looked_at_apart_give_the_same_well(drawn):
-    settings = TileSettings(208, 104, 4)
-    with open_slide(drawn[0]) as slide:
-        whole = predict_well(slide, see_dark, ('cell',), 0.5, settings, 'A1')
-        rows = []
-        well = TiledWell.of(slide, 0.5, settings)
-        for part in (range(2, len(well.rows)), range(2)):
-            look_at(well, part, [see_dark], rows.append, 'A1')
-        collector = WellCollector(well, ('cell',))
-        for row in sorted(rows, key=lambda row: row.windows[0].row):
-            collector.add_row(row)
-    assert collector.close() == whole
 
 
 def test_places_of_unresolved_cells_are_in_pixels_of_the_well(drawn):

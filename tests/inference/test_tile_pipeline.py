@@ -11,10 +11,10 @@ from noise_mm.errors import InputError
 from noise_mm.geometry.tiles import window_grid
 from noise_mm.inference.tile_pipeline import (
     BATCHES_AHEAD,
-    BATCHES_UNDRAWN,
+    BATCHES_LAZY,
     OneStage,
     StagedDetector,
-    look_at_rows,
+    predict_rows,
 )
 from noise_mm.progress import Progress
 from noise_mm.slides.chunked import Slide
@@ -73,10 +73,10 @@ class Watched(StagedDetector):
 def look(slide, detectors, batch_size=3, on_row=None, skip_background=True):
     windows = window_grid(slide.width_px, slide.height_px, TILE_PX, TILE_PX)
     rows = [[window for window in windows if window.row == row] for row in range(windows[-1].row + 1)]
-    progress = Progress('drawn', len(windows), TILE_PX**2, StringIO())
+    progress = Progress('drawn', len(windows), StringIO())
     seen = []
-    look_at_rows(slide, rows, detectors, batch_size, on_row or seen.append, progress, skip_background)
-    assert progress.done == len(windows)
+    predict_rows(slide, rows, detectors, batch_size, on_row or seen.append, progress, skip_background)
+    assert progress.n == len(windows)
     return seen
 
 
@@ -115,7 +115,7 @@ def test_the_network_stays_in_the_callers_thread_and_the_rest_leaves_it():
 def test_results_do_not_pile_up_behind_a_fast_network():
     detector = Watched(seconds=0.01)
     look(Drawn(8, 16), [detector], batch_size=2)
-    assert detector.most_behind <= 2 * (BATCHES_UNDRAWN + 2)
+    assert detector.most_behind <= 2 * (BATCHES_LAZY + 2)
 
 
 def test_the_reader_does_not_run_away_from_a_slow_network():

@@ -11,8 +11,7 @@ from shapely.affinity import scale
 
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.pixels import fill_pixels, trace
-from noise_mm.inference.merge.merge import SeamReport
-from noise_mm.inference.predict_well import WellResult
+from noise_mm.measure.found import Found
 from noise_mm.measure.nuclei import Nuclei
 from noise_mm.patches.png_writer import png_bytes
 from noise_mm.slides.slide import open_slide
@@ -54,7 +53,7 @@ def result(geometries):
         point = geometry.representative_point()
         places += [(point.x + shift, point.y) for shift in range(count)]
     places += [(140.1, 320.4), (630, 10)]  # the first in a hole
-    return WellResult(outlines, SeamReport(), Nuclei(np.array(places), np.linspace(0.9, 0.5, len(places))))
+    return Found(outlines, Nuclei(np.array(places), np.linspace(0.9, 0.5, len(places))))
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from skimage.measure import regionprops
 
 from noise_mm.formats.read import read_outlines
 from noise_mm.geometry.outline import Outline
-from noise_mm.inference.merge.merge import SeamReport
-from noise_mm.inference.predict_well import WellResult
+from noise_mm.measure.found import Found
 from noise_mm.report.content import measured_content
 from noise_mm.report.exports import write_files
-from noise_mm.report.options import FORMATS, WellOptions
+from noise_mm.report.options import WellOptions
+from noise_mm.report.output_files import FORMATS
 from noise_mm.report.overlay import COLOURS
 
 UM_PER_PX = 0.5
@@ -162,7 +162,7 @@ def test_what_was_written_can_be_read_as_annotations(folder, masks, name):
 
 
 def test_only_what_is_asked_for_is_written(slide, result, tmp_path):
-    without_nuclei = WellResult(result.outlines, SeamReport())
+    without_nuclei = Found(result.outlines)
     for found, formats, names in (
         (result, ('csv',), {'A1_cells.csv', 'A1_nuclei.csv'}),
         (without_nuclei, ('csv',), {'A1_cells.csv'}),
@@ -175,7 +175,7 @@ def test_only_what_is_asked_for_is_written(slide, result, tmp_path):
 
 
 def test_a_well_without_cells(slide, tmp_path):
-    content = measured_content('A1', slide, WellResult([], SeamReport()), UM_PER_PX, WellOptions())
+    content = measured_content('A1', slide, Found([]), UM_PER_PX, WellOptions())
     write_files(tmp_path / 'out', content, FORMATS)
     assert tifffile.imread(tmp_path / 'out' / 'A1_labels.tif').max() == 0
     assert json.loads((tmp_path / 'out' / 'A1.geojson').read_text())['features'] == []
@@ -184,7 +184,7 @@ def test_a_well_without_cells(slide, tmp_path):
 
 def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path):
     outlines = [Outline(box(20, 20, 40, 40), 'osteoclast_0001'), Outline(box(0, 0, 100, 100), 'osteoclast_0002')]
-    content = measured_content('A1', slide, WellResult(outlines, SeamReport()), UM_PER_PX, WellOptions())
+    content = measured_content('A1', slide, Found(outlines), UM_PER_PX, WellOptions())
     write_files(tmp_path, content, ['labels', 'csv'])
     labels = tifffile.imread(tmp_path / 'A1_labels.tif')
     assert np.bincount(labels.ravel())[1:].tolist() == [400, 9600]
@@ -196,7 +196,7 @@ def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path
 @pytest.mark.parametrize(('size_px', 'kind'), [((65_535, 65_535), dict), ((65_536, 65_536), list)])
 def test_masks_that_pycocotools_could_not_count_are_polygons(large_slide, tmp_path, size_px, kind):
     far = [Outline(box(60_000, 60_000, 60_100, 60_050), 'osteoclast_0001')]
-    content = measured_content('A1', large_slide(*size_px), WellResult(far, SeamReport()), 1.0, WellOptions())
+    content = measured_content('A1', large_slide(*size_px), Found(far), 1.0, WellOptions())
     write_files(tmp_path, content, ['coco'])
     (annotation,) = json.loads((tmp_path / 'A1.json').read_text())['annotations']
     assert isinstance(annotation['segmentation'], kind)

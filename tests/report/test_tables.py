@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from shapely import box
 
+from noise_mm.geometry.cell_masks import cell_masks
 from noise_mm.geometry.outline import Outline
-from noise_mm.measure.cells import WellArea, measure_cells, measure_well
+from noise_mm.measure.cells import measure_cells
+from noise_mm.measure.well import WellArea, measure_well
 from noise_mm.report.tables import (
     CELL_COLUMNS,
     NUCLEI_COLUMNS,
@@ -19,7 +21,7 @@ from noise_mm.report.tables import (
 
 def measured(nuclei=None):
     outlines = [Outline(box(10, 20, 30, 50), 'cell_0007', 'cell', 0.87654), Outline(box(50.6, 0, 51.4, 9))]
-    return list(measure_cells(outlines, (120, 80), 0.5, nuclei))
+    return list(measure_cells(outlines, cell_masks(outlines, (120, 80)), (120, 80), 0.5, nuclei))
 
 
 def test_row_of_a_cell():

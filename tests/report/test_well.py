@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from noise_mm.measure.found import Found
 from noise_mm.report.folder import write_folder
-from noise_mm.report.options import FORMATS, WellOptions
+from noise_mm.report.options import WellOptions
+from noise_mm.report.output_files import FORMATS
 from noise_mm.report.well import write_well
 
 
@@ -28,7 +30,7 @@ def test_the_same_result_gives_the_same_bytes(slide, result, tmp_path):
 
 
 def test_nuclei_are_needed_for_their_least_number(slide, result, tmp_path):
-    without = type(result)(result.outlines, result.seams)
+    without = Found(result.outlines)
     with pytest.raises(ValueError, match='min_nuclei needs nuclei'):
         write_well(tmp_path / 'out', 'A1', slide, without, 0.5, FORMATS, WellOptions(min_nuclei=3))
     assert not (tmp_path / 'out').exists()

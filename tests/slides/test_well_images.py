@@ -1,7 +1,7 @@
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.slides.well_images import check_output_folder, find_images, well_name
+from noise_mm.slides.well_images import find_images, well_name
 
 
 @pytest.fixture
@@ -27,13 +27,6 @@ def test_what_only_looks_like_an_image_is_passed_over(plate):
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
 
 
-@pytest.mark.parametrize('name', ['run.png', 'Run.tif'])
-def test_a_well_whose_files_would_replace_those_of_the_folder_is_refused(plate, name):
-    (plate / name).write_bytes((plate / 'A1.png').read_bytes())
-    with pytest.raises(InputError, match=f'{name}: .*run.json.* Rename'):
-        find_images([plate])
-
-
 def test_wells_of_one_name_are_refused(plate):
     (plate / 'A1.tif').write_bytes((plate / 'A1.png').read_bytes())
     with pytest.raises(InputError, match='the same well name as .*A1.png'):
@@ -45,9 +38,3 @@ def test_missing_and_empty_folders(tmp_path):
         find_images([tmp_path])
     with pytest.raises(InputError, match='no such file'):
         find_images([tmp_path / 'none'])
-
-
-def test_a_plate_map_is_not_overwritten(plate, tmp_path):
-    plate_map = tmp_path / 'out' / '..' / 'out' / 'conditions.csv'
-    with pytest.raises(InputError, match='--plate-map .*conditions.csv: would be overwritten'):
-        check_output_folder(tmp_path / 'out', find_images([plate]), plate_map)
