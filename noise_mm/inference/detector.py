@@ -101,8 +101,8 @@ class TileDetector(TileNetwork, StagedDetector):
     """Any MMDetection instance segmentor as a function from tiles to detections.
 
     It needs scores, labels and masks as bitmaps or run lengths. Every instance segmentor of MMDetection's registry
-    works that needs no compiled op but `nms` and `roi_align`; with the full MMCV, every one. The masks of this project's
-    own head are rasterised within their boxes, while the network runs on the next tiles.
+    works that needs no compiled op but `nms` and `roi_align`; with the full MMCV, every one. The masks of this
+    project's own head are rasterised within their boxes, while the network runs on the next tiles.
     """
 
     def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
