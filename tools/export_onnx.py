@@ -13,8 +13,9 @@ example:
   python tools/export_onnx.py work_dirs/yolov8-seg/yolov8-seg.py work_dirs/yolov8-seg/best.pth yolov8-seg.onnx
 
 The graph takes images (batch, 3, height, width), RGB from 0 to 1, any batch size. It gives boxes (batch, anchors, 4)
-x1, y1, x2, y2 in pixels of the input, scores (batch, anchors, classes), and for segmentors coefficients (batch, anchors,
-32) and prototypes (batch, 32, height / 4, width / 4). Non-maximum suppression and masks are left to the caller.
+x1, y1, x2, y2 in pixels of the input and scores (batch, anchors, classes); for segmentors also coefficients (batch,
+anchors, 32) and prototypes (batch, 32, height / 4, width / 4). Non-maximum suppression and masks are left to the
+caller.
 """
 
 
