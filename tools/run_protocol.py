@@ -142,7 +142,7 @@ def parse_options() -> argparse.Namespace:
     add('--folds', nargs='+', metavar='B', help='only these held-out batches (default: all)')
     add('--mouse-batches', nargs='+', metavar='B', help='instead of M1 to M5')
     add('--human-batches', nargs='+', metavar='B', help='instead of H1 and H2')
-    add('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    add('--amp', action='store_true', help='train in mixed precision (GPU, or CPU with bfloat16)')
     add(
         '--resume',
         action=argparse.BooleanOptionalAction,

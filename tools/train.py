@@ -43,7 +43,7 @@ def main() -> None:
         metavar='CHECKPOINT',
         help="start from these instead of the config's init_from; of several, later ones win where they fit",
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU, or CPU with bfloat16)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the images per step (64 is 1)'
     )

@@ -17,7 +17,9 @@ network_size_px = 416  # side of the network's input, a multiple of 32
 split_unit = 'well'  # 'patch' lets overlapping patches lie in training and validation
 val_fraction = 0.2
 split_seed = 0
-cache = 'none'  # 'ram' keeps decoded patches in memory, 0.52 MB each at 416 px
+# 'ram' keeps decoded patches in memory, 0.52 MB each at 416 px; 'none' does not; 'auto' does where they take less than
+# half of the free memory
+cache = 'auto'
 
 # --- hardly ever changed
 load = [

@@ -19,14 +19,14 @@ from mmyolo.registry import DATASETS
 from noise_mm.coco.pseudo_file import check_pseudo_labels, label_command, pseudo_path
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.datasets.later_validation import wells_of_batches, without_later_validation
-from noise_mm.datasets.patch_images import PatchCache
+from noise_mm.datasets.patch_images import PatchCache, has_room
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
 from noise_mm.splits import draw_validation_units
 
 SPLITS = ('train', 'val', 'all')
 SPLIT_UNITS = ('well', 'patch', 'stored')
-CACHES = ('none', 'ram')
+CACHES = ('none', 'ram', 'auto')
 LATER_VALIDATIONS = ('left_out', 'kept')
 OSTEOCLAST_COLOUR = (200, 0, 140)
 NUCLEUS_COLOUR = (0, 150, 255)
@@ -60,7 +60,8 @@ class PatchDataset(BaseDetDataset):
             sides; 'patch'es; or 'stored': each image's own key `split` says it.
         val_fraction: Share of the units that is drawn for validation; see `draw_validation_units`.
         split_seed: Another seed draws another validation part.
-        cache: 'ram' to read all patches into memory before training, at `network_size_px`; see `PatchCache`.
+        cache: 'ram' to read all patches into memory before training, at `network_size_px`; see `PatchCache`. 'auto'
+            does so where they fit (see `has_room`), but not for a test, which reads each patch once.
         network_size_px: Longer side of the cached patches. Must be that of `FitPatch`.
         ann_file: Instead of batches, one COCO file in any folder. Images are looked for in `data_prefix['img']`,
             by default `data_root`. Without `well` entries, split it by 'patch'.
@@ -106,7 +107,10 @@ class PatchDataset(BaseDetDataset):
         if self._fully_initialized:
             return
         super().full_init()
-        if self.cache == 'ram':
+        is_read_again = not (self.test_mode and self.split == 'all')
+        if self.cache == 'ram' or (
+            self.cache == 'auto' and is_read_again and has_room(len(self), self.network_size_px)
+        ):
             infos = [super(PatchDataset, self).get_data_info(i) for i in range(len(self))]
             paths = {info['img_id']: info['img_path'] for info in infos}
             self.patches_in_memory = PatchCache.read(paths, self.network_size_px)

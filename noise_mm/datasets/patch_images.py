@@ -1,5 +1,6 @@
 """Reads patches, brings them to the size of the network, and keeps them in memory where that is wished."""
 
+import multiprocessing
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +8,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 
 from noise_mm.errors import InputError
+
+# What `cache='auto'` may take of the memory that is free when the dataset is read.
+AUTO_SHARE = 0.5
+
+# Where loader processes are not forked, each holds a copy of the cache. Four of them and the training process.
+COPIES_WITHOUT_FORK = 5
 
 
 def read_patch(path: str | Path) -> np.ndarray:
@@ -43,6 +52,35 @@ def fit_within(image: np.ndarray, size_px: int) -> np.ndarray:
     return cv2.resize(image, new_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
+def bytes_in_memory(count: int, size_px: int) -> int:
+    """Return the memory of `count` decoded patches whose longer side is `size_px`, at most: 3 bytes per pixel."""
+    return 3 * size_px**2 * count
+
+
+def has_room(count: int, size_px: int) -> bool:
+    """Return whether `cache='auto'` keeps the patches of a dataset in memory, and log why.
+
+    All copies together may take `AUTO_SHARE` of the free memory: one for each process of a distributed training, and
+    of its loader processes where they are not forked (Windows, macOS).
+
+    Args:
+        count: Number of patches.
+        size_px: Longer side of the patches in the cache.
+    """
+    copies = get_world_size()
+    start_method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    if start_method != 'fork':
+        copies *= COPIES_WITHOUT_FORK
+    needed, free = bytes_in_memory(count, size_px) * copies, psutil.virtual_memory().available
+    fits = needed <= AUTO_SHARE * free
+    print_log(
+        f"cache='auto': {count} patches of {size_px} px need {needed / 1e9:.2f} GB in {copies} copies, "
+        f'{free / 1e9:.1f} GB are free: {"kept in memory" if fits else "read from disk each time"}',
+        logger='current',
+    )
+    return fits
+
+
 class PatchCache:
     """All patches of a dataset in memory, decoded and at the size of the network.
 
@@ -64,8 +102,8 @@ class PatchCache:
         Raises:
             InputError: If the patches don't fit into the computer's memory, or one cannot be read.
         """
-        needed = 3 * size_px**2 * len(paths)
-        there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+        needed = bytes_in_memory(len(paths), size_px)
+        there = psutil.virtual_memory().total
         if needed > there:
             raise InputError(
                 f"cache='ram': {len(paths)} patches of {size_px} px need {needed / 1e9:.1f} GB and this computer has "

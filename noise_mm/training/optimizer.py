@@ -1,10 +1,13 @@
 """YOLOv8's choice of optimizer, and optimizer wrappers that sum gradients up to the nominal batch."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmyolo.registry import OPTIM_WRAPPERS
+from torch import nn
 
 # Images per step that YOLOv8's learning rates and weight decay are made for; a config's `nominal_batch_size`.
 NOMINAL_BATCH_SIZE = 64
@@ -80,3 +83,22 @@ class YOLOv8OptimWrapper(_SummedGradients, OptimWrapper):
 @OPTIM_WRAPPERS.register_module()
 class YOLOv8AmpOptimWrapper(_SummedGradients, AmpOptimWrapper):
     """The same under autocast (`--amp`); float16 with a dynamic loss scale unless `dtype='bfloat16'`."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class YOLOv8CPUAmpOptimWrapper(_SummedGradients, OptimWrapper):
+    """The same on a CPU: autocast to bfloat16, which has float32's range and needs no loss scale."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast."""
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+            yield
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Return whether this processor has instructions for products of bfloat16; without them it is slower than float32.
+
+    They are AVX512-BF16 and AMX. PyTorch before 2.6 cannot tell, which counts as no.
+    """
+    return any(getattr(torch.cpu, name, bool)() for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'))

@@ -18,6 +18,7 @@ from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
 from noise_mm.files import read_json, sha256_of
+from noise_mm.training.optimizer import cpu_multiplies_bfloat16
 from noise_mm.training.run_record import (
     RunRecord,
     begin_record,
@@ -40,7 +41,7 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
     Args:
         config: From `noise_mm.configuration.load_config`, with `work_dir`.
         resume: 'auto' for the last checkpoint of the work folder, a checkpoint's path, or None.
-        amp: Mixed precision.
+        amp: Mixed precision: float16 on a GPU, bfloat16 on a CPU that has instructions for it.
         auto_scale_lr: Scale the learning rate with the images per step.
 
     Raises:
@@ -49,10 +50,7 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
     _require(config, 'train_dataloader', 'is not for training')
     settings = training_settings(config, amp, auto_scale_lr)  # before the options change the config
     if amp:
-        if not torch.cuda.is_available():
-            raise InputError('--amp: needs a GPU, and there is none. Leave it out.')
-        config.optim_wrapper.type = 'YOLOv8AmpOptimWrapper'
-        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        _set_mixed_precision(config)
     if auto_scale_lr:
         config.auto_scale_lr.enable = True
     if resume is not None:
@@ -69,6 +67,23 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
     runner.train()
     if is_main_process():
         finish_record(config.work_dir)
+
+
+def _set_mixed_precision(config: Config) -> None:
+    """Choose the optimizer wrapper of mixed precision for the device.
+
+    Raises:
+        InputError: If there is no GPU and the processor would be slower than without.
+    """
+    if torch.cuda.is_available():
+        config.optim_wrapper.type = 'YOLOv8AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    elif cpu_multiplies_bfloat16():
+        config.optim_wrapper.type = 'YOLOv8CPUAmpOptimWrapper'
+    else:
+        raise InputError(
+            '--amp: there is no GPU, and this processor has no bfloat16 instructions (AVX512-BF16, AMX). Leave it out.'
+        )
 
 
 def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], dict | None]:

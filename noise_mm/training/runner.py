@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmyolo.registry import RUNNERS
 from torch import nn
+from torch.utils.data import DataLoader
 
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.files import write_json
@@ -106,6 +107,16 @@ class YOLOv8Runner(Runner):
             if isinstance(module, nn.SiLU):
                 module.inplace = False
         return model.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader as the parent does, with at most as many processes as there are processor cores."""
+        cores = os.cpu_count() or 1
+        if isinstance(dataloader, dict) and dataloader.get('num_workers', 0) > cores:
+            dataloader = {**dataloader, 'num_workers': cores}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def train(self) -> nn.Module:
         """As in the parent."""

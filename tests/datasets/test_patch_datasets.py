@@ -328,6 +328,13 @@ def test_cached_samples_equal_those_from_disk(root: Path) -> None:
             assert one['data_samples'].metainfo[key] == other['data_samples'].metainfo[key]
 
 
+def test_auto_keeps_what_is_read_again(root: Path) -> None:
+    train = OsteoclastDataset(root, pipeline=TEST_PIPELINE, cache='auto', network_size_px=64)
+    test = OsteoclastDataset(root, pipeline=TEST_PIPELINE, test_mode=True, cache='auto', network_size_px=64)
+    assert train.patches_in_memory is not None
+    assert test.patches_in_memory is None
+
+
 @pytest.mark.parametrize('n_perfect', [1.0, 0.5])
 def test_coco_metric_finds_its_truth_in_the_samples(root: Path, n_perfect: float) -> None:
     """Perfect detections score 1; those in ignored regions count neither for nor against."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
-from noise_mm.datasets.patch_images import PatchCache, fit_within, read_patch
+from noise_mm.datasets.patch_images import AUTO_SHARE, PatchCache, fit_within, has_room, read_patch
 from noise_mm.errors import InputError
 
 
@@ -61,3 +62,15 @@ def test_the_cache_gives_what_reading_gives(picture: Path) -> None:
 def test_a_cache_larger_than_the_memory_is_refused(picture: Path) -> None:
     with pytest.raises(InputError, match="Set cache='none'"):
         PatchCache.read({1: str(picture)}, 10_000_000)
+
+
+def test_half_of_the_free_memory_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 3 * 416**2 * 1000
+    free = dict.fromkeys(psutil.virtual_memory()._fields, 0)
+    for available, expected in ((needed / AUTO_SHARE + 1, True), (needed / AUTO_SHARE - 1, False)):
+        memory = type(psutil.virtual_memory())(**free | {'available': available})
+        monkeypatch.setattr(psutil, 'virtual_memory', lambda memory=memory: memory)
+        monkeypatch.setattr('multiprocessing.get_start_method', lambda allow_none: 'fork')
+        assert has_room(1000, 416) is expected
+        monkeypatch.setattr('multiprocessing.get_start_method', lambda allow_none: 'spawn')
+        assert has_room(200, 416) is expected  # five copies

@@ -109,13 +109,40 @@ def test_run_without_training_part_is_refused(repo_dir, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_amp_without_gpu_is_refused(tiny_config, tmp_path):
+def test_amp_without_gpu_needs_a_processor_with_bfloat16(tiny_config, tmp_path, monkeypatch):
     from noise_mm.training.run import train as start
+
+    monkeypatch.setattr('noise_mm.training.run.cpu_multiplies_bfloat16', lambda: False)
 
     config = load_config(tiny_config)
     config.work_dir = str(tmp_path)
     with pytest.raises(InputError, match='--amp'):
         start(config, amp=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_amp_on_a_cpu_trains_in_bfloat16(tiny_config, tmp_path, monkeypatch):
+    from noise_mm.training.run import train as start
+
+    dtypes = []
+
+    @HOOKS.register_module(force=True)
+    class WatchDtype(Hook):
+        def before_train(self, runner):
+            runner.model.backbone.stem.conv.register_forward_hook(lambda _, __, output: dtypes.append(output.dtype))
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            assert all(torch.isfinite(value) for value in outputs.values())
+
+    monkeypatch.setattr('noise_mm.training.run.cpu_multiplies_bfloat16', lambda: True)
+    config = load_config(tiny_config, {'max_epochs': 1, 'default_hooks.watch': {'type': 'WatchDtype'}})
+    config.work_dir, config.launcher = str(tmp_path), 'none'
+    start(config, amp=True)
+    assert torch.bfloat16 in dtypes  # in training
+    assert dtypes[-1] == torch.float32  # in validation
+    assert {value.dtype for name, value in weights(tmp_path / 'best.pth').items() if 'weight' in name} == {
+        torch.float32
+    }
 
 
 def test_only_weights_decay(tiny_config, tmp_path):
