@@ -31,7 +31,7 @@ def main() -> None:
     """Converts and says what was converted."""
     arguments = parse_arguments()
     from noise_mm.checkpoints.conversion import convert
-    from noise_mm.checkpoints.pickle_records import shown
+    from noise_mm.checkpoints.pickle_scan import shown
 
     converted = convert(arguments.source, arguments.target)
     size = converted.size

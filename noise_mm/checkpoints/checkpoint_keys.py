@@ -9,7 +9,7 @@ and on whether there is a mask branch; both are read off the names themselves.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from noise_mm.checkpoints.pickle_records import shown
+from noise_mm.checkpoints.pickle_scan import shown
 
 Tensor = TypeVar('Tensor')
 

@@ -1,6 +1,5 @@
 """Converts a checkpoint file between Ultralytics YOLOv8 (`.pt`) and this project (`.pth`)."""
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,13 +9,12 @@ from typing import Any
 import torch
 
 from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics, ultralytics_to_ours
-from noise_mm.checkpoints.pickle_records import TensorRecord
-from noise_mm.checkpoints.torch_file import read_structure, read_tensors, write_modules
+from noise_mm.checkpoints.safe_loading import load_file
 from noise_mm.checkpoints.ultralytics_file import plain_settings, read_ultralytics
-from noise_mm.checkpoints.ultralytics_model import LAYOUT_VERSION, build_model
+from noise_mm.checkpoints.ultralytics_model import LAYOUT_VERSION, build_model, save_ultralytics
 from noise_mm.checkpoints.yolov8_size import YOLOv8Size, size_of
 from noise_mm.errors import InputError
-from noise_mm.files import replacing
+from noise_mm.files import replacing, sha256_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def ultralytics_to_mmengine(source: Path, target: Path) -> Converted:
     meta = {
         'dataset_meta': {'classes': checkpoint.class_names},
         'yolov8': asdict(size) | {'task': size.task},
-        'source': {'file': source.name, 'sha256': _sha256(source), **checkpoint.facts},
+        'source': {'file': source.name, 'sha256': sha256_of(source), **checkpoint.facts},
     }
     buffer = io.BytesIO()
     torch.save({'state_dict': state_dict, 'meta': meta}, buffer)
@@ -86,11 +84,11 @@ def mmengine_to_ultralytics(source: Path, target: Path) -> Converted:
     Raises:
         InputError: If the source is not a checkpoint of this project's YOLOv8, or the target can't be written.
     """
-    content = read_structure(source)
-    records = _weight_records(source, content)
+    content = load_file(source, objects_as_records=True)
+    state_dict = _weights(source, content)
     meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
     try:
-        weights = read_tensors(source, ours_to_ultralytics(records))
+        weights = ours_to_ultralytics(state_dict)
         size = size_of(_shapes(weights))
         class_names = _class_names(source, meta, size.num_classes)
         origin = meta.get('source') if isinstance(meta.get('source'), dict) else {}
@@ -102,7 +100,7 @@ def mmengine_to_ultralytics(source: Path, target: Path) -> Converted:
         **{'epoch': -1, 'best_fitness': None, 'model': model, 'ema': None, 'updates': None, 'optimizer': None},
         **{'train_args': settings, 'date': str(origin.get('date', '')), 'version': LAYOUT_VERSION},
     }
-    write_modules(target, content)
+    save_ultralytics(target, content)
     return Converted(size, class_names, len(weights))
 
 
@@ -110,14 +108,14 @@ def _shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]
     return {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
 
 
-def _weight_records(source: Path, content: Any) -> dict[str, TensorRecord]:
-    """The tensors under `state_dict`."""
+def _weights(source: Path, content: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors under `state_dict`."""
     state_dict = content.get('state_dict') if isinstance(content, dict) else None
     if isinstance(content, dict) and state_dict is None and ('model' in content or 'ema' in content):
         raise InputError(
             f'{source}: an Ultralytics checkpoint, not one of this project. Rename it to .pt to convert it.'
         )
-    if not isinstance(state_dict, dict) or not all(type(value) is TensorRecord for value in state_dict.values()):
+    if not isinstance(state_dict, dict) or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise InputError(f'{source}: has no `state_dict` of tensors. Use a checkpoint that this project wrote.')
     return state_dict
 
@@ -130,11 +128,3 @@ def _class_names(source: Path, meta: Mapping[str, Any], count: int) -> tuple[str
             f'{source}: meta.dataset_meta.classes does not name its {count} classes. Use a checkpoint of this project.'
         )
     return tuple(names)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.checkpoints.yolov8_size import size_of
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
 

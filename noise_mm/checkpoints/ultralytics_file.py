@@ -1,7 +1,7 @@
 """Reads an Ultralytics YOLOv8 checkpoint without Ultralytics.
 
-Such a file holds the network as a pickled object. The object is not made: its modules are looked through as records,
-and their tensors collected under the names that the object's own state dict would have had.
+Such a file holds the network as a pickled object. Its modules are loaded as records, and their tensors collected under
+the names that the object's own state dict would have had.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from noise_mm.checkpoints.checkpoint_keys import DFL_WEIGHT
-from noise_mm.checkpoints.pickle_records import Record, TensorRecord, shown
-from noise_mm.checkpoints.torch_file import read_structure, read_tensors
+from noise_mm.checkpoints.pickle_scan import shown
+from noise_mm.checkpoints.safe_loading import load_file
+from noise_mm.checkpoints.stand_ins import Record
 from noise_mm.errors import InputError
 
 # What the layers of a YOLOv8 are, in order; the head follows.
@@ -55,7 +56,7 @@ def read_ultralytics(path: Path) -> UltralyticsCheckpoint:
     Raises:
         InputError: If the file is not such a checkpoint, is damaged, or its pickle asks for a forbidden name.
     """
-    content = read_structure(path)
+    content = load_file(path, objects_as_records=True)
     model = _model_record(path, content)
     task = _task(path, model)
     state_dict = _state_dict(path, model)
@@ -93,7 +94,7 @@ def _model_record(path: Path, content: Any) -> Record:
 def _task(path: Path, model: Record) -> str:
     """The task, after making sure that this is a YOLOv8 of ordinary layers."""
     sequence = _children(model).get('model')
-    layers = [layer.symbol.last for layer in _children(sequence).values()] if isinstance(sequence, Record) else []
+    layers = [layer.class_name for layer in _children(sequence).values()] if isinstance(sequence, Record) else []
     for number, (found, expected) in enumerate(zip(layers, [*_LAYERS, None], strict=False)):
         if found != expected and (expected or found not in _HEADS):
             raise InputError(
@@ -105,7 +106,7 @@ def _task(path: Path, model: Record) -> str:
             f'{path}: not a YOLOv8: it has {len(layers)} layers, not 23. Other models cannot be converted.'
         )
     for name, module in _modules(path, model):
-        kind = module.symbol.last
+        kind = module.class_name
         if name.endswith('.act') and kind != 'SiLU':
             raise InputError(
                 f'{path}: its activation is {shown(kind)}, but only SiLU can be converted. Train it with SiLU.'
@@ -138,28 +139,30 @@ def _modules(path: Path, model: Record) -> Iterator[tuple[str, Record]]:
         waiting.extend(reversed(below))
 
 
-def _tensor_records(path: Path, model: Record) -> dict[str, TensorRecord]:
-    """The tensors of the model's state dict: parameters, and buffers that are kept."""
-    records = {}
+def _tensors(path: Path, model: Record) -> dict[str, torch.Tensor]:
+    """Collect the tensors of the model's state dict (parameters, and buffers that are kept), floats as float32."""
+    tensors = {}
     for prefix, module in _modules(path, model):
         dropped = module.attribute('_non_persistent_buffers_set')
         dropped = dropped if isinstance(dropped, set) else set()
         for group in ('_parameters', '_buffers'):
-            tensors = module.attribute(group)
-            for name, tensor in tensors.items() if isinstance(tensors, dict) else ():
-                if isinstance(tensor, TensorRecord) and name not in dropped:
-                    records[f'{prefix}.{name}'] = tensor
-    return records
+            members = module.attribute(group)
+            for name, tensor in members.items() if isinstance(members, dict) else ():
+                if isinstance(tensor, torch.Tensor) and name not in dropped:
+                    tensors[f'{prefix}.{name}'] = tensor.detach()
+    # Each gets a memory of its own below, so that a small file could fill a large one.
+    stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in tensors.values()}
+    if sum(value.numel() * value.element_size() for value in tensors.values()) > sum(stored.values()):
+        raise InputError(f'{path}: many tensors share one memory, as in no YOLOv8 checkpoint. It is not one.')
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def _state_dict(path: Path, model: Record) -> dict[str, torch.Tensor]:
-    records = _tensor_records(path, model)
-    if 'model.0.conv.bias' in records:
+    tensors = _tensors(path, model)
+    if 'model.0.conv.bias' in tensors:
         raise InputError(
             f'{path}: its batch norms are fused into its convolutions, as after predicting. Use a file from training.'
         )
-    tensors = read_tensors(path, records)
-    tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     dfl = tensors.pop(DFL_WEIGHT, None)
     if dfl is None or not torch.equal(dfl.flatten(), torch.arange(dfl.numel(), dtype=dfl.dtype)):
         raise InputError(f'{path}: {DFL_WEIGHT} is not 0, 1, 2, ... as in every YOLOv8. It cannot be converted.')

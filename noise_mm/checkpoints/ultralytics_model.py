@@ -5,8 +5,12 @@ modules above them have the class names of Ultralytics 8.3 and the attributes th
 cannot run here. Channels and depths are read off the tensors, so any width and depth is fine.
 """
 
+import io
+import pickle
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,6 +18,7 @@ from torch import nn
 
 from noise_mm.checkpoints.checkpoint_keys import DFL_WEIGHT
 from noise_mm.checkpoints.yolov8_size import SIZES, YOLOv8Size
+from noise_mm.files import replacing
 
 # The version whose layout is written.
 LAYOUT_VERSION = '8.3.200'
@@ -86,6 +91,31 @@ def build_model(
     model.stride = torch.tensor(_STRIDES)
     head.stride = torch.tensor(_STRIDES).half()
     return model.eval().requires_grad_(False)
+
+
+def save_ultralytics(path: str | Path, content: Any) -> None:
+    """Write a checkpoint by `torch.save`, with the classes of Ultralytics named and not imported.
+
+    The same content always gives the same bytes.
+
+    Raises:
+        InputError: If the folder can't be written to.
+    """
+    buffer = io.BytesIO()  # a file's name would become part of its content
+    torch.save(content, buffer, pickle_module=SimpleNamespace(__name__='pickle', Pickler=_NamingPickler))
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+class _NamingPickler(pickle._Pickler):
+    """Python's pickler, which elsewhere insists on importing what it names."""
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        if not getattr(obj, '__module__', '').startswith('ultralytics.'):
+            super().save_global(obj, name)
+            return
+        self.write(pickle.GLOBAL + f'{obj.__module__}\n{obj.__qualname__}\n'.encode('ascii'))
+        self.memoize(obj)
 
 
 @cache

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.checkpoints.weights_digest import weights_digest
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.errors import InputError
 from noise_mm.files import read_json, sha256_of
 from noise_mm.protocols.plan import LABEL, TEST, TRAIN, Step, resolved_config

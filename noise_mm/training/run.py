@@ -13,7 +13,7 @@ from mmyolo.registry import DATASETS, RUNNERS
 
 import noise_mm
 from noise_mm.checkpoints.loading import load_weights
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric

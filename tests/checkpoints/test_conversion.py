@@ -5,9 +5,8 @@ import torch
 
 from noise_mm.checkpoints.checkpoint_keys import ultralytics_to_ours
 from noise_mm.checkpoints.conversion import convert
-from noise_mm.checkpoints.torch_file import write_modules
 from noise_mm.checkpoints.ultralytics_file import read_ultralytics
-from noise_mm.checkpoints.ultralytics_model import build_model
+from noise_mm.checkpoints.ultralytics_model import build_model, save_ultralytics
 from noise_mm.checkpoints.yolov8_size import size_of
 from noise_mm.errors import InputError
 
@@ -129,7 +128,7 @@ def test_disk_that_is_full(tmp_path, monkeypatch, weights, our_file):
     def fail(*_args):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('zipfile.ZipFile.writestr', fail)
+    monkeypatch.setattr('pathlib.Path.write_bytes', fail)
     with pytest.raises(InputError, match=r'x\.pt: the disk is full'):
         convert(source, tmp_path / 'x.pt')
     assert [path.name for path in tmp_path.iterdir()] == ['ours.pth']
@@ -184,7 +183,7 @@ def test_ultralytics_model_with_a_tensor_too_many(tmp_path, weights):
     size = size_of({name: tuple(value.shape) for name, value in state_dict.items()})
     tree = build_model(state_dict, size, ('osteoclast',), {})
     tree.model[0].register_buffer('total_ops', torch.ones(1))
-    write_modules(tmp_path / 'a.pt', {'model': tree})
+    save_ultralytics(tmp_path / 'a.pt', {'model': tree})
     with pytest.raises(InputError, match=r'a\.pt: not a YOLOv8 .*1 unknown tensors: model\.0\.total_ops'):
         convert(tmp_path / 'a.pt', tmp_path / 'b.pth')
     assert not (tmp_path / 'b.pth').exists()

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from noise_mm.checkpoints.checkpoint_keys import DFL_WEIGHT
-from noise_mm.checkpoints.pickle_records import Record, TensorRecord
-from noise_mm.checkpoints.torch_file import read_structure, write_modules
+from noise_mm.checkpoints.safe_loading import load_file
+from noise_mm.checkpoints.stand_ins import Record
 from noise_mm.checkpoints.ultralytics_file import read_ultralytics
-from noise_mm.checkpoints.ultralytics_model import build_model
+from noise_mm.checkpoints.ultralytics_model import build_model, save_ultralytics
 from noise_mm.checkpoints.yolov8_size import size_of
 from noise_mm.errors import InputError
 
@@ -20,10 +20,12 @@ def built(state_dict, class_names, settings=None):
 
 def described(value):
     """A record as plain values that can be compared; tensors as their type and size."""
-    if isinstance(value, TensorRecord):
-        return value.storage.dtype, value.size
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape, value.requires_grad
     if isinstance(value, Record):
-        return value.symbol.name, {name: described(part) for name, part in value.state.items()}
+        return f'{type(value).__module__}.{value.class_name}', {
+            name: described(part) for name, part in value.state.items()
+        }
     if isinstance(value, dict):
         return {name: described(part) for name, part in value.items()}
     return value
@@ -49,10 +51,10 @@ def without_use(described_model):
 def test_tree_has_every_module_and_attribute_of_a_genuine_one(tmp_path, shared_dir, file, key):
     path = shared_dir / 'parity' / file
     checkpoint = read_ultralytics(path)
-    write_modules(tmp_path / 'x.pt', {'model': built(checkpoint.state_dict, checkpoint.class_names)})
+    save_ultralytics(tmp_path / 'x.pt', {'model': built(checkpoint.state_dict, checkpoint.class_names)})
 
-    ours = without_use(described(read_structure(tmp_path / 'x.pt')['model']))
-    genuine = without_use(described(read_structure(path)[key]))
+    ours = without_use(described(load_file(tmp_path / 'x.pt', objects_as_records=True)['model']))
+    genuine = without_use(described(load_file(path, objects_as_records=True)[key]))
     for _, state in (ours, genuine):
         state.pop('args')
         state.pop('criterion', None)  # the loss of an unfinished training
@@ -87,7 +89,7 @@ def test_shapes_that_do_not_fit_together(weights):
 
 
 def test_file_can_be_read_back(tmp_path, weights):
-    write_modules(tmp_path / 'x.pt', {'model': built(weights(), ('a',))})
+    save_ultralytics(tmp_path / 'x.pt', {'model': built(weights(), ('a',))})
     assert read_ultralytics(tmp_path / 'x.pt').class_names == ('a',)
     with pytest.raises(InputError):
         read_ultralytics(tmp_path / 'y.pt')

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.checkpoints.weights_digest import weights_digest
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 from noise_mm.hooks import NucleiPseudoLabelHook, nuclei_pseudo_label_hook

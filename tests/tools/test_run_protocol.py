@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.errors import run_command
 from noise_mm.splits import draw_validation_units
 

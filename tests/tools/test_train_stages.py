@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.errors import run_command
 
 DETECTOR = 'nuclei_detector_yolov8-l'

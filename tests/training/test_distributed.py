@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 
 
 @pytest.mark.slow

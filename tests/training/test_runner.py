@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import EMAHook, Hook
 from mmyolo.registry import HOOKS
 
-from noise_mm.compat.checkpoint_loading import load_checkpoint_file
+from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 
