@@ -101,8 +101,8 @@ def _load(path: Path, file: IO[bytes], map_location: Any, objects_as_records: bo
     elif head == _LEGACY:
         names = _scan_legacy(file, is_stand_in)
     else:
-        kind = 'a safetensors file' if head[8:9] == b'{' else 'torch.save did not write it'
-        raise InputError(f'{path}: not a PyTorch checkpoint ({kind}). {_GIVE_ANOTHER}')
+        kind = 'a safetensors file, not' if head[8:9] == b'{' else 'not'
+        raise InputError(f'{path}: {kind} a PyTorch checkpoint. Check that it is the right file.')
     file.seek(0)
     with _only_safe([cls for cls in map(stand_in, names) if cls is not None]):
         content = torch.load(file, map_location=map_location, weights_only=True, mmap=False)
