@@ -159,7 +159,7 @@ def _derive(seed: int, name: str) -> int:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # some 100 MB a batch
 def _sprites(seed: int) -> SpriteSet:
     return make_sprites(seed)
 

@@ -1,3 +1,4 @@
+import json
 import os
 import runpy
 import subprocess
@@ -53,6 +54,19 @@ def test_finished_wells_are_not_drawn_again(drawn, repo_dir):
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.tif')} == before
 
 
+def test_domain_shift_changes_human_batches_alone(drawn, repo_dir, tmp_path):
+    result = synthesize(repo_dir, tmp_path, *SMALL, '--batches', 'M2', 'H2', '--domain-shift', 0.5, '--workers', 1)
+    assert result.returncode == 0, result.stderr
+    before, after = (files(folder) for folder in (drawn[0], tmp_path))
+    assert after['M2/wells/M2_w01.tif'] == before['M2/wells/M2_w01.tif']
+    assert after['H2/wells/H2_w01.tif'] != before['H2/wells/H2_w01.tif']
+
+
+def test_version_is_the_hash_that_is_stored_with_each_well(drawn, repo_dir):
+    stored = json.loads((drawn[0] / 'M2/truth/M2_w01.json').read_text())['generator_hash']
+    assert synthesize(repo_dir, '--version').stdout.split() == ['sample_cultures', stored]
+
+
 def test_nuclei_points_for_some_wells_only(repo_dir, tmp_path):
     result = synthesize(repo_dir, tmp_path, *SMALL, '--batches', 'M1', '--nuclei-wells', 0, '--workers', 1)
     assert result.returncode == 0
@@ -68,6 +82,7 @@ def test_nuclei_points_for_some_wells_only(repo_dir, tmp_path):
         (('--workers', '0'), '--workers 0: too small'),
         (('--seed', '-1'), '--seed -1: too small'),
         (('--nuclei-wells', '-1'), '--nuclei-wells -1: too small'),
+        (('--domain-shift', '3'), '--domain-shift must be between 0 and 2 (got 3)'),
         (('--preset', 'huge'), 'invalid choice'),
     ],
 )
