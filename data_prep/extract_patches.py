@@ -7,7 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from noise_mm.coco.outlines import CROWD_CHOICES
 from noise_mm.errors import run_command
+from noise_mm.patches.annotations import EXIF_CHOICES
 from noise_mm.patches.extraction import Extracted, WellsError, extract
 from noise_mm.patches.layout import PatchSettings
 from noise_mm.patches.planning import Request
@@ -21,8 +23,9 @@ example:
 
 writes data/osteoclast/M1/images/<well>_<row>_<col>.png, annotations.json (COCO) and wells.json. A well and its
 annotation file have the same name: well3.tif and well3.zip (or well3_RoiSet.zip, RoiSet_well3.zip; or img_well3.tif
-and roi_well3.csv). Read are TIFF, OME-TIFF, SVS, PNG and JPEG wells, and ImageJ .roi and RoiSet.zip, NOISe CSV,
-QuPath GeoJSON, COCO JSON and label images.
+and roi_well3.csv), or one COCO file holds the annotations of all wells under their file names. Read are TIFF,
+OME-TIFF, SVS, PNG and JPEG wells, and ImageJ .roi and RoiSet.zip, NOISe CSV, QuPath GeoJSON (.geojson, .gz, .zip), COCO
+JSON and label images (TIFF, PNG). Files that are not used are named.
 
 A killed run goes on where it stopped when the same command is given again.
 
@@ -53,6 +56,12 @@ def parse_arguments() -> argparse.Namespace:
         help='a cell of which a patch shows less than this share is ignored there: iscrowd (%(default)s)')  # fmt: skip
     add('--leave-out', nargs='+', default=[], metavar='CLASS', help='classes of outlines not to take over')
     add('--allow-unannotated', action='store_true', help='a well without annotation file is one without cells')
+    add('--iscrowd', choices=CROWD_CHOICES,
+        help='what iscrowd means in COCO files of other programs: cells, as CVAT and supervision write it, or regions '
+        'to ignore (default: cells if all annotations have it; must be given if only some have)')  # fmt: skip
+    add('--exif', choices=EXIF_CHOICES, help='outlines were drawn on images as their EXIF orientation turns them (in a '
+        'browser) or as they are stored (ImageJ, QuPath)')  # fmt: skip
+    add('--scene', type=int, metavar='N', help='which image to take, from 1, where files hold several')
     add('--skip-bad', action='store_true', help='go on without wells that have faults; exit status 3')
     add('--workers', type=int, metavar='N',
         help='processes on this machine; by default one for each core, as far as they fit into 2 GiB')  # fmt: skip
@@ -85,6 +94,9 @@ def main() -> None:
         left_out=tuple(arguments.leave_out),
         allow_unannotated=arguments.allow_unannotated,
         skip_bad=arguments.skip_bad,
+        crowd=arguments.iscrowd,
+        scene=arguments.scene,
+        exif=arguments.exif,
     )
     try:
         result = extract(request, arguments.workers, arguments.dask)

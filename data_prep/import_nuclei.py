@@ -17,25 +17,29 @@ from noise_mm.coco.batch_folder import (
     refuse_existing,
     write_batch,
 )
-from noise_mm.coco.file_issues import FileFaults
 from noise_mm.errors import InputError, run_command
-from noise_mm.formats.via import read_via_points
+from noise_mm.geometry.orientation import UPRIGHT, shown_size, to_stored
+from noise_mm.patches.annotations import EXIF_CHOICES
 from noise_mm.patches.cutting import at_reference
 from noise_mm.patches.layout import PatchSettings
+from noise_mm.patches.marked_images import MarkedImage, find_marked_images
 from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX, nuclei_windows, nucleus_boxes, outside_image
+from noise_mm.patches.planning import check_batch_name, pixel_size
 from noise_mm.patches.png_writer import png_bytes
-from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
-from noise_mm.slides.slide import SLIDE_SUFFIXES, open_slide
+from noise_mm.scale import REFERENCE_UM_PER_PX, check_um_per_px, scale_to_reference
+from noise_mm.slides.slide import open_slide
 from noise_mm.splits import draw_validation_units
+
+LARGEST_BOX = 1000.0  # px or um; the paper's boxes have 36 px
 
 EXAMPLE = """
 example:
   python data_prep/import_nuclei.py --images nuclei_images --via nuclei_images/M1/via.csv nuclei_images/M2/via.json \\
       --out data/osteoclast
 
-Images are found by the names in the VIA files: first in the folder of the VIA file, then in the folder `wells` beside
-that folder, then in --images and all folders in it. An image in nuclei_images/M1 is of batch M1; images that lie in no
-sub-folder are of the batch --batch.
+Images are found by the names in the VIA files, and told apart by their sizes in bytes, as in VIA: first in the folder
+of the VIA file, then in the folder `wells` beside that folder, then in --images and all folders in it. An image in
+nuclei_images/M1 is of batch M1; images that lie in no sub-folder are of the batch --batch.
 Writes OUT/nuclei/images/*.png, annotations.json (COCO, category 2 = nucleus) and wells.json.
 """
 
@@ -58,65 +62,16 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='decides which images are for validation (default: 0)')
     parser.add_argument(
+        '--exif',
+        choices=EXIF_CHOICES,
+        default='turned',
+        help='points are places in images as their EXIF orientation turns them, as in every browser since 2020, or as '
+        'they are stored (default: turned)',
+    )
+    parser.add_argument(
         '--keep-unmarked', action='store_true', help='also take images without a single point, as images without nuclei'
     )
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class MarkedImage:
-    """An image and the nuclei marked in it.
-
-    Attributes:
-        path: The image file.
-        batch: Its batch.
-        via: The VIA file.
-        points: Marked places (x, y) in pixels of the image, each once.
-        repeated: How many more points stand at one of these places.
-    """
-
-    path: Path
-    batch: str
-    via: Path
-    points: list[tuple[float, float]]
-    repeated: int
-
-    @property
-    def well(self) -> str:
-        """A name that no image of another batch has."""
-        return f'{self.batch}-{self.path.stem}'
-
-
-def find_marked_images(images_dir: Path, via_files: list[Path], batch: str) -> list[MarkedImage]:
-    """The images that VIA files name, sorted by batch and name.
-
-    Raises:
-        InputError: If the folder or an image is missing, a name fits several images, or two VIA files or two images of
-            one name stand for the same thing. All such faults are named at once.
-    """
-    if not images_dir.is_dir():
-        raise InputError(f'{images_dir}: no such folder. Check --images.')
-    files = [path for path in sorted(images_dir.rglob('*')) if path.suffix.lower() in SLIDE_SUFFIXES]
-    faults = FileFaults(images_dir, 'Put each VIA file beside its images, and give each image once.')
-    marked: dict[str, MarkedImage] = {}
-    for via in via_files:
-        for name, points in read_via_points(via).items():
-            named = [path for path in files if path.name == Path(name).name]
-            beside = [path for path in named if path.parent.resolve() == via.parent.resolve()]
-            wells = via.resolve().parent.parent / 'wells'  # as data_prep/synthesize.py lays them out
-            found = beside or [path for path in named if path.parent.resolve() == wells] or named
-            if len(found) != 1:
-                faults.add(str(via), f'image {name} is {"there several times" if found else "not there"}')
-                continue
-            folders = found[0].relative_to(images_dir).parts[:-1]
-            places = list(dict.fromkeys((point.x, point.y) for point in points))
-            image = MarkedImage(found[0], folders[0] if folders else batch, via, places, len(points) - len(places))
-            if image.well in marked:
-                other = marked[image.well]
-                faults.add(str(via), f'image {image.path} stands for the same as {other.path} of {other.via}')
-            marked[image.well] = image
-    faults.raise_if_any()
-    return [marked[well] for well in sorted(marked)]
 
 
 @dataclass
@@ -127,6 +82,7 @@ class NucleiBatch:
         folder: Where `images/` is.
         box_px: Side of the boxes at the reference magnification.
         um_per_px: Resolution of the images; None takes that of each file, or the reference where it says none.
+        exif: Whether points are places in the image as its EXIF orientation turns it ('turned'), or as it is stored.
         images: COCO entries so far.
         annotations: COCO annotations so far.
         wells: Entries of `wells.json` so far.
@@ -135,6 +91,7 @@ class NucleiBatch:
     folder: Path
     box_px: float
     um_per_px: float | None
+    exif: str
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     wells: list[dict[str, Any]] = field(default_factory=list)
@@ -146,27 +103,43 @@ class NucleiBatch:
             InputError: If the image is damaged, or points lie outside it.
         """
         slide = open_slide(image.path)
-        um_per_px = self.um_per_px or slide.um_per_px or REFERENCE_UM_PER_PX
-        outside = outside_image(image.points, slide.width_px, slide.height_px)
+        um_per_px, origin = pixel_size(slide, self.um_per_px)
+        stored_px = (slide.width_px, slide.height_px)
+        turned = slide.orientation != UPRIGHT and self.exif == 'turned'
+        shown_px = shown_size(slide.orientation, stored_px) if turned else stored_px
+        outside = outside_image(image.points, *shown_px)
         if outside:
             raise InputError(
-                f'{image.via}: {outside} points of {image.path.name} lie outside the image of {slide.width_px} x '
-                f'{slide.height_px} px. Take the image that was marked.'
+                f'{image.via}: {outside} points of {image.path.name} lie outside the image of {shown_px[0]} x '
+                f'{shown_px[1]} px. Take the image that was marked'
+                + ', or check --exif.'
+                * (slide.orientation != UPRIGHT)
             )
+        marked_points = to_stored(image.points, slide.orientation, stored_px) if turned else image.points
+        notes = [*image.notes, *slide.notes]
+        if slide.orientation != UPRIGHT:
+            notes.append(
+                f'has the EXIF orientation {slide.orientation}; points are places in the '
+                f'{"turned image" if turned else "image as it is stored"} (--exif {self.exif})'
+            )
+        for note in notes:
+            print(f'note: {image.path}: {note}', file=sys.stderr)
         self.wells.append(
             {
                 'well': image.well,
                 'width': slide.width_px,
                 'height': slide.height_px,
                 'mpp': um_per_px,
+                'mpp_origin': origin,
                 'source': image.path.name,
                 'nuclei': len(image.points),
+                'notes': notes,
             }
         )
         scale = scale_to_reference(um_per_px)
         with at_reference(slide, scale) as reference:
             size_px = (reference.width_px, reference.height_px)
-            points = [(x * scale, y * scale) for x, y in image.points]
+            points = [(x * scale, y * scale) for x, y in marked_points]
             windows = nuclei_windows(*size_px, PatchSettings().patch_px)
             for window, pixels in zip(windows, reference.windows(windows), strict=True):
                 x, y = round(window.x / scale), round(window.y / scale)
@@ -194,10 +167,11 @@ def box_side_px(arguments: argparse.Namespace) -> float:
     Raises:
         InputError: If it, or another number among the options, is out of range.
     """
-    for option in ('box_px', 'box_um', 'mpp'):
+    for option in ('box_px', 'box_um'):
         value = getattr(arguments, option)
-        if value is not None and not 0 < value < float('inf'):
-            raise InputError(f'--{option.replace("_", "-")} must be positive, got {value}.')
+        if value is not None and not 0 < value < LARGEST_BOX:
+            option = f'--{option.replace("_", "-")}'
+            raise InputError(f'{option} must be positive and below {LARGEST_BOX:g}, got {value}.')
     if arguments.box_um is not None:
         return arguments.box_um / REFERENCE_UM_PER_PX  # um / (um / px) = px
     return arguments.box_px or float(NUCLEUS_BOX_PX)
@@ -220,6 +194,8 @@ def validation_images(images: list[MarkedImage], fraction: float, seed: int) -> 
 def main() -> None:
     """Reads all VIA files, then cuts image after image."""
     arguments = parse_arguments()
+    check_batch_name(arguments.batch)
+    check_um_per_px(arguments.mpp)
     box_px = box_side_px(arguments)
     refuse_existing(arguments.out / 'nuclei')
     found = find_marked_images(arguments.images, arguments.via, arguments.batch)
@@ -228,7 +204,7 @@ def main() -> None:
         raise InputError(f'{arguments.via[0]}: no point in the VIA files. Mark nuclei first.')
     held_back = validation_images(marked, arguments.val_fraction, arguments.seed)
     with new_batch_folder(arguments.out / 'nuclei') as folder:
-        batch = NucleiBatch(folder, box_px, arguments.mpp)
+        batch = NucleiBatch(folder, box_px, arguments.mpp, arguments.exif)
         for image in marked:
             batch.add(image, 'val' if image.well in held_back else 'train')
         info = {
@@ -236,6 +212,7 @@ def main() -> None:
             'box_px': box_px,
             'val_fraction': arguments.val_fraction,
             'seed': arguments.seed,
+            'exif': arguments.exif,
         }
         write_batch(folder, batch.images, batch.annotations, batch.wells, info=info)
     print_summary(arguments.out / 'nuclei', found, marked, batch)
@@ -253,6 +230,10 @@ def print_summary(folder: Path, found: list[MarkedImage], marked: list[MarkedIma
     unmarked = [image.path.name for image in found if image not in marked]
     if unmarked:
         print(f'left out, without a single point (--keep-unmarked takes them): {", ".join(unmarked)}')
+    assumed = [well['source'] for well in batch.wells if well['mpp_origin'] == 'assumed']
+    if assumed:
+        said = f'note: {len(assumed)} images state no pixel size; {REFERENCE_UM_PER_PX} um is assumed.'
+        print(f'{said} Give it with --mpp.', file=sys.stderr)
     for image in marked:
         if image.repeated:
             print(f'{image.path.name}: {image.repeated} points stand at the same place as another; one of each kept')

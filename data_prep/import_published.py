@@ -24,7 +24,7 @@ from noise_mm.coco.batch_folder import (
     refuse_existing,
     write_batch,
 )
-from noise_mm.coco.file_issues import FileFaults
+from noise_mm.coco.file_issues import FileIssues
 from noise_mm.errors import InputError, run_command
 from noise_mm.files import write_json
 from noise_mm.formats.published import (
@@ -37,7 +37,7 @@ from noise_mm.formats.published import (
 )
 from noise_mm.formats.yolo import YoloRow, read_yolo_rows
 from noise_mm.progress import Progress
-from noise_mm.scale import REFERENCE_UM_PER_PX
+from noise_mm.scale import REFERENCE_UM_PER_PX, check_um_per_px
 from noise_mm.slides.slide import open_slide
 from noise_mm.splits import draw_validation_units
 
@@ -207,15 +207,15 @@ def read_labels(folder: Path, labels: dict[str, Path], category_id: int) -> dict
     Raises:
         InputError: If a file is damaged, or lines are boxes among polygons, polygons among boxes or of another class.
     """
-    faults = FileFaults(folder / 'labels', 'Unpack the dataset again, or correct these lines.')
+    issues = FileIssues(folder / 'labels', 'Unpack the dataset again, or correct these lines.')
     rows = {stem: read_yolo_rows(path) for stem, path in labels.items()}
     for stem, of_patch in rows.items():
         for row in of_patch:
             if row.is_box != (category_id == NUCLEUS_ID):
-                faults.add(f'{stem}.txt, line {row.line}', 'is a box' if row.is_box else 'is not a box')
+                issues.add(f'{stem}.txt, line {row.line}', 'is a box' if row.is_box else 'is not a box')
             elif row.class_index != 0:
-                faults.add(f'{stem}.txt, line {row.line}', f'is of class {row.class_index}; only 0 is known')
-    faults.raise_if_any()
+                issues.add(f'{stem}.txt, line {row.line}', f'is of class {row.class_index}; only 0 is known')
+    issues.raise_if_any()
     return rows
 
 
@@ -343,8 +343,7 @@ def print_report(folder: Path, report: dict[str, Any]) -> None:
 def main() -> None:
     """Reads and checks all batches, then writes them one after the other."""
     arguments = parse_arguments()
-    if not 0 < arguments.mpp < float('inf'):
-        raise InputError(f'--mpp must be positive, got {arguments.mpp}.')
+    check_um_per_px(arguments.mpp)
     batches = []
     folders = batch_folders(arguments.source, arguments.batches, arguments.nuclei)
     for name in [folder.resolve().name.upper() for folder in folders] + ['nuclei'] * bool(arguments.nuclei):

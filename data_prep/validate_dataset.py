@@ -8,14 +8,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from noise_mm.coco.issues import Issue, errors_of, limited, listing
 from noise_mm.errors import InputError, run_command
 from noise_mm.inspection.annotation_files import Part, Role, find_parts
 from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table
 from noise_mm.inspection.counts import count_cells, count_nuclei
 from noise_mm.inspection.dataset import CheckedPart, check_part, fix_part
 from noise_mm.inspection.images import Picture, check_images, unlisted_images
-from noise_mm.inspection.issues import Fault, errors_of, limited, listing
-from noise_mm.inspection.overlaps import drawn_split_faults, same_pictures, same_wells, stored_split_faults
+from noise_mm.inspection.overlaps import drawn_split_issues, same_pictures, same_wells, stored_split_issues
 from noise_mm.inspection.patch_entries import check_pseudo_patches
 from noise_mm.progress import Progress
 
@@ -23,7 +23,7 @@ EPILOG = """\
 example:
   python data_prep/validate_dataset.py data/osteoclast --pictures data/pictures
 
-Prints the faults, kind by kind, then tables of wells, patches, cells, nuclei and areas. Notes are no faults: they name
+Prints the issues, kind by kind, then tables of wells, patches, cells, nuclei and areas. Notes are no issues: they name
 what may be right, which only you can know.
 
 --fix rewrites annotations.json where that is safe: outlines that cross themselves are repaired by the even-odd rule,
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     add('root', type=Path, metavar='DATA_ROOT', help='the folder that holds the batch folders')
     add('--fix', action='store_true', help='put right what is safe to, see below')
     add('--pictures', type=Path, metavar='DIR', help='write histograms.png and contact_sheet.png to this folder')
-    add('--limit', type=int, default=10, metavar='N', help='faults of a kind to print (%(default)s)')
+    add('--limit', type=int, default=10, metavar='N', help='issues of a kind to print (%(default)s)')
     add('--shared-well-names', action='store_true', help='different wells of two batches may have the same name')
     add('--val-fraction', type=float, default=0.2, help='of the splits to be checked, as in the config (%(default)s)')
     add('--split-seed', type=int, default=0, help='of the splits to be checked, as in the config (%(default)s)')
@@ -62,31 +62,31 @@ def main() -> None:
     arguments = parse_arguments()
     parts, found = find_parts(arguments.root)
     checked = check_parts(parts, arguments)
-    found += [fault for part in checked for fault in part.faults]
-    found += pseudo_faults(checked)
+    found += [issue for part in checked for issue in part.issues]
+    found += pseudo_issues(checked)
     pictures, of_images = decode(checked, arguments.workers)
-    found += of_images + repetition_faults(checked, pictures, arguments)
+    found += of_images + repetition_issues(checked, pictures, arguments)
     print_report(found, checked, arguments.limit)
     if arguments.pictures:
         write_pictures(checked, arguments.pictures)
     errors = errors_of(found)
     if errors:
-        mendable = sum(fault.mendable for fault in errors)
-        remedy = f'--fix puts {mendable} of them right' if mendable else 'Put them right as said above each kind'
-        count = f'{len(errors)} fault{"s" * (len(errors) > 1)}'
+        fixable = sum(issue.fixable for issue in errors)
+        remedy = f'--fix puts {fixable} of them right' if fixable else 'Put them right as said above each kind'
+        count = f'{len(errors)} issue{"s" * (len(errors) > 1)}'
         raise InputError(f'{arguments.root}: {count}, listed above. {remedy}.')
     print(f'{arguments.root}: nothing is wrong')
 
 
 def check_parts(parts: Sequence[Part], arguments: argparse.Namespace) -> list[CheckedPart]:
-    """Checks, and with --fix mends, the annotation files; says what was mended."""
+    """Checks, and with --fix fixes, the annotation files; says what was fixed."""
     checked = []
     for part in parts:
         if arguments.fix:
-            result, mended = fix_part(part)
-            if mended:
-                print(f'{part.place}: put right ({len(mended)}); the file as it was is kept beside it')
-                lines = [f'{fault.place}: {fault.kind.title}: {fault.what}' for fault in mended]
+            result, fixed = fix_part(part)
+            if fixed:
+                print(f'{part.place}: put right ({len(fixed)}); the file as it was is kept beside it')
+                lines = [f'{issue.place}: {issue.kind.title}: {issue.what}' for issue in fixed]
                 print('\n'.join(limited(lines, arguments.limit)))
             checked.append(result)
         else:
@@ -94,7 +94,7 @@ def check_parts(parts: Sequence[Part], arguments: argparse.Namespace) -> list[Ch
     return checked
 
 
-def pseudo_faults(checked: Sequence[CheckedPart]) -> list[Fault]:
+def pseudo_issues(checked: Sequence[CheckedPart]) -> list[Issue]:
     """Where pseudo-labels are not of the patches of their batch."""
     of_batch = {
         one.part.name: {patch.file_name: patch for patch in one.patches}
@@ -102,14 +102,14 @@ def pseudo_faults(checked: Sequence[CheckedPart]) -> list[Fault]:
         if one.part.role is Role.CELLS
     }
     return [
-        fault
+        issue
         for one in checked
         if one.part.role is Role.PSEUDO
-        for fault in check_pseudo_patches(one.part, one.patches, of_batch.get(one.part.batch, {}))
+        for issue in check_pseudo_patches(one.part, one.patches, of_batch.get(one.part.batch, {}))
     ]
 
 
-def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, list[Picture]], list[Fault]]:
+def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, list[Picture]], list[Issue]]:
     """Decodes all patches, each once: pseudo-labels have none of their own."""
     with_images = [one for one in checked if one.part.role is not Role.PSEUDO]
     patches = [patch for one in with_images for patch in one.patches]
@@ -118,28 +118,28 @@ def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, lis
     progress = Progress('decoding', len(patches))
     for one in with_images:
         for result in check_images(one.part, one.patches, workers):
-            (found if isinstance(result, Fault) else pictures[one.part.role]).append(result)
+            (found if isinstance(result, Issue) else pictures[one.part.role]).append(result)
             progress.update(1)
         found += unlisted_images(one.part, one.patches)
     progress.close()
     return pictures, found
 
 
-def repetition_faults(
+def repetition_issues(
     checked: Sequence[CheckedPart], pictures: dict[Role, list[Picture]], arguments: argparse.Namespace
-) -> list[Fault]:
+) -> list[Issue]:
     """Wells in two batches, pictures that are there twice, and what lies on both sides of a split."""
     cells = [patch for one in checked if one.part.role is Role.CELLS for patch in one.patches]
     found = [] if arguments.shared_well_names else same_wells(cells)
     found += same_pictures([*pictures[Role.CELLS], *pictures[Role.NUCLEI]])
-    found += stored_split_faults(pictures[Role.NUCLEI], 'nuclei/annotations.json')
+    found += stored_split_issues(pictures[Role.NUCLEI], 'nuclei/annotations.json')
     for unit in ('well', 'patch'):
-        found += drawn_split_faults(pictures[Role.CELLS], unit, arguments.val_fraction, arguments.split_seed)
+        found += drawn_split_issues(pictures[Role.CELLS], unit, arguments.val_fraction, arguments.split_seed)
     return found
 
 
-def print_report(found: Sequence[Fault], checked: Sequence[CheckedPart], limit: int) -> None:
-    """Prints the faults and the tables."""
+def print_report(found: Sequence[Issue], checked: Sequence[CheckedPart], limit: int) -> None:
+    """Prints the issues and the tables."""
     for line in listing(found, limit):
         print(line)
     for lines in (cells_table(checked), nuclei_table(checked), pseudo_table(checked)):

@@ -102,20 +102,36 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value in a JSON file.
+    """Return the value in a JSON file.
 
     Raises:
         InputError: If the file is missing, unreadable or not JSON.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding='utf-8-sig'))
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise InputError(f'{path}: no such file. Check the path.') from error
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f'{path}: not valid JSON ({error}). Export it again.') from error
+
+
+def parse_json(data: bytes, source: str | Path) -> Any:
+    """Return the value in the bytes of a JSON file, UTF-8 with or without a byte order mark.
+
+    Args:
+        data: The bytes.
+        source: The file, for messages.
+
+    Raises:
+        InputError: If it is not JSON, nested too deeply (1,000 levels or so) or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(data.decode('utf-8-sig'))
+    except RecursionError as error:
+        raise InputError(f'{source}: not valid JSON (nested too deeply). Export it again.') from error
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, and integers beyond Python's limit of digits
+        raise InputError(f'{source}: not valid JSON ({error}). Export it again.') from error
 
 
 def sha256_of(path: str | Path) -> str:

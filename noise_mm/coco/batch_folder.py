@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, write_json
+from noise_mm.files import write_json
 
 OSTEOCLAST_ID = 1
 NUCLEUS_ID = 2
@@ -26,8 +26,16 @@ CATEGORIES = (
     {'id': NUCLEUS_ID, 'name': 'nucleus', 'supercategory': 'cell'},
 )
 
+KNOWN_LABELS = (*(category['name'] for category in CATEGORIES), 'pre-osteoclast')
+
 IMAGE_KEYS = ('id', 'file_name', 'width', 'height', 'batch', 'well', 'x', 'y', 'mpp')
 WELL_KEYS = ('well', 'width', 'height', 'mpp', 'source')
+
+
+def canonical_label(label: str) -> str:
+    """Return the class among `KNOWN_LABELS` that differs from `label` in capitals only, else `label` itself."""
+    by_small_letters = {known: known for known in KNOWN_LABELS}
+    return by_small_letters.get(label.strip().casefold(), label)
 
 
 def patch_file_name(well: str, row_px: int, column_px: int) -> str:
@@ -171,23 +179,6 @@ def new_batch_folder(folder: str | Path) -> Iterator[Path]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_batch(folder: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The COCO dictionary and the list of wells of a batch folder.
-
-    Raises:
-        InputError: If a file is missing, is not JSON or lacks the lists that the layout asks for.
-    """
-    folder = Path(folder)
-    dataset = read_json(folder / 'annotations.json')
-    for key in ('images', 'annotations', 'categories'):
-        if not isinstance(dataset, dict) or not isinstance(dataset.get(key), list):
-            raise InputError(f'{folder / "annotations.json"}: no list {key!r}. Write the batch folder again.')
-    wells = read_json(folder / 'wells.json')
-    if not isinstance(wells, list) or not all(isinstance(well, dict) and 'well' in well for well in wells):
-        raise InputError(f'{folder / "wells.json"}: not a list of wells. Write the batch folder again.')
-    return dataset, wells
 
 
 def _unique_ids(kind: str, entries: Iterable[Mapping[str, Any]]) -> set[int]:

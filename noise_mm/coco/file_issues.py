@@ -1,4 +1,4 @@
-"""What is wrong with one annotation file, collected so that a single error names all of it."""
+"""Issues of one annotation file, collected so that a single error names them all, and notes on what was not used."""
 
 import logging
 from dataclasses import dataclass, field
@@ -9,59 +9,69 @@ import shapely
 from numpy.typing import ArrayLike
 from shapely import MultiPolygon, Polygon
 
+from noise_mm.coco.batch_folder import canonical_label
 from noise_mm.errors import InputError
 from noise_mm.geometry.outline import Outline, polygonal_parts, repaired, ring_vertices
 from noise_mm.geometry.rings import crosses_itself
 
 logger = logging.getLogger(__name__)
 
-FAULTS_NAMED = 3  # in one line; more would not be read
+ISSUES_NAMED = 3  # in one line; more would not be read
 
 
 @dataclass
-class FileFaults:
-    """Collects the faults of one file.
+class FileIssues:
+    """Collects the issues of one file.
 
     Attributes:
         path: The file; every message begins with it.
-        remedy: What to do about the faults, a sentence; every error ends with it.
-        faults: What was found so far.
+        remedy: What to do about the issues, a sentence; every error ends with it.
+        issues: What was found so far.
+        notes: What was left out, assumed or changed, one sentence each, without the path. Each is logged, too.
     """
 
     path: str | Path
     remedy: str
-    faults: list[str] = field(default_factory=list, init=False)
+    issues: list[str] = field(default_factory=list, init=False)
+    notes: list[str] = field(default_factory=list, kw_only=True)
 
     def add(self, where: str, what: str) -> None:
-        """Notes that the object or row called `where` has the fault `what`."""
-        self.faults.append(f'{where}: {what}')
+        """Record that the object or row called `where` has the issue `what`."""
+        self.issues.append(f'{where}: {what}')
+
+    def note(self, text: str) -> None:
+        """Log and record that something was left out, assumed or changed."""
+        logger.warning('%s: %s', self.path, text)
+        self.notes.append(text)
 
     def error(self, what: str) -> InputError:
-        """An error about the file as a whole, for the caller to raise."""
+        """Return an error about the file as a whole, for the caller to raise."""
         return InputError(f'{self.path}: {what}. {self.remedy}')
 
     def raise_if_any(self) -> None:
-        """Ends reading if there were faults.
+        """End reading if there are issues.
 
         Raises:
-            InputError: One line with the file, the first faults, the number of further ones and the remedy.
+            InputError: One line with the file, the first issues, the number of further ones and the remedy.
         """
-        if self.faults:
-            named = '; '.join(self.faults[:FAULTS_NAMED])
-            more = len(self.faults) - FAULTS_NAMED
+        if self.issues:
+            named = '; '.join(self.issues[:ISSUES_NAMED])
+            more = len(self.issues) - ISSUES_NAMED
             raise self.error(named + (f'; ... and {more} more' if more > 0 else ''))
 
 
 @dataclass
-class OutlineCollector(FileFaults):
-    """Collects the outlines and the faults of one file, with the checks that are the same for all formats.
+class OutlineCollector(FileIssues):
+    """Collects the outlines and the issues of one file, with the checks that are the same for all formats.
 
-    An outline that crosses itself is repaired by the even-odd rule, and the log says so (level WARNING, naming file
-    and object); with `repair=False` it is a fault. An outline without area is a fault.
+    An outline that crosses itself is repaired by the even-odd rule, with a note; with `repair=False` it is an issue. An
+    outline without area is an issue.
 
-    Where the image's size is known, an outline of which less than half lies in the image is a fault: it was drawn on
-    another image, or its coordinates are not pixels. What else sticks out (rectangles and ovals may) is cut off, and
-    the log says so if it was more than a pixel.
+    Where the image's size is known, an outline of which less than half lies in the image is an issue: it was drawn on
+    another image, or its coordinates are not pixels. What else sticks out (rectangles and ovals may) is cut off, with a
+    note if it was more than a pixel.
+
+    Labels that differ from a known class in capitals only become that class.
 
     Attributes:
         size_px: Width and height of the image that the outlines belong to, if known.
@@ -74,7 +84,7 @@ class OutlineCollector(FileFaults):
     outlines: list[Outline] = field(default_factory=list, init=False)
 
     def add_ring(self, where: str, points: ArrayLike, **fields: Any) -> None:
-        """Adds the outline with the vertices `points`, (n, 2) in the pixel convention; bridges to holes are undone.
+        """Add the outline with the vertices `points`, (n, 2) in the pixel convention; bridges to holes are undone.
 
         Args:
             where: What a message calls the object.
@@ -89,7 +99,7 @@ class OutlineCollector(FileFaults):
         self.add_geometry(where, polygon, **fields)
 
     def add_geometry(self, where: str, geometry: Polygon | MultiPolygon, **fields: Any) -> None:
-        """Adds an outline, valid or not; the arguments are those of `add_ring`."""
+        """Add an outline, valid or not; the arguments are those of `add_ring`."""
         try:
             valid = repaired(geometry)
         except ValueError as error:
@@ -99,30 +109,31 @@ class OutlineCollector(FileFaults):
             if not self.repair:
                 self.add(where, 'the outline crosses itself')
                 return
-            logger.warning('%s: %s: the outline crosses itself; repaired, area %.1f px^2', self.path, where, valid.area)
+            self.note_crossing(where, valid)
         if self.size_px is not None:
             valid = self._inside_image(where, valid)
         if valid is not None:
-            self.outlines.append(Outline(valid, **fields))
+            label = canonical_label(fields.pop('label', Outline.label))
+            self.outlines.append(Outline(valid, label=label, **fields))
 
     def note_crossing(self, where: str, valid: Polygon | MultiPolygon) -> None:
-        """Logs that an outline crossed itself and was repaired to `valid`, or notes the fault if that is not wanted."""
+        """Note that an outline crossed itself and was repaired to `valid`; an issue if that is not wanted."""
         if self.repair:
-            logger.warning('%s: %s: the outline crosses itself; repaired, area %.1f px^2', self.path, where, valid.area)
+            self.note(f'{where}: the outline crosses itself; repaired, area {valid.area:.1f} px^2')
         else:
             self.add(where, 'the outline crosses itself')
 
     def finish(self) -> list[Outline]:
-        """The outlines in the order of the file.
+        """Return the outlines in the order of the file.
 
         Raises:
-            InputError: If there were faults.
+            InputError: If there are issues.
         """
         self.raise_if_any()
         return self.outlines
 
     def _inside_image(self, where: str, geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon | None:
-        """The part of `geometry` in the image; None, and a fault, if that is less than half."""
+        """Return the part of `geometry` in the image; None, and an issue, if that is less than half."""
         width, height = self.size_px
         left, top, right, bottom = geometry.bounds
         beyond_px = max(-left, -top, right - width, bottom - height)
@@ -137,12 +148,6 @@ class OutlineCollector(FileFaults):
             )
             return None
         if beyond_px > 1:
-            logger.warning(
-                '%s: %s: reaches %.1f px beyond the image of %d x %d px; cut off there',
-                self.path,
-                where,
-                beyond_px,
-                width,
-                height,
-            )
+            size = f'{width} x {height} px'
+            self.note(f'{where}: reaches {beyond_px:.1f} px beyond the image of {size}; cut off there')
         return polygonal_parts(clipped)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from noise_mm.coco.annotations import geometry_from_segmentation
+from noise_mm.coco.reader import REMEDY, CocoAnnotation, read_content
+from noise_mm.coco.segmentation import geometry_from_segmentation
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
 from noise_mm.geometry.outline import Outline
-
-REMEDY = 'data_prep/validate_dataset.py lists all faults of a dataset.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +24,14 @@ class ShownPatch:
         image_id: Its id in the annotation file of the batch.
         path: The image.
         facts: Its entry there: `file_name`, `width`, `height` and, where known, `well`, `x`, `y`, `mpp`.
-        annotations: The COCO annotations of the classes shown, ignored ones included, each with its class `name`.
+        annotations: The annotations of the classes shown, ignored ones included.
     """
 
     batch: str
     image_id: int
     path: Path
     facts: Mapping[str, Any]
-    annotations: Sequence[Mapping[str, Any]]
+    annotations: Sequence[CocoAnnotation]
 
     @property
     def name(self) -> str:
@@ -52,7 +51,7 @@ class ShownPatch:
     @property
     def n_cells(self) -> int:
         """Number of annotated cells, without those to be ignored."""
-        return sum(not _ignored(annotation) for annotation in self.annotations)
+        return sum(not annotation.ignored for annotation in self.annotations)
 
     def outlines(self) -> list[Outline]:
         """What is annotated.
@@ -60,7 +59,7 @@ class ShownPatch:
         Raises:
             InputError: If a mask can't be read.
         """
-        return [outline_of(each, each['name'], self.size_px, str(self.path)) for each in self.annotations]
+        return [outline_of(each.entry, each.category, self.size_px, str(self.path)) for each in self.annotations]
 
 
 def outline_of(entry: Mapping[str, Any], label: str, size_px: tuple[int, int], source: str) -> Outline:
@@ -71,7 +70,7 @@ def outline_of(entry: Mapping[str, Any], label: str, size_px: tuple[int, int], s
     """
     width, height = size_px
     try:
-        geometry = geometry_from_segmentation(entry.get('segmentation'), height, width)
+        geometry, _ = geometry_from_segmentation(entry.get('segmentation'), height, width)
     except (ValueError, TypeError) as error:
         raise InputError(f'{source}: a cell of it has no mask that can be read ({error}). {REMEDY}') from error
     return Outline(geometry, label=label, score=entry.get('score'), ignored=_ignored(entry))
@@ -83,20 +82,16 @@ def read_patches(annotation_file: Path, image_dir: Path, batch: str, classes: Se
     Raises:
         InputError: If the file can't be read or is no COCO dataset.
     """
-    content = read_json(annotation_file)
-    try:
-        names = {category['id']: category['name'] for category in content['categories']}
-        of_image = defaultdict(list)
-        for annotation in content['annotations']:
-            name = names[annotation['category_id']]
-            if name in classes:
-                of_image[annotation['image_id']].append({**annotation, 'name': name})
-        return [
-            ShownPatch(batch, image['id'], image_dir / image['file_name'], image, of_image[image['id']])
-            for image in content['images']
-        ]
-    except (KeyError, TypeError) as error:
-        raise InputError(f'{annotation_file}: no COCO dataset (lacks or has another {error}). {REMEDY}') from error
+    content = read_content(read_json(annotation_file), str(annotation_file), annotation_ids=False)
+    content.raise_if_any(str(annotation_file))
+    of_image = defaultdict(list)
+    for annotation in content.annotations:
+        if annotation.category in classes:
+            of_image[annotation.image.id].append(annotation)
+    return [
+        ShownPatch(batch, image.id, image_dir / image.file_name, image.entry, of_image[image.id])
+        for image in content.images
+    ]
 
 
 def choose_patches(patches: Sequence[ShownPatch], count: int, seed: int) -> list[ShownPatch]:

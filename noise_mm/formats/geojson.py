@@ -8,9 +8,7 @@ Nuclei are points of the class `nucleus`; as they are no outlines, reading leave
 
 import gzip
 import json
-import logging
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import repeat
@@ -23,17 +21,15 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.file_issues import OutlineCollector
-from noise_mm.errors import InputError
 from noise_mm.files import replacing
+from noise_mm.formats.packed_json import read_packed_json
+from noise_mm.formats.qupath_objects import NUCLEUS, cells_among, class_name, mapping
 from noise_mm.geometry.outline import Outline, parts_of, ring_vertices
-
-logger = logging.getLogger(__name__)
 
 REMEDY = 'Export it from QuPath as GeoJSON in pixels of the full-resolution image.'
 OBJECT_TYPES = ('annotation', 'detection', 'cell')
 IGNORED_CLASS = 'Ignore*'  # QuPath's own class for regions that are left out
 SCORE_MEASUREMENT = 'Detection probability'  # the name that QuPath's StarDist extension uses
-NUCLEUS = 'nucleus'
 PIXEL_UNITS = ('', 'px', 'pixel', 'pixels')
 # A cell covers many pixels: a file whose coordinates all lie in 0 to 1 gives fractions of the image.
 FRACTION = 1.0
@@ -47,38 +43,54 @@ def read_geojson(
     um_per_px: float | None = None,
     label: str = 'osteoclast',
     repair: bool = True,
+    notes: list[str] | None = None,
 ) -> list[Outline]:
-    """The outlines of a GeoJSON file, in its order, named and classed as in QuPath.
+    """Return the outlines of a GeoJSON file, in its order, named and classed as in QuPath; see `geojson_outlines`.
+
+    Args:
+        path: A `.geojson` or `.json` file, which may be packed as `.gz` or `.zip`.
+        size_px: As in `geojson_outlines`, also `um_per_px`, `label`, `repair` and `notes`.
+    """
+    return geojson_outlines(read_packed_json(path), path, size_px, um_per_px, label, repair, notes)
+
+
+def geojson_outlines(
+    value: Any,
+    path: str | Path,
+    size_px: tuple[int, int] | None = None,
+    um_per_px: float | None = None,
+    label: str = 'osteoclast',
+    repair: bool = True,
+    notes: list[str] | None = None,
+) -> list[Outline]:
+    """Return the outlines of a parsed GeoJSON file, in its order.
 
     Coordinates in another unit are refused as far as the file lets it be known: by a `crs` member or a `unit`
     that is not pixels, fractions of the image, outlines outside the image (with `size_px`), or areas stated in um^2
-    that equal those of the polygons (with `um_per_px`). Points of the class `nucleus`, as `write_geojson` writes
-    them, are left out, and the log says so.
+    that equal those of the polygons (with `um_per_px`). What is no cell is left out with a note, see
+    `qupath_objects.cells_among`.
 
     Args:
-        path: A `.geojson`, `.json` or `.geojson.gz` file.
+        value: The parsed JSON.
+        path: The file, for messages.
         size_px: Width and height of the image, to check that the outlines lie on it.
         um_per_px: Resolution of the image, to check the unit.
         label: Class of objects without a classification.
-        repair: Whether self-crossing outlines are repaired (and logged) or faults.
+        repair: Whether self-crossing outlines are repaired (with a note) or issues.
+        notes: Takes what was left out or assumed.
 
     Raises:
-        InputError: If the file is damaged or not GeoJSON, the unit is not pixels, or objects are no areas, without
-            area or outside the image.
+        InputError: If the file is not GeoJSON, the unit is not pixels, or objects are no areas, without area or outside
+            the image.
     """
-    collector = OutlineCollector(path, REMEDY, size_px, repair)
-    value = _read(path)
+    collector = OutlineCollector(path, REMEDY, size_px, repair, notes=[] if notes is None else notes)
     features = features_of(value)
     if features is None:
         raise collector.error('not GeoJSON with features')
-    _refuse_other_units(collector, value, features, um_per_px)
-    nuclei = sum(map(_is_nucleus, features))
-    if nuclei:
-        logger.info('%s: %d nuclei (points) are left out, only outlines are read', path, nuclei)
-    for number, feature in enumerate(features, start=1):
-        if _is_nucleus(feature):
-            continue
-        properties = _mapping(feature.get('properties'))
+    cells = cells_among(features, collector)
+    _refuse_other_units(collector, value, [feature for _, feature in cells], um_per_px)
+    for number, feature in cells:
+        properties = mapping(feature.get('properties'))
         name = str(properties.get('name') or '')
         where = f'feature {number}' + (f' ({name})' if name else '')
         try:
@@ -86,14 +98,15 @@ def read_geojson(
         except (ValueError, TypeError) as error:
             collector.add(where, str(error))
             continue
-        class_name = _class_name(properties)
+        of_class = class_name(feature)
+        in_metadata = mapping(properties.get('metadata')).get('label')
         collector.add_geometry(
             where,
             geometry,
             name=name,
-            label=_mapping(properties.get('metadata')).get('label') or _plain(class_name) or label,
+            label=str(in_metadata or _plain(of_class) or label),
             score=_measurements(properties).get(SCORE_MEASUREMENT),
-            ignored=class_name.endswith('*'),
+            ignored=of_class.endswith('*'),
         )
     return collector.finish()
 
@@ -151,30 +164,13 @@ def features_of(value: Any) -> list[dict] | None:
     return None
 
 
-def _read(path: str | Path) -> Any:
-    """The JSON value in a file that may be gzipped."""
-    try:
-        data = Path(path).read_bytes()
-        if data[:2] == b'\x1f\x8b':
-            data = gzip.decompress(data)
-        return json.loads(data.decode('utf-8-sig'))
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f'{path}: not a whole gzip file ({error}). Export it again.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
-    except ValueError as error:  # also what json and utf-8 decoding raise
-        raise InputError(f'{path}: not valid JSON ({error}). Export it again.') from error
-
-
 def _geometry(value: Any) -> Polygon | MultiPolygon:
     """The polygons of a GeoJSON geometry, valid or not.
 
     Raises:
         ValueError: If it is no polygon, or its coordinates are not lists of numbers.
     """
-    kind = _mapping(value).get('type')
+    kind = mapping(value).get('type')
     if kind not in ('Polygon', 'MultiPolygon'):
         raise ValueError(f'is a {kind}, not a Polygon or MultiPolygon' if kind else 'has no geometry')
     coordinates = value.get('coordinates')
@@ -190,7 +186,7 @@ def _polygon(rings: Any) -> Polygon:
         raise ValueError('has a polygon without rings')
     try:
         vertices = [ring_vertices([point[:2] for point in ring]) for ring in rings]
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise ValueError('has coordinates that are not lists of numbers') from error
     return Polygon(vertices[0], vertices[1:])
 
@@ -200,7 +196,7 @@ def _refuse_other_units(collector: OutlineCollector, value: Any, features: list[
     if isinstance(value, dict) and value.get('crs'):
         raise collector.error('has a coordinate reference system (crs), so its unit is not pixels')
     for holder in [value, *features]:
-        for facts in (_mapping(holder), _mapping(_mapping(holder).get('properties'))):
+        for facts in (mapping(holder), mapping(mapping(holder).get('properties'))):
             unit = str(facts.get('unit') or facts.get('units') or '')
             if unit.lower() not in PIXEL_UNITS:
                 raise collector.error(f'gives coordinates in {unit!r}, not in pixels')
@@ -210,7 +206,7 @@ def _refuse_other_units(collector: OutlineCollector, value: Any, features: list[
             polygons.append(_geometry(feature.get('geometry')))
         except (ValueError, TypeError):
             continue  # named with its number when the features are read one by one
-        stated_um2.append(_stated_area_um2(_mapping(feature.get('properties'))))
+        stated_um2.append(_stated_area_um2(mapping(feature.get('properties'))))
     if not polygons:
         return
     bounds = shapely.total_bounds(polygons)
@@ -236,33 +232,18 @@ def _measurements(properties: Mapping) -> dict[str, float]:
     value = properties.get('measurements')
     if isinstance(value, list):
         value = {item.get('name'): item.get('value') for item in value if isinstance(item, dict)}
-    pairs = _mapping(value).items()
-    return {str(name): float(number) for name, number in pairs if isinstance(number, int | float)}
-
-
-def _class_name(properties: Mapping) -> str:
-    """The class of an object as QuPath shows it; derived classes are joined by colons."""
-    classification = properties.get('classification')
-    if isinstance(classification, str):
-        return classification
-    names = _mapping(classification).get('names')
-    return ': '.join(map(str, names)) if isinstance(names, list) else str(_mapping(classification).get('name') or '')
+    pairs = mapping(value).items()
+    # Integers beyond 2^53 are no measurements, and of some hundreds of digits no floats.
+    return {
+        str(name): float(number)
+        for name, number in pairs
+        if isinstance(number, float) or (isinstance(number, int) and abs(number) < 2**53)
+    }
 
 
 def _plain(class_name: str) -> str:
     """A class name without QuPath's mark for classes to ignore; empty for its class `Ignore*`."""
     return '' if class_name == IGNORED_CLASS else class_name.removesuffix('*')
-
-
-def _mapping(value: Any) -> Mapping:
-    """`value` if it is a JSON object, else an empty one: optional members may be missing, null or something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def _is_nucleus(feature: dict) -> bool:
-    """Whether a feature is a point, or several, of the class `nucleus`."""
-    kind = _mapping(feature.get('geometry')).get('type')
-    return kind in ('Point', 'MultiPoint') and _class_name(_mapping(feature.get('properties'))).lower() == NUCLEUS
 
 
 def _features(

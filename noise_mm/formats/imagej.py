@@ -13,11 +13,9 @@ The bytes are read and written by the `roifile` package; what they mean is decid
 """
 
 import io
-import logging
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,17 +23,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
-from scipy.interpolate import CubicSpline
-from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
-from noise_mm.geometry.outline import Outline, even_odd
+from noise_mm.formats.imagej_shapes import VERTEX_TYPES, WRAP_PX, unwrapped_shape
+from noise_mm.formats.packed_json import DAMAGED_ZIP, archive_entries, read_bytes
+from noise_mm.geometry.outline import Outline
 
-logger = logging.getLogger(__name__)
-
-VERTEX_TYPES = (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED)
 NOT_AREAS = {
     ROI_TYPE.LINE: 'a straight line',
     ROI_TYPE.FREELINE: 'a freehand line',
@@ -50,37 +45,40 @@ NOT_AREA_SUBTYPES = {ROI_SUBTYPE.TEXT: 'a text', ROI_SUBTYPE.ARROW: 'an arrow', 
 # (Update) keeps the name and loses the properties. So names decide.
 CLASS_IN_NAME = re.compile(r'(osteoclast|pre-osteoclast)(?:[ _-]?\d+)?(?:-\d+)?', re.IGNORECASE)
 NO_SLICE = (0, 0, 0)
-OVAL_VERTICES = 256  # area of the inscribed 256-gon: sin(2 pi / 256) / (2 pi / 256) = 0.9999 of the ellipse
-CURVE_PIECES = 64  # straight pieces for each quadratic or cubic piece of a path: less than 0.1 % of its area is lost
-PATH_COORDINATES = {0: 2, 1: 2, 2: 4, 3: 6, 4: 0}  # java.awt.geom.PathIterator: move, line, quadratic, cubic, close
 # What roifile raises on bytes that are not a whole ROI.
-DAMAGED_ROI = (ValueError, TypeError, IndexError, struct.error)
-# What zipfile raises on damaged or encrypted entries.
-DAMAGED_ENTRY = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+DAMAGED_ROI = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, struct.error)
+LARGEST_ROI_BYTES = 2**26  # eight million vertices; a damaged or hostile entry may claim to unpack to anything
 
 
 def read_imagej(
-    path: str | Path, size_px: tuple[int, int] | None = None, label: str = 'osteoclast', repair: bool = True
+    path: str | Path,
+    size_px: tuple[int, int] | None = None,
+    label: str = 'osteoclast',
+    repair: bool = True,
+    notes: list[str] | None = None,
 ) -> list[Outline]:
-    """The outlines of a `.roi` file or of a zip of them, in the order of the file.
+    """Return the outlines of a `.roi` file or of a zip of them, in the order of the file.
 
     Each outline has the ROI's name, or that of the file or zip entry where the ROI has none. Its class is that of its
     name, where it is called after one (`pre-osteoclast_0007`); else class and score are read back where `write_imagej`
-    stored them.
+    stored them. A ROI that lies wholly left of or above the image and fits into it when 65,536 px are added was wrapped
+    by ImageJ, and is moved back with a note.
 
     Args:
         path: A `.roi` or `.zip` file.
         size_px: Width and height of the image, to check that the outlines lie on it.
         label: Class of ROIs that do not say their class.
-        repair: Whether self-crossing outlines are repaired (and logged) or faults.
+        repair: Whether self-crossing outlines are repaired (with a note) or issues.
+        notes: Takes what was changed or assumed.
 
     Raises:
         InputError: If the file or an entry is damaged, or entries are not ROIs, not areas, without area, or outside
-            the image.
+            the image; or if a ROI at the left or upper border may have been wrapped.
     """
     path = Path(path)
-    collector = OutlineCollector(path, 'Correct these in ImageJ and save the ROIs again.', size_px, repair)
-    slices = set()
+    remedy = 'Correct these in ImageJ and save the ROIs again.'
+    collector = OutlineCollector(path, remedy, size_px, repair, notes=[] if notes is None else notes)
+    slices, unwrapped = set(), []
     for entry, data in _entries(path, collector):
         try:
             roi = ImagejRoi.frombytes(data)
@@ -88,10 +86,12 @@ def read_imagej(
             if what:
                 collector.add(entry, f'is {what}, not an area')
                 continue
-            geometry = _geometry(roi)
+            geometry, moved = unwrapped_shape(roi, size_px)
         except DAMAGED_ROI as error:
             collector.add(entry, f'not a whole ImageJ ROI ({error})')
             continue
+        if moved:
+            unwrapped.append(entry)
         slices.add((roi.position, roi.z_position, roi.t_position))
         facts = dict(line.split(': ', 1) for line in roi.props.splitlines() if ': ' in line)
         name = roi.name or Path(entry).stem
@@ -107,7 +107,12 @@ def read_imagej(
         else:
             collector.add_geometry(entry, geometry, **fields)
     if len(slices - {NO_SLICE}) > 1:  # what is added in ImageJ to a single image has none
-        logger.warning('%s: ROIs lie on %d slices of a stack; all are taken for one image', path, len(slices))
+        collector.note(f'ROIs lie on {len(slices)} slices of a stack; all are taken for one image')
+    if unwrapped:
+        collector.note(
+            f'{len(unwrapped)} ROIs had coordinates that ImageJ wrapped at {WRAP_PX:,} px and were moved back '
+            f'({", ".join(unwrapped[:3])}{", ..." * (len(unwrapped) > 3)})'
+        )
     return collector.finish()
 
 
@@ -153,29 +158,24 @@ def write_imagej(
 
 
 def _entries(path: Path, collector: OutlineCollector) -> list[tuple[str, bytes]]:
-    """The names and bytes of all ROIs in a file; damaged entries are noted as faults."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    """Return the names and bytes of all ROIs in a file; damaged entries become issues."""
+    data = read_bytes(path)
     if path.suffix.lower() != '.zip':
         return [(path.name, data)]
     entries = []
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for info in archive.infolist():  # by entry and not by name: a zip may hold two entries of one name
-                if info.is_dir() or info.filename.startswith('__MACOSX/') or info.filename.endswith('.DS_Store'):
-                    continue  # what macOS adds by itself
+            for info in archive_entries(archive):  # by entry and not by name: a zip may hold two entries of one name
                 if not info.filename.lower().endswith('.roi'):
                     collector.add(info.filename, 'is not a .roi entry')
-                    continue
-                try:
-                    entries.append((info.filename, archive.read(info)))
-                except DAMAGED_ENTRY as error:
-                    collector.add(info.filename, f'damaged or encrypted entry ({error})')
-    except zipfile.BadZipFile as error:
+                elif info.file_size > LARGEST_ROI_BYTES:
+                    collector.add(info.filename, f'unpacks to {info.file_size:,} bytes, too many for a ROI')
+                else:
+                    try:
+                        entries.append((info.filename, archive.read(info)))
+                    except DAMAGED_ZIP as error:
+                        collector.add(info.filename, f'damaged or encrypted entry ({error})')
+    except DAMAGED_ZIP as error:
         raise collector.error(f'not a whole zip file ({error})') from error
     return entries
 
@@ -189,102 +189,6 @@ def _not_an_area(roi: ImagejRoi) -> str | None:
     if roi.roitype not in (*VERTEX_TYPES, ROI_TYPE.RECT, ROI_TYPE.OVAL):
         return f'of the unknown type {roi.roitype.value}'
     return None
-
-
-def _geometry(roi: ImagejRoi) -> NDArray[np.float64] | Polygon | MultiPolygon:
-    """The vertices (n, 2) of a ROI that is an area, or the geometry of a composite.
-
-    Raises:
-        ValueError: If the ROI's data are not complete.
-    """
-    if roi.composite:
-        if roi.multi_coordinates is None:
-            raise ValueError('a composite without a path')
-        return even_odd(_path_rings(roi.multi_coordinates))
-    if roi.roitype == ROI_TYPE.OVAL:
-        return _ellipse(*_bounds(roi))
-    if roi.roitype == ROI_TYPE.RECT:
-        return _rectangle(*_bounds(roi), corner_px=max(roi.rounded_rect_arc_size, 0))
-    if roi.subpixel_coordinates is not None:
-        vertices = roi.subpixel_coordinates.astype(np.float64)
-    else:
-        vertices = roi.integer_coordinates.astype(np.float64) + np.array([roi.left, roi.top])
-    return _spline(vertices) if roi.options & ROI_OPTIONS.SPLINE_FIT and len(vertices) > 2 else vertices
-
-
-def _bounds(roi: ImagejRoi) -> tuple[float, float, float, float]:
-    """Left, top, width and height of a rectangle or oval."""
-    if roi.subpixelrect:
-        return roi.xd, roi.yd, roi.widthd, roi.heightd
-    return roi.left, roi.top, roi.right - roi.left, roi.bottom - roi.top
-
-
-def _ellipse(left: float, top: float, width: float, height: float) -> NDArray[np.float64]:
-    """Vertices (n, 2) of the ellipse inscribed in a rectangle."""
-    angle = np.arange(OVAL_VERTICES) * (2 * np.pi / OVAL_VERTICES)
-    unit = 0.5 + 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return [left, top] + unit * [width, height]
-
-
-def _rectangle(left: float, top: float, width: float, height: float, corner_px: float) -> NDArray[np.float64]:
-    """Vertices (n, 2) of a rectangle whose corners are quarters of an ellipse with the diameter `corner_px`."""
-    if not corner_px:
-        return np.array([left, top] + np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * [width, height], dtype=np.float64)
-    diameter = np.minimum(corner_px, [width, height])
-    ellipse = _ellipse(0, 0, *diameter)
-    # The ellipse pulled apart at its middle: what lies right of it moves right, what lies below it down.
-    pulled = ellipse + np.where(ellipse > diameter / 2, [width, height] - diameter, 0)
-    return np.array([left, top]) + pulled
-
-
-def _spline(knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vertices (n, 2), about a pixel apart, of the closed cubic spline through `knots`.
-
-    The parameter grows by the square root of the knots' distance, as in ImageJ's `PolygonRoi.fitSpline`.
-    """
-    closed = np.concatenate([knots, knots[:1]])
-    distances = np.hypot(*np.diff(closed, axis=0).T)
-    parameter = np.concatenate([[0], np.cumsum(np.maximum(np.sqrt(distances), 1e-3))])
-    count = max(100, int(np.ceil(distances.sum())))
-    return CubicSpline(parameter, closed, bc_type='periodic')(np.arange(count) * (parameter[-1] / count))
-
-
-def _path_rings(path: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """The closed rings of a composite's path, each (n, 2); rings of fewer than three points enclose nothing.
-
-    `path` holds segments: a kind (`PATH_COORDINATES`) and its points, one after the other. Curves become
-    `CURVE_PIECES` straight pieces each.
-
-    Raises:
-        ValueError: If a segment is unknown or cut short, or the path does not begin with a move.
-    """
-    values = path.astype(np.float64)
-    rings: list[list[NDArray]] = []
-    place = 0
-    while place < len(values):
-        kind = int(values[place])
-        count = PATH_COORDINATES.get(kind)
-        if count is None or place + 1 + count > len(values) or (kind != 0 and not rings):
-            raise ValueError(f'the path of the composite is damaged at number {place}')
-        points = values[place + 1 : place + 1 + count].reshape(-1, 2)
-        place += 1 + count
-        if kind == 0:
-            rings.append([points[0]])
-        elif kind != 4:
-            rings[-1].extend(_bezier(np.concatenate([rings[-1][-1:], points])) if kind > 1 else points)
-    rings = [ring for ring in rings if len(np.unique(ring, axis=0)) > 2]
-    if not rings:
-        raise ValueError('the composite encloses nothing')
-    return [np.array(ring) for ring in rings]
-
-
-def _bezier(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (`CURVE_PIECES`, 2) along the Bezier curve with the control points (3 or 4, 2), the first left out."""
-    share = np.arange(1, CURVE_PIECES + 1)[:, None, None] / CURVE_PIECES
-    levels = np.broadcast_to(points, (CURVE_PIECES, *points.shape))
-    while levels.shape[1] > 1:  # de Casteljau
-        levels = (1 - share) * levels[:, :-1] + share * levels[:, 1:]
-    return levels[:, 0]
 
 
 def _roi(outline: Outline, name: str, position: int, colours: Mapping[str, tuple[int, int, int]]) -> ImagejRoi:
@@ -357,6 +261,7 @@ def _untaken(wanted: str, taken: set[str], fold_case: bool = False) -> str:
 def _score(text: str | None) -> float | None:
     """A stored score; None where there is none, or where other software means something else by the word."""
     try:
-        return None if text is None else float(text)
+        score = None if text is None else float(text)
     except ValueError:
         return None
+    return score if score is not None and np.isfinite(score) else None

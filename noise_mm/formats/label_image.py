@@ -1,18 +1,24 @@
-"""Label TIFFs: 0 is background, every other pixel value is one cell.
+"""Label images, TIFF or PNG: 0 is background, every other pixel value is one cell.
 
 Labels are traced along pixel edges, so areas are pixel counts; they are written by the rule that a pixel belongs to the
-outline that its centre lies in (see `pixels`). Neither way holds the image in memory: reading decodes each tile or
-strip once and keeps the runs of labelled pixels, writing draws one row of tiles at a time.
+outline that its centre lies in (see `pixels`). Neither way holds a TIFF in memory: reading decodes each tile or strip
+once and keeps the runs of labelled pixels, writing draws one band of rows at a time.
 """
 
+import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
+from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
@@ -20,50 +26,76 @@ from noise_mm.files import replacing
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import fill_pixels, mask_of_runs, row_runs, trace
 
-TILE_PX = 512
+LABEL_AFFIXES = (
+    '_labels', '_label', '_cp_masks', '_masks', '_mask', '_cp_outlines', '_cp_output', '_flows', '_outlines',
+)  # fmt: skip
+"""How names of label images end that Cellpose, napari and this project put beside the image, in small letters."""
+
+BAND_PX = 512
+LARGEST_IMAGEJ_PX = 16_384
+LARGEST_PNG_PX = 2**30
+LARGEST_BAND_BYTES = 2**31
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # What tifffile and the codecs raise on damaged files; imagecodecs' errors are RuntimeErrors.
-DAMAGED = (tifffile.TiffFileError, OSError, ValueError, RuntimeError, IndexError, KeyError, struct.error, zlib.error)
+DAMAGED = (
+    tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
+    SyntaxError, struct.error, zlib.error,
+)  # fmt: skip
 BINARY_VALUES = (1, 255)  # of a mask, in which cells are not told apart
 
 
+class Runs(NamedTuple):
+    """The runs of labelled pixels in a page, each array (n,).
+
+    Attributes:
+        values: Labels.
+        rows: Rows.
+        starts: First columns.
+        ends: End columns (not included).
+    """
+
+    values: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+
+
+def is_label_image_name(path: Path) -> bool:
+    """Return whether a file is named like a label image that lies beside its image; see `LABEL_AFFIXES`."""
+    return path.name.removesuffix(path.suffix).lower().removesuffix('.ome').endswith(LABEL_AFFIXES)
+
+
 def read_label_image(
-    path: str | Path, size_px: tuple[int, int] | None = None, label: str = 'osteoclast'
+    path: str | Path,
+    size_px: tuple[int, int] | None = None,
+    label: str = 'osteoclast',
+    notes: list[str] | None = None,
 ) -> list[Outline]:
-    """The outlines of a label TIFF in the order of their values, each named after its value.
+    """Return the outlines of a label image in the order of their values, each named after its value.
 
     A label that lies in several pieces gives one outline with several parts. Whole numbers stored as floats, as
-    ImageJ stores 32-bit labels, are read too.
+    ImageJ stores 32-bit labels, are read too. Several pages are either one cell each, which may overlap (named after
+    the page), or labels that differ from page to page; anything else is refused.
 
     Args:
-        path: A TIFF with one channel; of several pages or levels the first is read.
+        path: A TIFF or PNG with one channel; smaller levels of a pyramid are not read.
         size_px: Width and height of the image, to check that the labels were made for it.
         label: Class of the outlines.
+        notes: Takes how several pages were read.
 
     Raises:
-        InputError: If the file is damaged, has colours, negative or fractional values, another size, or is a mask in
-            which cells are not told apart.
+        InputError: If the file is damaged, has colours, negative or fractional values, another size, pages that do not
+            fit together, or is a mask in which cells are not told apart.
     """
-    collector = OutlineCollector(path, 'Save the labels as a TIFF with whole numbers, 0 for the background.')
+    remedy = 'Save the labels as a TIFF with whole numbers, 0 for the background.'
+    collector = OutlineCollector(path, remedy, notes=[] if notes is None else notes)
+    is_png = _starts_with(path, PNG_SIGNATURE)
     try:
-        with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages[0]
-            _check_page(page, size_px, collector)
-            runs = [_runs(band, y_px, collector) for y_px, band in _bands(page)]
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
+        planes = [_png_runs(path, size_px, collector)] if is_png else _tiff_runs(path, size_px, collector)
     except DAMAGED as error:
-        raise InputError(f'{path}: not a whole TIFF ({error}). Save it again.') from error
-    values, rows, starts, ends = (np.concatenate(column) for column in zip(*runs, strict=True))
-    order = np.argsort(values, kind='stable')
-    found, firsts, counts = np.unique(values[order], return_index=True, return_counts=True)
-    outlines = []
-    for value, first, count in zip(found.tolist(), firsts, counts, strict=True):
-        of_value = order[first : first + count]
-        mask, x_px, y_px = mask_of_runs(rows[of_value], starts[of_value], ends[of_value])
-        outlines.append(Outline(trace(mask, x_px, y_px), name=str(value), label=label))
-    if len(outlines) == 1 and int(found[0]) in BINARY_VALUES and len(parts_of(outlines[0].geometry)) > 1:
-        raise collector.error('all cells have the same value; give each its own, for example with connected components')
-    return outlines
+        kind = 'PNG' if is_png else 'TIFF'
+        raise InputError(f'{path}: not a whole {kind} ({error}). Save it again.') from error
+    return [Outline(geometry, name=name, label=label) for name, geometry in _cells(planes, collector)]
 
 
 def write_label_image(
@@ -74,11 +106,12 @@ def write_label_image(
     *,
     smaller_on_top: bool = False,
 ) -> None:
-    """Writes a tiled label TIFF, the first outline as 1, the second as 2 and so on; whole or not at all.
+    """Write a label TIFF, the first outline as 1, the second as 2 and so on; whole or not at all.
 
     Where outlines overlap, the later one is seen, or with `smaller_on_top` the smaller one. Pixels are 16-bit, or
     32-bit from 65,536 outlines on, compressed with Deflate without predictor: ImageJ 1.53t reads predicted files
-    wrongly without a message.
+    wrongly without a message. Up to `LARGEST_IMAGEJ_PX` a side rows lie in strips, because ImageJ opens no tiled TIFF;
+    larger images, which ImageJ could not hold, are tiled.
 
     Args:
         path: File to write.
@@ -90,13 +123,20 @@ def write_label_image(
     """
     width, height = size_px
     dtype = np.uint16 if len(outlines) < 2**16 else np.uint32
+    order = _drawing_order(outlines, smaller_on_top)
+    if max(size_px) <= LARGEST_IMAGEJ_PX:
+        layout = {'rowsperstrip': BAND_PX}
+        data = (zlib.compress(band[:, :width].tobytes()) for band in _drawn_bands(outlines, order, size_px, dtype))
+    else:
+        layout = {'tile': (BAND_PX, BAND_PX)}
+        data = _tiles(_drawn_bands(outlines, order, size_px, dtype))
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
-            _tiles(outlines, _drawing_order(outlines, smaller_on_top), size_px, dtype),
+            data,
+            **layout,
             shape=(height, width),
             dtype=dtype,
-            tile=(TILE_PX, TILE_PX),
             compression='zlib',
             predictor=False,
             photometric='minisblack',
@@ -107,16 +147,120 @@ def write_label_image(
         )
 
 
+def _starts_with(path: str | Path, signature: bytes) -> bool:
+    """Return whether a file begins with some bytes.
+
+    Raises:
+        InputError: If it is missing or unreadable.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read(len(signature)) == signature
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such file. Check the path.') from error
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+
+
+def _png_runs(path: str | Path, size_px: tuple[int, int] | None, collector: OutlineCollector) -> Runs:
+    """Return the runs of labelled pixels in a PNG, which is decoded whole."""
+    with PngImageFile(path) as image:
+        _check_size(image.size, size_px, collector)
+        if image.width * image.height > LARGEST_PNG_PX:
+            raise collector.error(f'has {image.width} x {image.height} px, too many for a PNG')
+    pixels = imagecodecs.png_decode(Path(path).read_bytes())
+    if pixels.ndim != 2:
+        raise collector.error(f'has {pixels.shape[-1]} channels; labels have one')
+    return _runs(pixels, 0, collector)
+
+
+def _tiff_runs(path: str | Path, size_px: tuple[int, int] | None, collector: OutlineCollector) -> list[Runs]:
+    """Return the runs of labelled pixels of each page of a TIFF."""
+    with tifffile.TiffFile(path) as tiff:
+        pages = [page for page in tiff.pages if not page.is_reduced]
+        if len(pages) < len(tiff.pages):
+            collector.note(f'{len(tiff.pages) - len(pages)} smaller levels are not read')
+        series = tiff.series[0]
+        n_planes = math.prod(n for n, axis in zip(series.shape, series.axes, strict=True) if axis not in 'YXS')
+        if 'T' in series.axes and series.shape[series.axes.index('T')] > 1:
+            raise collector.error(f'has {series.shape[series.axes.index("T")]} time points; labels have one')
+        for page in pages:
+            _check_page(page, size_px, collector)
+        if n_planes > len(pages):  # ImageJ's compact stacks have a directory for the first plane only
+            if series.nbytes > LARGEST_BAND_BYTES:
+                raise collector.error(f'has {n_planes} pages without directories of their own; save a file for each')
+            planes = series.asarray().reshape(-1, *series.keyframe.shape[:2])
+            return [_runs(plane, 0, collector) for plane in planes]
+        return [_joined([_runs(band, y_px, collector) for y_px, band in _bands(page)]) for page in pages]
+
+
+def _check_size(found_px: tuple[int, int], size_px: tuple[int, int] | None, collector: OutlineCollector) -> None:
+    """Raise an error if a page is not of the size (width, height) of its image."""
+    if size_px is not None and found_px != tuple(size_px):
+        raise collector.error(f'has {found_px[0]} x {found_px[1]} px, but its image {size_px[0]} x {size_px[1]} px')
+
+
 def _check_page(page: tifffile.TiffPage, size_px: tuple[int, int] | None, collector: OutlineCollector) -> None:
-    """Raises an error if a page can't hold labels of the image."""
+    """Raise an error if a page can't hold labels of the image."""
     if page.samplesperpixel != 1:
         raise collector.error(f'has {page.samplesperpixel} channels; labels have one')
     if page.dtype is None or page.dtype.kind not in 'buif':
         raise collector.error(f'has pixels of the type {page.dtype}')
-    if size_px is not None and (page.imagewidth, page.imagelength) != tuple(size_px):
+    _check_size((page.imagewidth, page.imagelength), size_px, collector)
+    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    if rows * page.imagewidth * page.dtype.itemsize > LARGEST_BAND_BYTES:
+        raise collector.error('must be decoded in one piece of more than 2 GiB')
+
+
+def _joined(parts: Sequence[Runs]) -> Runs:
+    """Return the runs of several bands of one page."""
+    return Runs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _cells(planes: Sequence[Runs], collector: OutlineCollector) -> list[tuple[str, Polygon | MultiPolygon]]:
+    """Return the name and geometry of each cell."""
+    filled = [(str(number), runs) for number, runs in enumerate(planes, start=1) if len(runs.values)]
+    values = [np.unique(runs.values) for _, runs in filled]
+    if len(planes) == 1:
+        cells = [(str(value), geometry) for _, runs in filled for value, geometry in _traced(runs)]
+        if len(cells) == 1:
+            _refuse_binary(int(cells[0][0]), cells[0][1], collector)
+        return cells
+    empty = f', {len(planes) - len(filled)} of them empty' if len(filled) < len(planes) else ''
+    if all(len(of_page) == 1 for of_page in values):
+        collector.note(f'{len(planes)} pages{empty}: each is taken for one cell')
+        cells = [(number, geometry) for number, runs in filled for _, geometry in _traced(runs)]
+        for (_, geometry), of_page in zip(cells, values, strict=True):
+            _refuse_binary(int(of_page[0]), geometry, collector)
+        same = next((pair for pair in pairwise(cells) if pair[0][1].equals(pair[1][1])), None)
+        if same:
+            raise collector.error(f'pages {same[0][0]} and {same[1][0]} are the same; a page holds a cell of its own')
+        return cells
+    if len(np.unique(np.concatenate(values))) < sum(map(len, values)):
         raise collector.error(
-            f'has {page.imagewidth} x {page.imagelength} px, but its image {size_px[0]} x {size_px[1]} px'
+            f'has {len(planes)} pages with several labels each, some of the same number, so which are the same cell is '
+            'not clear; keep one page, or give each cell a page or number of its own'
         )
+    collector.note(f'{len(planes)} pages{empty} with different labels: all are taken for one image')
+    return [(str(value), geometry) for _, runs in filled for value, geometry in _traced(runs)]
+
+
+def _refuse_binary(value: int, geometry: Polygon | MultiPolygon, collector: OutlineCollector) -> None:
+    """Raise an error if the one label of a page looks like a mask in which cells are not told apart."""
+    if value in BINARY_VALUES and len(parts_of(geometry)) > 1:
+        raise collector.error('all cells have the same value; give each its own, for example with connected components')
+
+
+def _traced(runs: Runs) -> list[tuple[int, Polygon | MultiPolygon]]:
+    """Return value and geometry of each label, in the order of the values."""
+    order = np.argsort(runs.values, kind='stable')
+    found, firsts, counts = np.unique(runs.values[order], return_index=True, return_counts=True)
+    traced = []
+    for value, first, count in zip(found.tolist(), firsts, counts, strict=True):
+        of_value = order[first : first + count]
+        mask, x_px, y_px = mask_of_runs(runs.rows[of_value], runs.starts[of_value], runs.ends[of_value])
+        traced.append((value, trace(mask, x_px, y_px)))
+    return traced
 
 
 def _bands(page: tifffile.TiffPage) -> Iterator[tuple[int, NDArray]]:
@@ -135,14 +279,15 @@ def _bands(page: tifffile.TiffPage) -> Iterator[tuple[int, NDArray]]:
         yield first_row, band
 
 
-def _runs(band: NDArray, y_px: int, collector: OutlineCollector) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """The runs of labelled pixels in a band: values, rows, first columns and end columns."""
+def _runs(band: NDArray, y_px: int, collector: OutlineCollector) -> Runs:
+    """Return the runs of labelled pixels in a band (rows, width) whose first row is `y_px`."""
     values, rows, starts, ends = row_runs(band)
     if values.dtype.kind == 'f' and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
         raise collector.error('has values that are not whole numbers')
     if (values < 0).any():
         raise collector.error('has negative values')
-    return values.astype(np.int64), (rows + y_px).astype(np.int32), starts.astype(np.int32), ends.astype(np.int32)
+    places = (array.astype(np.int32) for array in (rows + y_px, starts, ends))
+    return Runs(values.astype(np.int64), *places)
 
 
 def _drawing_order(outlines: Sequence[Outline], smaller_on_top: bool) -> NDArray[np.int64]:
@@ -153,21 +298,28 @@ def _drawing_order(outlines: Sequence[Outline], smaller_on_top: bool) -> NDArray
     return np.argsort(areas, kind='stable')[::-1]
 
 
-def _tiles(
+def _drawn_bands(
     outlines: Sequence[Outline], order: NDArray[np.int64], size_px: tuple[int, int], dtype: type
 ) -> Iterator[NDArray]:
-    """The tiles of the label image, row by row, each (`TILE_PX`, `TILE_PX`)."""
+    """Yield the label image as bands of `BAND_PX` rows; the last is shorter, all are filled up to whole tiles."""
     width, height = size_px
-    columns = -(-width // TILE_PX)
+    columns = -(-width // BAND_PX)
     bounds = np.array([outline.geometry.bounds for outline in outlines]).reshape(-1, 4)[order]
-    for y in range(0, height, TILE_PX):
-        band = np.zeros((TILE_PX, columns * TILE_PX), dtype=dtype)
-        for place in np.nonzero((bounds[:, 1] < y + TILE_PX) & (bounds[:, 3] > y))[0].tolist():
+    for y in range(0, height, BAND_PX):
+        band = np.zeros((min(BAND_PX, height - y), columns * BAND_PX), dtype=dtype)
+        for place in np.nonzero((bounds[:, 1] < y + BAND_PX) & (bounds[:, 3] > y))[0].tolist():
             left, top, right, bottom = bounds[place]
             x0, x1 = max(int(left), 0), min(int(np.ceil(right)), width)
-            y0, y1 = max(int(top), y), min(int(np.ceil(bottom)), y + TILE_PX, height)
+            y0, y1 = max(int(top), y), min(int(np.ceil(bottom)), y + BAND_PX, height)
             if x0 < x1 and y0 < y1:
                 inside = fill_pixels(outlines[order[place]].geometry, x0, y0, x1 - x0, y1 - y0)
                 band[y0 - y : y1 - y, x0:x1][inside] = order[place] + 1
-        for x in range(0, columns * TILE_PX, TILE_PX):
-            yield band[:, x : x + TILE_PX]
+        yield band
+
+
+def _tiles(bands: Iterable[NDArray]) -> Iterator[NDArray]:
+    """Yield the tiles of bands, row by row, each (`BAND_PX`, `BAND_PX`)."""
+    for band in bands:
+        rows = np.pad(band, ((0, BAND_PX - len(band)), (0, 0)))
+        for x in range(0, band.shape[1], BAND_PX):
+            yield rows[:, x : x + BAND_PX]

@@ -6,6 +6,7 @@ on the canvas to whole pixels, corners at whole numbers, without shifting it to 
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from noise_mm.coco.file_issues import FileFaults
+from noise_mm.coco.file_issues import FileIssues
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, write_json, write_text
+from noise_mm.files import parse_json, read_json, write_json, write_text
 from noise_mm.formats.text_rows import csv_rows
 
 REMEDY = 'Correct these in VIA and export the annotations again.'
@@ -47,8 +48,25 @@ class ViaPoint:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_via_points(path: str | Path) -> dict[str, list[ViaPoint]]:
-    """The points in a VIA file by image file name; images without regions have an empty list.
+@dataclass(frozen=True)
+class ViaImage:
+    """One image of a VIA file.
+
+    Attributes:
+        name: Its file name.
+        size_bytes: Size of the file that was marked, `UNKNOWN_SIZE` where VIA did not know it.
+        points: The marked places.
+    """
+
+    name: str
+    size_bytes: int
+    points: tuple[ViaPoint, ...]
+
+
+def read_via(path: str | Path) -> list[ViaImage]:
+    """Return the images of a VIA file with their points; images without regions have none.
+
+    VIA tells images apart by name AND size of the file, so two of them may have one name.
 
     Args:
         path: A `.csv` or `.json` annotation export, or a `.json` project file.
@@ -57,22 +75,22 @@ def read_via_points(path: str | Path) -> dict[str, list[ViaPoint]]:
         InputError: If the file is damaged or not VIA's, a row is short, a region has an unknown shape or no whole
             coordinates, or the number of regions is not the stated one.
     """
-    faults = FileFaults(path, REMEDY)
-    regions = _csv_regions(path, faults) if Path(path).suffix.lower() == '.csv' else _json_regions(path, faults)
-    points: dict[str, list[ViaPoint]] = {}
-    for name, where, shape, attributes in regions:
-        of_image = points.setdefault(name, [])
+    issues = FileIssues(path, REMEDY)
+    regions = _csv_regions(path, issues) if Path(path).suffix.lower() == '.csv' else _json_regions(path, issues)
+    points: dict[tuple[str, int], list[ViaPoint]] = {}
+    for image, where, shape, attributes in regions:
+        of_image = points.setdefault(image, [])
         if shape is None:
             continue
         try:
             x, y = _centre(shape)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             missing = f'the shape lacks {error}' if isinstance(error, KeyError) else str(error)
-            faults.add(where, missing)
+            issues.add(where, missing)
             continue
         of_image.append(ViaPoint(x, y, attributes))
-    faults.raise_if_any()
-    return points
+    issues.raise_if_any()
+    return [ViaImage(name, size, tuple(of_image)) for (name, size), of_image in points.items()]
 
 
 def write_via_points(
@@ -99,70 +117,75 @@ def write_via_points(
         raise InputError(f'{path}: VIA annotations are .csv or .json files. Choose one of these suffixes.')
 
 
-# One region: image file name, place in the file for messages, shape (None if the image has no region), attributes.
-_Region = tuple[str, str, Any, Mapping[str, Any]]
+# One region: name and file size of its image, place in the file for messages, shape (None if the image has no region)
+# and attributes.
+_Region = tuple[tuple[str, int], str, Any, Mapping[str, Any]]
 
 
-def _csv_regions(path: str | Path, faults: FileFaults) -> list[_Region]:
-    """The regions in a CSV export, with the checks that only this form allows."""
+def _csv_regions(path: str | Path, issues: FileIssues) -> list[_Region]:
+    """Return the regions in a CSV export, with the checks that only this form allows."""
     rows = list(csv_rows(path))
     header = [cell.strip().lstrip('#') for cell in rows[0][1]] if rows else []
     missing = [column for column in CSV_COLUMNS if column not in header]
     if missing:
-        raise faults.error(f'not a VIA 2 CSV export; its header lacks {", ".join(missing)}')
+        raise issues.error(f'not a VIA 2 CSV export; its header lacks {", ".join(missing)}')
     regions: list[_Region] = []
-    stated: dict[str, tuple[str, str]] = {}
-    counted: dict[str, int] = {}
+    stated: dict[tuple[str, int], tuple[str, str]] = {}
+    counted: Counter[tuple[str, int]] = Counter()
     for line, cells in rows[1:]:
         where = f'line {line}'
         if len(cells) != len(header):
-            faults.add(where, f'{len(cells)} cells, but the header has {len(header)}')
+            issues.add(where, f'{len(cells)} cells, but the header has {len(header)}')
             continue
         row = dict(zip(header, cells, strict=True))
         name = row['filename']
         try:
-            shape, attributes = json.loads(row['region_shape_attributes']), json.loads(row['region_attributes'])
-        except json.JSONDecodeError as error:
-            faults.add(f'{where} ({name})', f'attributes are not JSON ({error.msg})')
+            shape = parse_json(row['region_shape_attributes'].encode(), path)
+            attributes = parse_json(row['region_attributes'].encode(), path)
+        except InputError:
+            issues.add(f'{where} ({name})', 'attributes are not JSON')
             continue
-        stated[name] = (where, row['region_count'].strip())
-        counted[name] = counted.get(name, 0) + bool(shape)
-        regions.append((name, f'{where} ({name})', shape or None, attributes if isinstance(attributes, dict) else {}))
-    for name, (where, count) in stated.items():
-        if count != str(counted[name]):
-            faults.add(where, f'{name} should have {count} regions, but {counted[name]} are in the file')
+        image = name, _size(row['file_size'])
+        stated[image] = (where, row['region_count'].strip())
+        counted[image] += bool(shape)
+        regions.append((image, f'{where} ({name})', shape or None, attributes if isinstance(attributes, dict) else {}))
+    for image, (where, count) in stated.items():
+        if count != str(counted[image]):
+            issues.add(where, f'{image[0]} should have {count} regions, but {counted[image]} are in the file')
     return regions
 
 
-def _json_regions(path: str | Path, faults: FileFaults) -> list[_Region]:
-    """The regions in a JSON export or project file; regions are a list in VIA 2 and an object in VIA 1."""
+def _json_regions(path: str | Path, issues: FileIssues) -> list[_Region]:
+    """Return the regions in a JSON export or project file; regions are a list in VIA 2 and an object in VIA 1."""
     value = read_json(path)
     images = value.get('_via_img_metadata', value) if isinstance(value, dict) else None
     if not isinstance(images, dict) or not all(
         isinstance(image, dict) and isinstance(image.get('filename'), str) for image in images.values()
     ):
-        raise faults.error('not a VIA 2 JSON export or project')
+        raise issues.error('not a VIA 2 JSON export or project')
     regions: list[_Region] = []
-    for image in images.values():
-        name, found = image['filename'], image.get('regions', [])
+    for entry in images.values():
+        image, found = (entry['filename'], _size(entry.get('size'))), entry.get('regions', [])
         found = list(found.values()) if isinstance(found, dict) else found
         if not isinstance(found, list):
-            faults.add(name, 'its regions are not a list')
+            issues.add(image[0], 'its regions are not a list')
             continue
         if not found:
-            regions.append((name, name, None, {}))
+            regions.append((image, image[0], None, {}))
         for number, region in enumerate(found):
             facts = region if isinstance(region, dict) else {}
             attributes = facts.get('region_attributes')
-            regions.append(
-                (
-                    name,
-                    f'{name}, region {number}',
-                    facts.get('shape_attributes') or {},
-                    attributes if isinstance(attributes, dict) else {},
-                )
-            )
+            attributes = attributes if isinstance(attributes, dict) else {}
+            regions.append((image, f'{image[0]}, region {number}', facts.get('shape_attributes') or {}, attributes))
     return regions
+
+
+def _size(value: Any) -> int:
+    """Return the size of a file in bytes as VIA states it, `UNKNOWN_SIZE` if it is no whole number."""
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        return UNKNOWN_SIZE
 
 
 def _centre(shape: Any) -> tuple[float, float]:

@@ -14,6 +14,13 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon, Polygon
 
+LARGEST_PX = 10_000_000
+"""Coordinates beyond this are of no image (well images end at some 200,000 px), and arithmetic on them is not exact."""
+
+MOST_CROSSINGS, MOST_FACES_BY_EDGES = 200_000, 10**9
+"""Bounds on an outline that has to be repaired: pairs of edges that may meet, and faces x edges. Beyond them, a file is
+damaged (random vertices) and repairing it would take minutes."""
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -38,11 +45,17 @@ def ring_vertices(points: ArrayLike) -> NDArray[np.float64]:
     """The vertices of a closed ring as an array (n, 2), without repeated neighbours and without a repeated last point.
 
     Raises:
-        ValueError: If a coordinate is not a finite number, or fewer than three different vertices are left.
+        ValueError: If a coordinate is not a finite number or beyond `LARGEST_PX`, or fewer than three different
+            vertices are left.
     """
-    vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    try:
+        vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    except OverflowError as error:  # a JSON integer of hundreds of digits
+        raise ValueError('a coordinate is too large a number') from error
     if not np.isfinite(vertices).all():
         raise ValueError('a coordinate is not a finite number')
+    if len(vertices) and np.abs(vertices).max() > LARGEST_PX:
+        raise ValueError(f'a coordinate is {np.abs(vertices).max():g}, which no image has')
     vertices = vertices[(vertices != np.roll(vertices, -1, axis=0)).any(axis=1)]
     if len(np.unique(vertices, axis=0)) < 3:
         raise ValueError('fewer than three different vertices')
@@ -86,18 +99,30 @@ def even_odd(rings: Sequence[ArrayLike]) -> Polygon | MultiPolygon:
         rings: Arrays (n, 2) of vertices, with or without the repeated last point.
 
     Raises:
-        ValueError: If a ring has fewer than three different vertices, or nothing is inside.
+        ValueError: If a ring has fewer than three different vertices, nothing is inside, or edges cross too often.
     """
     closed = [np.concatenate([ring, ring[:1]]) for ring in map(ring_vertices, rings)]
+    edges = np.concatenate([np.hstack([ring[:-1], ring[1:]]) for ring in closed])
+    if _meeting_edges(edges) > MOST_CROSSINGS:
+        raise ValueError('the outline crosses itself too often to be repaired')
     lines = shapely.union_all([shapely.LineString(ring) for ring in closed])
     faces = shapely.get_parts(shapely.polygonize([lines]))
+    if len(faces) * len(edges) > MOST_FACES_BY_EDGES:
+        raise ValueError('the outline crosses itself too often to be repaired')
     points = shapely.get_coordinates(shapely.point_on_surface(faces))
-    edges = np.concatenate([np.hstack([ring[:-1], ring[1:]]) for ring in closed])
     inside = [_crossings_to_the_left(point, edges) % 2 == 1 for point in points]
     region = polygonal_parts(shapely.union_all(faces[np.array(inside, dtype=bool)]))
     if region.is_empty:
         raise ValueError('the outline has no area')
     return region
+
+
+def _meeting_edges(edges: NDArray[np.float64]) -> float:
+    """Estimate how many pairs of the edges (n, 4), each x1, y1, x2, y2, have boxes that meet, from 200 of them."""
+    low, high = np.minimum(edges[:, :2], edges[:, 2:]), np.maximum(edges[:, :2], edges[:, 2:])
+    sample = np.unique(np.linspace(0, len(edges) - 1, 200).astype(int))
+    met = [((low <= high[edge]) & (high >= low[edge])).all(axis=1).sum() for edge in sample]
+    return float(np.mean(met)) * len(edges) / 2
 
 
 def _crossings_to_the_left(point: NDArray[np.float64], edges: NDArray[np.float64]) -> int:

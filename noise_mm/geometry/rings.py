@@ -1,4 +1,4 @@
-"""Outlines as single closed rings, for formats that know neither holes nor several parts (COCO, YOLO, the ROI CSV).
+"""Outlines as single closed rings, for formats that know neither holes nor several parts (COCO).
 
 How it works: the ring runs along the outer border, crosses to a hole, runs around the hole in the opposite sense and
 comes back along the same way. This bridge has no width and is passed once in each direction, so the shoelace area, the
@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.geometry.outline import parts_of, repaired, ring_vertices
+from noise_mm.geometry.outline import repaired, ring_vertices
 
 
 def keyholed(polygon: Polygon) -> NDArray[np.float64]:
@@ -29,18 +29,8 @@ def keyholed(polygon: Polygon) -> NDArray[np.float64]:
     return ring_vertices(border)
 
 
-def single_ring(geometry: Polygon | MultiPolygon) -> NDArray[np.float64]:
-    """One closed ring (n, 2) for the whole of `geometry`, holes and all parts, without the repeated last point."""
-    first, *others = [keyholed(part) for part in parts_of(geometry)]
-    for ring in others:
-        start, end = _nearest_vertices(first, ring)
-        ring = np.roll(ring, -end, axis=0)
-        first = np.concatenate([first[: start + 1], ring, ring[:1], first[start:]])
-    return ring_vertices(first)
-
-
 def geometry_of_ring(ring: ArrayLike) -> tuple[Polygon | MultiPolygon, bool]:
-    """The valid geometry that a ring stands for, and whether the ring crosses itself; the opposite of `single_ring`.
+    """The valid geometry that a ring stands for, and whether the ring crosses itself; the opposite of `keyholed`.
 
     Args:
         ring: Vertices (n, 2), with or without the repeated last point. Bridges to holes and parts are taken out.
@@ -85,14 +75,3 @@ def _first_border_to_the_left(border: NDArray[np.float64], point: NDArray[np.flo
     met = (np.minimum(y1, y2) <= y) & (np.maximum(y1, y2) >= y) & (crossing <= x)
     edge = int(np.argmax(np.where(met, crossing, -np.inf)))
     return edge, np.array([crossing[edge], y])
-
-
-def _nearest_vertices(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[int, int]:
-    """Indices of the vertices of two rings that are nearest to each other."""
-    nearest, best = (0, 0), np.inf
-    for index, vertex in enumerate(other):
-        distances = ((one - vertex) ** 2).sum(axis=1)
-        candidate = int(distances.argmin())
-        if distances[candidate] < best:
-            nearest, best = (candidate, index), distances[candidate]
-    return nearest

@@ -1,4 +1,4 @@
-"""Are COCO's compressed run lengths whole? pycocotools does not ask. Pure.
+"""COCO's compressed run lengths: their numbers, and whether they are whole, which pycocotools does not ask. Pure.
 
 A run's length is written in digits of five bits, the lowest first, as characters from 48 on. A sixth bit says that more
 digits follow, and the highest bit of the last one is the sign. From the fourth run on, the difference to the run two
@@ -9,17 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_DIGITS = 7  # pycocotools' run lengths have 32 bits
+LARGEST_PX2 = 2**32 - 1  # so that no image of 65,536 px a side or more can be stored
 
 
 def require_whole(rles: Sequence[Mapping]) -> None:
-    """Checks that the runs of each mask are the pixels of its image, no more and no fewer.
+    """Check that the runs of each mask are the pixels of its image, no more and no fewer.
 
     pycocotools reads too many as some other mask, and never ends on too few.
-
-    How it works: all masks at once, for there are many. A length is the sum of what is written for every second run up
-    to its own; so what is written is put into a table of two columns, which are summed from the top.
 
     Args:
         rles: Compressed run lengths.
@@ -29,8 +28,46 @@ def require_whole(rles: Sequence[Mapping]) -> None:
     """
     if not len(rles):
         return
-    texts = [rle['counts'].encode() if isinstance(rle['counts'], str) else rle['counts'] for rle in rles]
-    written, firsts = _written_numbers(texts)
+    runs, firsts = _runs_of([rle['counts'] for rle in rles])
+    areas_px2 = [math.prod(rle['size']) for rle in rles]
+    if (runs < 0).any() or (np.add.reduceat(runs, firsts) != areas_px2).any():
+        raise ValueError('a run-length mask does not fill its image')
+
+
+def run_lengths(rle: Mapping) -> NDArray[np.int64]:
+    """Return the runs (n,) of one mask, compressed or not: first pixels outside, then inside, and so on.
+
+    Args:
+        rle: `size` (height, width) and `counts`, text, bytes or a list.
+
+    Raises:
+        ValueError: If it has no size and counts, its image has more than `LARGEST_PX2` pixels, or the runs don't fill
+            the image.
+    """
+    size, counts = rle.get('size'), rle.get('counts')
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise ValueError('the RLE has no size (height, width)')
+    if math.prod(size) > LARGEST_PX2:
+        raise ValueError(f'an RLE cannot hold an image of {size[1]} x {size[0]} px; write polygons')
+    if isinstance(counts, str | bytes):
+        runs = _runs_of([counts])[0]
+    else:
+        try:
+            runs = np.array(counts, dtype=np.int64)
+        except (TypeError, OverflowError) as error:
+            raise ValueError('the RLE has counts that are no whole numbers') from error
+    if runs.ndim != 1 or (runs < 0).any() or (runs > LARGEST_PX2).any() or runs.sum() != math.prod(size):
+        raise ValueError('the RLE does not fill its image')
+    return runs
+
+
+def _runs_of(counts: Sequence[str | bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the runs of several compressed masks one after the other, and where in them each mask begins.
+
+    How it works: all masks at once, for there are many. A length is the sum of what is written for every second run up
+    to its own; so what is written is put into a table of two columns, which are summed from the top.
+    """
+    written, firsts = _written_numbers([each.encode() if isinstance(each, str) else each for each in counts])
     n_runs = np.diff(firsts, append=len(written))
     firsts_of_three = firsts[n_runs > 2]
     written[firsts_of_three + 2] -= written[firsts_of_three]  # so that every second run can begin with the first
@@ -41,10 +78,7 @@ def require_whole(rles: Sequence[Mapping]) -> None:
     table.reshape(-1)[places] = written
     sums = np.cumsum(table, axis=0)
     sums -= np.repeat((sums - table)[first_rows], n_rows, axis=0)
-    runs = sums.reshape(-1)[places]
-    areas_px2 = [math.prod(rle['size']) for rle in rles]
-    if (runs < 0).any() or (np.add.reduceat(runs, firsts) != areas_px2).any():
-        raise ValueError('a run-length mask does not fill its image')
+    return sums.reshape(-1)[places], firsts
 
 
 def _written_numbers(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from noise_mm.coco import issues as kinds
+from noise_mm.coco.issues import Issue
+from noise_mm.coco.reader import CocoContent, read_content
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
-from noise_mm.inspection import issues as faults
-from noise_mm.inspection.issues import Fault
-
-LISTS = ('images', 'annotations', 'categories')
 
 
 class Role(Enum):
@@ -49,27 +48,25 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Content:
+class PartContent:
     """What could be read of a part.
 
     Attributes:
         dataset: The COCO dictionary, as it is in the file.
+        coco: The same, read and checked.
         wells: The entries of wells.json; none for pseudo-labels, whose wells are those of the batch.
     """
 
     dataset: dict[str, Any]
+    coco: CocoContent
     wells: list[dict[str, Any]]
 
-    def entries(self, name: str) -> list[dict[str, Any]]:
-        """The entries of a list of the COCO dictionary that are dictionaries."""
-        return [entry for entry in self.dataset[name] if isinstance(entry, dict)]
 
-
-def find_parts(root: Path) -> tuple[list[Part], list[Fault]]:
+def find_parts(root: Path) -> tuple[list[Part], list[Issue]]:
     """The annotation files in a dataset folder: batches first, then nuclei, then pseudo-labels.
 
     Returns:
-        The parts, and a fault for each folder that has patches but no annotation file.
+        The parts, and a issue for each folder that has patches but no annotation file.
 
     Raises:
         InputError: If the folder does not exist or has no annotation file at all.
@@ -83,7 +80,7 @@ def find_parts(root: Path) -> tuple[list[Part], list[Fault]]:
         if (folder / 'annotations.json').is_file():
             parts.append(Part(folder.name, role, folder / 'annotations.json', folder))
         elif (folder / 'images').is_dir():
-            found.append(Fault(faults.UNFINISHED, folder.name, 'has images/ but no annotations.json'))
+            found.append(Issue(kinds.UNFINISHED, folder.name, 'has images/ but no annotations.json'))
     for file in sorted((root / 'pseudo').glob('*.json')):
         parts.append(Part(f'pseudo/{file.stem}', Role.PSEUDO, file, root / file.stem))
     if not parts:
@@ -91,23 +88,17 @@ def find_parts(root: Path) -> tuple[list[Part], list[Fault]]:
     return parts, found
 
 
-def read_part(part: Part) -> tuple[Content | None, list[Fault]]:
-    """The content of a part, None if it is no COCO file; and what could not be read."""
+def read_part(part: Part) -> tuple[PartContent | None, list[Issue]]:
+    """Return the content of a part, None if it is no COCO file; and every issue that the reader of COCO files finds."""
     try:
         dataset = read_json(part.annotation_file)
+        coco = read_content(dataset, str(part.annotation_file))
     except InputError as error:
-        return None, [Fault(faults.UNREADABLE, part.place, reason(error, part.annotation_file))]
-    lacking = [name for name in LISTS if not isinstance(dataset, dict) or not isinstance(dataset.get(name), list)]
-    if lacking:
-        return None, [Fault(faults.UNREADABLE, part.place, f'not a COCO file, it has no list {lacking[0]!r}')]
-    found = [
-        Fault(faults.BAD_ENTRY, f'{part.place}, {name}, entry {number}', 'is not a dictionary')
-        for name in LISTS
-        for number, entry in enumerate(dataset[name], start=1)
-        if not isinstance(entry, dict)
-    ]
+        return None, [Issue(kinds.UNREADABLE, part.place, reason(error, part.annotation_file))]
+    found = [issue._replace(place=f'{part.place}, {issue.place}') for issue in coco.issues]
+    found += [Issue(kinds.OTHER_FORM, part.place, note) for note in coco.notes]
     wells, of_wells = ([], []) if part.role is Role.PSEUDO else _read_wells(part)
-    return Content(dataset, wells), found + of_wells
+    return PartContent(dataset, coco, wells), found + of_wells
 
 
 def reason(error: InputError, path: Path) -> str:
@@ -115,21 +106,21 @@ def reason(error: InputError, path: Path) -> str:
     return str(error).removeprefix(f'{path}: ')
 
 
-def _read_wells(part: Part) -> tuple[list[dict[str, Any]], list[Fault]]:
+def _read_wells(part: Part) -> tuple[list[dict[str, Any]], list[Issue]]:
     path, place = part.image_dir / 'wells.json', f'{part.name}/wells.json'
     try:
         entries = read_json(path)
     except InputError as error:
-        return [], [Fault(faults.UNREADABLE, place, reason(error, path))]
+        return [], [Issue(kinds.UNREADABLE, place, reason(error, path))]
     if not isinstance(entries, list):
-        return [], [Fault(faults.UNREADABLE, place, 'not a list of wells')]
+        return [], [Issue(kinds.UNREADABLE, place, 'not a list of wells')]
     wells: dict[str, dict[str, Any]] = {}
     found = []
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or not isinstance(entry.get('well'), str):
-            found.append(Fault(faults.BAD_ENTRY, f'{place}, entry {number}', 'has no name of a well'))
+            found.append(Issue(kinds.BAD_ENTRY, f'{place}, entry {number}', 'has no name of a well'))
         elif entry['well'] in wells:
-            found.append(Fault(faults.DOUBLE_ID, f'{place}, entry {number}', f'a second well {entry["well"]!r}'))
+            found.append(Issue(kinds.DOUBLE_ID, f'{place}, entry {number}', f'a second well {entry["well"]!r}'))
         else:
             wells[entry['well']] = entry
     return list(wells.values()), found

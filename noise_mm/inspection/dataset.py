@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noise_mm.coco.issues import Issue
 from noise_mm.errors import InputError
 from noise_mm.files import replacing, write_json
-from noise_mm.inspection.annotation_files import Content, Part, Role, read_part
+from noise_mm.inspection.annotation_files import Part, PartContent, Role, read_part
 from noise_mm.inspection.annotations import Labelled, check_annotations, check_empty_categories
-from noise_mm.inspection.issues import Fault
 from noise_mm.inspection.patch_entries import Patch, check_categories, check_patches, check_stored_split
 
 
@@ -22,14 +22,14 @@ class CheckedPart:
         wells: Entries of wells.json.
         patches: Patches whose entries are complete.
         labelled: Annotations that can be counted.
-        faults: What is wrong.
+        issues: What is wrong.
     """
 
     part: Part
     wells: list[dict[str, Any]]
     patches: list[Patch]
     labelled: list[Labelled]
-    faults: list[Fault]
+    issues: list[Issue]
 
 
 def check_part(part: Part) -> CheckedPart:
@@ -37,7 +37,7 @@ def check_part(part: Part) -> CheckedPart:
     return _checked(part)[0]
 
 
-def fix_part(part: Part) -> tuple[CheckedPart, list[Fault]]:
+def fix_part(part: Part) -> tuple[CheckedPart, list[Issue]]:
     """Checks a part after putting right in its file what can be; the file as it was is kept beside it (`backup_path`).
 
     Returns:
@@ -47,12 +47,12 @@ def fix_part(part: Part) -> tuple[CheckedPart, list[Fault]]:
         InputError: If the folder can't be written to.
     """
     checked, content, annotations = _checked(part)
-    mended = [fault for fault in checked.faults if fault.mendable]
-    if content is None or not mended:
+    fixed = [issue for issue in checked.issues if issue.fixable]
+    if content is None or not fixed:
         return checked, []
     copy_to_backup(part.annotation_file)
     write_json(part.annotation_file, {**content.dataset, 'annotations': annotations})
-    return check_part(part), mended
+    return check_part(part), fixed
 
 
 def copy_to_backup(path: Path) -> Path:
@@ -74,16 +74,15 @@ def copy_to_backup(path: Path) -> Path:
     return target
 
 
-def _checked(part: Part) -> tuple[CheckedPart, Content | None, list[Any]]:
+def _checked(part: Part) -> tuple[CheckedPart, PartContent | None, list[Any]]:
     """The checked part, its content, and its annotations as `--fix` writes them."""
     content, found = read_part(part)
     if content is None:
         return CheckedPart(part, [], [], [], found), None, []
     patches, of_patches = check_patches(part, content)
-    categories, of_categories = check_categories(part, content)
-    checked = check_annotations(part, content, patches, categories)
-    found = [*found, *of_patches, *of_categories, *checked.found]
-    found += check_empty_categories(part, categories, checked.labelled)
+    checked = check_annotations(part, content, patches)
+    found = [*found, *of_patches, *check_categories(part, content), *checked.found]
+    found += check_empty_categories(part, content.coco.categories, checked.labelled)
     if part.role is Role.NUCLEI:
         found += check_stored_split(part, patches)
-    return CheckedPart(part, content.wells, patches, checked.labelled, found), content, checked.mended
+    return CheckedPart(part, content.wells, patches, checked.labelled, found), content, checked.fixed

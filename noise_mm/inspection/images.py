@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from noise_mm.coco import issues as kinds
+from noise_mm.coco.issues import Issue
 from noise_mm.errors import InputError
-from noise_mm.inspection import issues as faults
 from noise_mm.inspection.annotation_files import Part, reason
-from noise_mm.inspection.issues import Fault
 from noise_mm.inspection.patch_entries import Patch
 from noise_mm.slides.chunked import Rgb
 from noise_mm.slides.slide import open_slide
@@ -29,8 +29,8 @@ class Picture(NamedTuple):
     digest: bytes | None
 
 
-def check_images(part: Part, patches: Sequence[Patch], workers: int) -> Iterator[Picture | Fault]:
-    """Decodes the patches of a part, and gives a picture or a fault for each, in their order.
+def check_images(part: Part, patches: Sequence[Patch], workers: int) -> Iterator[Picture | Issue]:
+    """Decodes the patches of a part, and gives a picture or a issue for each, in their order.
 
     Threads suffice: decoding and hashing are done outside the interpreter's lock. Decoding is stricter than OpenCV's,
     which fills up what is missing.
@@ -44,31 +44,31 @@ def check_images(part: Part, patches: Sequence[Patch], workers: int) -> Iterator
         yield from pool.map(lambda patch: _check_image(part, patch), patches)
 
 
-def unlisted_images(part: Part, patches: Iterable[Patch]) -> list[Fault]:
+def unlisted_images(part: Part, patches: Iterable[Patch]) -> list[Issue]:
     """A note for each file among the images that the annotation file does not list; hidden files do not count."""
     folder = part.image_dir / 'images'
     listed = {patch.file_name for patch in patches}
     files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     return [
-        Fault(faults.UNLISTED_IMAGE, f'{part.name}/images/{name}', f'not listed in {part.place}')
+        Issue(kinds.UNLISTED_IMAGE, f'{part.name}/images/{name}', f'not listed in {part.place}')
         for name in files
         if f'images/{name}' not in listed and not name.startswith('.')
     ]
 
 
-def _check_image(part: Part, patch: Patch) -> Picture | Fault:
+def _check_image(part: Part, patch: Patch) -> Picture | Issue:
     path, place = part.image_dir / patch.file_name, f'{part.name}/{patch.file_name}'
     if not path.is_file():
-        return Fault(faults.MISSING_IMAGE, place, f'listed in {part.place} as image {patch.image_id}, but not there')
+        return Issue(kinds.MISSING_IMAGE, place, f'listed in {part.place} as image {patch.image_id}, but not there')
     try:
         with open_slide(path) as slide:
             pixels = slide.read(0, 0, slide.width_px, slide.height_px)
     except InputError as error:
-        return Fault(faults.CORRUPT_IMAGE, place, reason(error, path))
+        return Issue(kinds.CORRUPT_IMAGE, place, reason(error, path))
     height, width = pixels.shape[:2]
     if (width, height) != (patch.width, patch.height):
         what = f'{width} x {height} px, annotated as {patch.width} x {patch.height} px (image {patch.image_id})'
-        return Fault(faults.WRONG_SIZE, place, what)
+        return Issue(kinds.WRONG_SIZE, place, what)
     return Picture(part.name, patch, None if _is_plain(pixels) else hashlib.sha256(pixels).digest())
 
 

@@ -6,27 +6,27 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from noise_mm.inspection import issues as faults
+from noise_mm.coco import issues as kinds
+from noise_mm.coco.issues import Issue
 from noise_mm.inspection.images import Picture
-from noise_mm.inspection.issues import Fault
 from noise_mm.inspection.patch_entries import Patch
 from noise_mm.splits import Unit, draw_validation_units
 
 
-def same_wells(patches: Iterable[Patch]) -> list[Fault]:
-    """A fault for each name that wells of several batches have."""
+def same_wells(patches: Iterable[Patch]) -> list[Issue]:
+    """A issue for each name that wells of several batches have."""
     batches: dict[str, set[str]] = defaultdict(set)
     for patch in patches:
         batches[patch.well].add(patch.batch)
     return [
-        Fault(faults.SAME_WELL, f'well {well!r}', f'is in {" and ".join(sorted(found))}')
+        Issue(kinds.SAME_WELL, f'well {well!r}', f'is in {" and ".join(sorted(found))}')
         for well, found in sorted(batches.items())
         if len(found) > 1
     ]
 
 
-def same_pictures(pictures: Iterable[Picture]) -> list[Fault]:
-    """A fault for each picture that shows exactly what another one shows.
+def same_pictures(pictures: Iterable[Picture]) -> list[Issue]:
+    """A issue for each picture that shows exactly what another one shows.
 
     A picture among the nuclei may be one of the same batch's patches: the same wells are marked for both.
     """
@@ -38,7 +38,7 @@ def same_pictures(pictures: Iterable[Picture]) -> list[Fault]:
         for other in by_digest[picture.digest]:
             if picture.part == other.part or picture.patch.batch != other.patch.batch:
                 what = f'the same picture as {_name(other)} (well {other.patch.well!r} of batch {other.patch.batch!r})'
-                found.append(Fault(faults.SAME_PICTURE, _name(picture), what))
+                found.append(Issue(kinds.SAME_PICTURE, _name(picture), what))
                 break
         by_digest[picture.digest].append(picture)
     return found
@@ -53,11 +53,11 @@ def training_sets(batches: Iterable[str]) -> list[list[str]]:
     >>> training_sets(['M1', 'M2', 'H1'])
     [['H1'], ['M1', 'M2'], ['M2'], ['M1']]
     """
-    kinds: dict[str, list[str]] = defaultdict(list)
+    by_kind: dict[str, list[str]] = defaultdict(list)
     for batch in sorted(batches):
-        kinds[kind_of(batch)].append(batch)
+        by_kind[kind_of(batch)].append(batch)
     sets = []
-    for _, members in sorted(kinds.items()):
+    for _, members in sorted(by_kind.items()):
         sets.append(members)
         if len(members) > 1:
             sets += [[batch for batch in members if batch != held_out] for held_out in members]
@@ -70,8 +70,8 @@ def kind_of(batch: str) -> str:
     return letters[0] if letters else batch
 
 
-def drawn_split_faults(pictures: Sequence[Picture], unit: str, val_fraction: float, seed: Hashable) -> list[Fault]:
-    """What lies on both sides of the splits that the datasets draw, one fault for each training set.
+def drawn_split_issues(pictures: Sequence[Picture], unit: str, val_fraction: float, seed: Hashable) -> list[Issue]:
+    """What lies on both sides of the splits that the datasets draw, one issue for each training set.
 
     Args:
         pictures: All patches of cells.
@@ -86,24 +86,24 @@ def drawn_split_faults(pictures: Sequence[Picture], unit: str, val_fraction: flo
         units = [(picture.patch.batch, getattr(picture.patch, name)) for picture in chosen]
         place = f'training on {", ".join(batches)}, split by {unit}'
         if len(set(units)) < 2:
-            found.append(Fault(faults.ONE_SIDED, place, f'there is only one {unit} to share out'))
+            found.append(Issue(kinds.ONE_SIDED, place, f'there is only one {unit} to share out'))
             continue
         held_back = draw_validation_units(units, val_fraction, seed)
         in_val = [each in held_back for each in units]
-        kind = faults.SPLIT_OVERLAP if unit == 'well' else faults.PATCH_SPLIT
-        found += _overlap_fault(chosen, in_val, kind, place)
+        kind = kinds.SPLIT_OVERLAP if unit == 'well' else kinds.PATCH_SPLIT
+        found += _overlap_issue(chosen, in_val, kind, place)
     return found
 
 
-def stored_split_faults(pictures: Sequence[Picture], place: str) -> list[Fault]:
+def stored_split_issues(pictures: Sequence[Picture], place: str) -> list[Issue]:
     """What lies on both sides of the split that a file states for each of its images."""
     stated = [picture for picture in pictures if picture.patch.split]
     in_val = [picture.patch.split == 'val' for picture in stated]
-    return _overlap_fault(stated, in_val, faults.SPLIT_OVERLAP, f'{place}, stored split')
+    return _overlap_issue(stated, in_val, kinds.SPLIT_OVERLAP, f'{place}, stored split')
 
 
-def _overlap_fault(pictures: Sequence[Picture], in_val: Sequence[bool], kind: faults.Kind, place: str) -> list[Fault]:
-    """One fault if validation patches are in training too, be it in parts."""
+def _overlap_issue(pictures: Sequence[Picture], in_val: Sequence[bool], kind: kinds.Kind, place: str) -> list[Issue]:
+    """One issue if validation patches are in training too, be it in parts."""
     train = [picture for picture, held_back in zip(pictures, in_val, strict=True) if not held_back]
     val = [picture for picture, held_back in zip(pictures, in_val, strict=True) if held_back]
     shared = _shared(val, train)
@@ -114,7 +114,7 @@ def _overlap_fault(pictures: Sequence[Picture], in_val: Sequence[bool], kind: fa
     what = (
         f'{len(shared)} of {len(val)} validation patches show what training shows: {_name(one)} as {_name(other)}{more}'
     )
-    return [Fault(kind, place, what)]
+    return [Issue(kind, place, what)]
 
 
 def _shared(val: Iterable[Picture], train: Iterable[Picture]) -> list[tuple[Picture, Picture]]:

@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from noise_mm.coco import issues as kinds
 from noise_mm.coco.batch_folder import CATEGORIES
-from noise_mm.inspection import issues as faults
-from noise_mm.inspection.annotation_files import Content, Part, Role
-from noise_mm.inspection.issues import Fault
+from noise_mm.coco.issues import Issue
+from noise_mm.coco.reader import CocoImage
+from noise_mm.inspection.annotation_files import Part, PartContent, Role
 
 ROUNDING_PX = 2
 """How far a patch may reach beyond its well: origins in resampled wells are rounded to whole pixels."""
+
+LARGEST_NUMBER = 1e300
+"""Beyond this a JSON number is infinite, or an integer that no float can hold."""
 
 KNOWN_CATEGORIES = {category['id']: category['name'] for category in CATEGORIES}
 
@@ -56,53 +60,39 @@ class Patch(NamedTuple):
 def is_number(value: Any, low: float = -np.inf, high: float = np.inf) -> bool:
     """Whether a JSON value is a finite number in the open interval from `low` to `high`."""
     is_a_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_a_number and bool(np.isfinite(value)) and low < value < high
+    return is_a_number and abs(value) < LARGEST_NUMBER and low < value < high
 
 
-def check_patches(part: Part, content: Content) -> tuple[list[Patch], list[Fault]]:
-    """The patches whose entries are complete, each id and file name once, and what is wrong with the entries."""
+def check_patches(part: Part, content: PartContent) -> tuple[list[Patch], list[Issue]]:
+    """Return the patches whose entries have all that this project needs, and what is wrong with the others.
+
+    What every COCO file needs (ids, names, sizes) has been checked by the reader.
+    """
     patches: list[Patch] = []
-    found: list[Fault] = []
-    ids: set[Any] = set()
-    names: set[str] = set()
+    found: list[Issue] = []
     wells = {well['well']: well for well in content.wells}
-    for entry in content.entries('images'):
-        place = f'{part.place}, image {entry.get("id")} ({entry.get("file_name")})'
-        lacking = _lacking(entry)
+    for image in content.coco.images:
+        place = f'{part.place}, image {image.id} ({image.file_name})'
+        lacking = _lacking(image)
         if lacking:
-            found.append(Fault(faults.BAD_ENTRY, place, f'has no valid {", ".join(lacking)}'))
+            found.append(Issue(kinds.BAD_ENTRY, place, f'has no valid {", ".join(lacking)}'))
             continue
-        patch = _patch(entry)
-        if patch.image_id in ids or patch.file_name in names:
-            what = 'the id' if patch.image_id in ids else 'the file'
-            found.append(Fault(faults.DOUBLE_ID, place, f'{what} belongs to another entry too'))
-            continue
-        ids.add(patch.image_id)
-        names.add(patch.file_name)
+        patch = _patch(image)
         patches.append(patch)
-        found += [Fault(kind, place, what) for kind, what in _faults_of_patch(patch, part, wells)]
+        found += [Issue(kind, place, what) for kind, what in _issues_of_patch(patch, part, wells)]
     return patches, found
 
 
-def check_categories(part: Part, content: Content) -> tuple[dict[int, str], list[Fault]]:
-    """The names of the categories by id, and what is wrong with them."""
-    names: dict[int, str] = {}
-    found = []
-    for entry in content.entries('categories'):
-        category_id, name = entry.get('id'), entry.get('name')
-        place = f'{part.place}, category {category_id}'
-        if not isinstance(category_id, int) or not isinstance(name, str):
-            found.append(Fault(faults.BAD_ENTRY, place, 'has no id and name'))
-        elif category_id in names or name in names.values():
-            found.append(Fault(faults.DOUBLE_ID, place, f'the id or the name {name!r} belongs to another category too'))
-        else:
-            names[category_id] = name
-            if KNOWN_CATEGORIES.get(category_id) != name:
-                found.append(Fault(faults.UNKNOWN_CATEGORY, place, f'is called {name!r}'))
-    return names, found
+def check_categories(part: Part, content: PartContent) -> list[Issue]:
+    """Return what is wrong with the categories of this project."""
+    return [
+        Issue(kinds.UNKNOWN_CATEGORY, f'{part.place}, category {key}', f'is called {name!r}')
+        for key, name in content.coco.categories.items()
+        if KNOWN_CATEGORIES.get(key) != name
+    ]
 
 
-def check_pseudo_patches(part: Part, patches: Iterable[Patch], of_batch: Mapping[str, Patch]) -> list[Fault]:
+def check_pseudo_patches(part: Part, patches: Iterable[Patch], of_batch: Mapping[str, Patch]) -> list[Issue]:
     """What differs between the patches of pseudo-labels and the patches of the same files in their batch.
 
     Another well would give another split: a network would be trained in stage 2 on what it is validated on in stage 3.
@@ -117,24 +107,21 @@ def check_pseudo_patches(part: Part, patches: Iterable[Patch], of_batch: Mapping
         place = f'{part.place}, image {patch.image_id} ({patch.file_name})'
         other = of_batch.get(patch.file_name)
         if other is None:
-            found.append(Fault(faults.MISSING_IMAGE, place, f'batch {part.batch} does not list this patch'))
+            found.append(Issue(kinds.MISSING_IMAGE, place, f'batch {part.batch} does not list this patch'))
         elif (patch.width, patch.height) != (other.width, other.height):
             sizes = f'{patch.width} x {patch.height} px, in the batch {other.width} x {other.height} px'
-            found.append(Fault(faults.WRONG_SIZE, place, f'annotated as {sizes}'))
+            found.append(Issue(kinds.WRONG_SIZE, place, f'annotated as {sizes}'))
         elif patch.well != other.well:
-            found.append(Fault(faults.UNKNOWN_WELL, place, f'of well {patch.well!r}, in the batch of {other.well!r}'))
+            found.append(Issue(kinds.UNKNOWN_WELL, place, f'of well {patch.well!r}, in the batch of {other.well!r}'))
     return found
 
 
-def _lacking(entry: Mapping[str, Any]) -> list[str]:
-    """The keys of an image entry that are missing or have no sensible value."""
-    name = entry.get('file_name')
-    is_name = isinstance(name, str) and name and not PurePosixPath(name).is_absolute() and '..' not in name.split('/')
+def _lacking(image: CocoImage) -> list[str]:
+    """Return the keys of an image entry that are missing or have no sensible value."""
+    entry, name = image.entry, image.file_name
     right = {
-        'id': isinstance(entry.get('id'), int),
-        'file_name': is_name,
-        'width': isinstance(entry.get('width'), int) and entry['width'] > 0,
-        'height': isinstance(entry.get('height'), int) and entry['height'] > 0,
+        'id': isinstance(image.id, int),
+        'file_name': not PurePosixPath(name).is_absolute() and '..' not in name.split('/'),
         'batch': isinstance(entry.get('batch'), str),
         'well': isinstance(entry.get('well'), str),
         'x': is_number(entry.get('x')),
@@ -146,45 +133,44 @@ def _lacking(entry: Mapping[str, Any]) -> list[str]:
     return [key for key, is_right in right.items() if not is_right]
 
 
-def _patch(entry: Mapping[str, Any]) -> Patch:
-    """The patch of a complete entry."""
-    same = {key: entry[key] for key in ('file_name', 'width', 'height', 'batch', 'well', 'x', 'y')}
+def _patch(image: CocoImage) -> Patch:
+    """Return the patch of a complete entry."""
+    entry = image.entry
+    same = {key: entry[key] for key in ('batch', 'well', 'x', 'y')}
     facts = {'um_per_px': entry['mpp'], 'scale': entry.get('scale', 1), 'split': entry.get('split')}
-    return Patch(image_id=entry['id'], **same, **facts)
+    return Patch(image.id, image.file_name, image.width, image.height, **same, **facts)
 
 
-def _faults_of_patch(patch: Patch, part: Part, wells: Mapping[str, Mapping[str, Any]]) -> list[tuple[faults.Kind, str]]:
+def _issues_of_patch(patch: Patch, part: Part, wells: Mapping[str, Mapping[str, Any]]) -> list[tuple[kinds.Kind, str]]:
     """What is wrong with a patch, apart from its pixels."""
     found = []
-    if patch.image_id < 1:
-        found.append((faults.LOW_ID, f'the id is {patch.image_id}'))
     if part.batch is not None and patch.batch != part.batch:
-        found.append((faults.OTHER_BATCH, f'its batch is {patch.batch!r}'))
+        found.append((kinds.OTHER_BATCH, f'its batch is {patch.batch!r}'))
     if patch.um_per_px is None:
-        found.append((faults.NO_PIXEL_SIZE, 'mpp is null'))
+        found.append((kinds.NO_PIXEL_SIZE, 'mpp is null'))
     if part.role is Role.PSEUDO:
         return found
     well = wells.get(patch.well)
     if well is None:
-        found.append((faults.UNKNOWN_WELL, f'its well is {patch.well!r}'))
+        found.append((kinds.UNKNOWN_WELL, f'its well is {patch.well!r}'))
     elif is_number(well.get('width'), 0) and is_number(well.get('height'), 0):
         left, top, right, bottom = patch.extent
         # A well smaller than a patch gives one patch, which is filled up with white.
         beyond_px = max(right - well['width'] if left > 0 else 0, bottom - well['height'] if top > 0 else 0)
         if min(left, top) < 0 or beyond_px > ROUNDING_PX:
             size = f'{well["width"]} x {well["height"]} px'
-            found.append((faults.OUTSIDE_WELL, f'x {left:g} to {right:g}, y {top:g} to {bottom:g} in a well of {size}'))
+            found.append((kinds.OUTSIDE_WELL, f'x {left:g} to {right:g}, y {top:g} to {bottom:g} in a well of {size}'))
     return found
 
 
-def check_stored_split(part: Part, patches: Iterable[Patch]) -> list[Fault]:
+def check_stored_split(part: Part, patches: Iterable[Patch]) -> list[Issue]:
     """What is wrong with the split that a file of nuclei states for each of its images."""
     splits = Counter(patch.split for patch in patches)
     if not splits:
         return []
     if splits[None]:
-        kind = faults.NO_SPLIT if len(splits) == 1 else faults.PART_SPLIT
-        return [Fault(kind, part.place, f'{splits[None]} of {splits.total()} images say neither train nor val')]
+        kind = kinds.NO_SPLIT if len(splits) == 1 else kinds.PART_SPLIT
+        return [Issue(kind, part.place, f'{splits[None]} of {splits.total()} images say neither train nor val')]
     if len(splits) == 1:
-        return [Fault(faults.ONE_SIDED, part.place, f'all {splits.total()} images are of split {next(iter(splits))!r}')]
+        return [Issue(kinds.ONE_SIDED, part.place, f'all {splits.total()} images are of split {next(iter(splits))!r}')]
     return []

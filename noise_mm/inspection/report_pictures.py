@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
+from noise_mm.coco.reader import CocoAnnotation
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
 from noise_mm.inspection.annotation_files import read_part
@@ -61,7 +62,7 @@ def write_contact_sheet(path: Path, parts: Iterable[CheckedPart]) -> None:
     """Draws a row of patches for each annotation file, with outlines, boxes and regions to ignore.
 
     Patches are of different wells as far as there are enough, and of each the one with most objects. Images that can't
-    be read are left out; the list of faults names them.
+    be read are left out; the list of issues names them.
 
     Raises:
         InputError: If the folder can't be written to.
@@ -135,11 +136,10 @@ def _row_of(checked: CheckedPart) -> Rgb:
     """A row of the sheet: patches side by side, each with a caption."""
     content, _ = read_part(checked.part)
     patches = chosen_patches(checked, COLUMNS)
-    annotations: dict[int, list[dict]] = {patch.image_id: [] for patch in patches}
-    for annotation in content.entries('annotations') if content else []:
-        if annotation.get('image_id') in annotations:
-            annotations[annotation['image_id']].append(annotation)
-    names = {one.get('id'): one.get('name') for one in content.entries('categories')} if content else {}
+    annotations: dict[int, list[CocoAnnotation]] = {patch.image_id: [] for patch in patches}
+    for annotation in content.coco.annotations if content else []:
+        if annotation.image and annotation.image.id in annotations:
+            annotations[annotation.image.id].append(annotation)
     row = np.full((CAPTION_PX + SIDE_PX + GAP_PX, COLUMNS * (SIDE_PX + GAP_PX), 3), 255, np.uint8)
     for column, patch in enumerate(patches):
         cell = row[:, column * (SIDE_PX + GAP_PX) :][:, :SIDE_PX]
@@ -150,7 +150,7 @@ def _row_of(checked: CheckedPart) -> Rgb:
             pixels, scale = _thumbnail(checked.part.image_dir / patch.file_name)
         except InputError:
             continue
-        draw_regions(pixels, _regions(of_patch, patch, names), scale)
+        draw_regions(pixels, _regions(of_patch, patch), scale)
         cell[CAPTION_PX : CAPTION_PX + pixels.shape[0], : pixels.shape[1]] = pixels
     return row
 
@@ -165,12 +165,10 @@ def _thumbnail(path: Path) -> tuple[Rgb, float]:
 
 
 def _regions(
-    annotations: Iterable[dict], patch: Patch, names: dict
+    annotations: Iterable[CocoAnnotation], patch: Patch
 ) -> Iterable[tuple[Polygon | MultiPolygon, tuple[int, int, int]]]:
-    """The region of each annotation that has one, and the colour to draw it in."""
+    """Yield the region of each annotation that has one, and the colour to draw it in."""
     for annotation in annotations:
-        region = examine(annotation, patch).region
+        region = examine(annotation.entry, patch).region
         if region is not None:
-            is_ignored = annotation.get('iscrowd') or annotation.get('ignore')
-            colour = COLOURS.get(names.get(annotation.get('category_id')), OTHER_COLOUR)
-            yield region, IGNORED_COLOUR if is_ignored else colour
+            yield region, IGNORED_COLOUR if annotation.ignored else COLOURS.get(annotation.category, OTHER_COLOUR)

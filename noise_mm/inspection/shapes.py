@@ -10,11 +10,10 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from noise_mm.coco.annotations import coco_segmentation, geometry_from_segmentation
+from noise_mm.coco import issues as kinds
+from noise_mm.coco.issues import Kind
+from noise_mm.coco.segmentation import coco_segmentation, geometry_from_segmentation
 from noise_mm.geometry.outline import polygonal_parts
-from noise_mm.geometry.rings import geometry_of_ring
-from noise_mm.inspection import issues as faults
-from noise_mm.inspection.issues import Kind
 from noise_mm.inspection.patch_entries import Patch, is_number
 
 ROUNDING_PX = 0.01
@@ -38,12 +37,12 @@ class Examined(NamedTuple):
 
     Attributes:
         found: What is wrong.
-        mended: The annotation without what can be put right.
-        region: Its outline, or its box as a rectangle, mended; None if it has neither.
+        fixed: The annotation without what can be put right.
+        region: Its outline, or its box as a rectangle, fixed; None if it has neither.
     """
 
     found: Found
-    mended: dict[str, Any]
+    fixed: dict[str, Any]
     region: Polygon | MultiPolygon | None
 
 
@@ -62,75 +61,59 @@ def examine(annotation: Mapping[str, Any], patch: Patch) -> Examined:
     if not segmentation:
         return _examine_box(annotation, patch)
     try:
-        region, crosses = _region(segmentation, patch)
-    except (ValueError, TypeError, OverflowError) as error:
-        return Examined([(faults.BAD_OUTLINE, str(error), False)], dict(annotation), None)
-    found: Found = [(faults.CROSSING, f'area {region.area:.1f} px^2 by the even-odd rule', True)] if crosses else []
+        region, crosses = geometry_from_segmentation(segmentation, patch.height, patch.width)
+    except ValueError as error:
+        return Examined([(kinds.BAD_OUTLINE, str(error), False)], dict(annotation), None)
+    found: Found = [(kinds.CROSSING, f'area {region.area:.1f} px^2 by the even-odd rule', True)] if crosses else []
     beyond_px = _beyond_px(region.bounds, patch)
     if beyond_px > ROUNDING_PX:
         inside = polygonal_parts(region.intersection(shapely.box(0, 0, patch.width, patch.height)))
-        mendable = beyond_px <= CLIPPED_PX and not inside.is_empty
-        found.append((faults.OUTLINE_OUTSIDE, _beyond_text(beyond_px, patch), mendable))
-        region = inside if mendable else region
-    changed = any(mendable for _, _, mendable in found)
+        fixable = beyond_px <= CLIPPED_PX and not inside.is_empty
+        found.append((kinds.OUTLINE_OUTSIDE, _beyond_text(beyond_px, patch), fixable))
+        region = inside if fixable else region
+    changed = any(fixable for _, _, fixable in found)
     if not changed:
         found += _found_in_measures(annotation, region, patch)
-    mended = dict(annotation)
+    fixed = dict(annotation)
     if changed:
-        mended['segmentation'] = coco_segmentation(region)
-    if any(mendable for _, _, mendable in found):
-        mended.update(_measures(region))
-    return Examined(found, mended, region)
+        fixed['segmentation'] = coco_segmentation(region)
+    if any(fixable for _, _, fixable in found):
+        fixed.update(_measures(region))
+    return Examined(found, fixed, region)
 
 
 def _examine_box(annotation: Mapping[str, Any], patch: Patch) -> Examined:
     """Looks at the box and area of an annotation without outline."""
     box = _box(annotation)
     if box is None:
-        return Examined([(faults.NO_SHAPE, f'bbox is {annotation.get("bbox")}', False)], dict(annotation), None)
+        return Examined([(kinds.NO_SHAPE, f'bbox is {annotation.get("bbox")}', False)], dict(annotation), None)
     region, found = box, []
     beyond_px = _beyond_px(box.bounds, patch)
     if beyond_px > ROUNDING_PX:
         inside = polygonal_parts(box.intersection(shapely.box(0, 0, patch.width, patch.height)))
-        mendable = beyond_px <= CLIPPED_PX and not inside.is_empty
-        found.append((faults.BOX_OUTSIDE, _beyond_text(beyond_px, patch), mendable))
-        region = inside if mendable else box
+        fixable = beyond_px <= CLIPPED_PX and not inside.is_empty
+        found.append((kinds.BOX_OUTSIDE, _beyond_text(beyond_px, patch), fixable))
+        region = inside if fixable else box
     if region is box:
         found += _found_in_area(annotation, region)
-    mended = dict(annotation)
-    if any(mendable for _, _, mendable in found):
-        mended.update(_measures(region))
-    return Examined(found, mended, region)
-
-
-def _region(segmentation: Any, patch: Patch) -> tuple[Polygon | MultiPolygon, bool]:
-    """The valid geometry of a segmentation, and whether one of its rings crosses itself.
-
-    Raises:
-        ValueError, TypeError, OverflowError: If it is no COCO segmentation of this image.
-    """
-    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], list):
-        # By far the most frequent; the general way would take the ring apart a second time.
-        if len(segmentation[0]) % 2:
-            raise ValueError(f'a polygon has {len(segmentation[0])} numbers, which are not pairs')
-        return geometry_of_ring(segmentation[0])
-    region = geometry_from_segmentation(segmentation, patch.height, patch.width)
-    rings = segmentation if isinstance(segmentation, list) else []
-    return region, any(geometry_of_ring(ring)[1] for ring in rings)
+    fixed = dict(annotation)
+    if any(fixable for _, _, fixable in found):
+        fixed.update(_measures(region))
+    return Examined(found, fixed, region)
 
 
 def _found_in_measures(annotation: Mapping[str, Any], region: Polygon | MultiPolygon, patch: Patch) -> Found:
     """Whether box and area are those of the outline."""
     box = _box(annotation)
     if box is None:
-        found: Found = [(faults.WRONG_BOX, f'bbox is {annotation.get("bbox")}', True)]
+        found: Found = [(kinds.WRONG_BOX, f'bbox is {annotation.get("bbox")}', True)]
     else:
         off_px = float(np.abs(np.subtract(box.bounds, region.bounds)).max())
         beyond_px = _beyond_px(box.bounds, patch)
         if beyond_px > max(ROUNDING_PX, _beyond_px(region.bounds, patch) + ROUNDING_PX):
-            found = [(faults.BOX_OUTSIDE, _beyond_text(beyond_px, patch), True)]
+            found = [(kinds.BOX_OUTSIDE, _beyond_text(beyond_px, patch), True)]
         elif off_px > BOX_TOLERANCE_PX:
-            found = [(faults.WRONG_BOX, f'bbox is {off_px:.1f} px off the extent of the outline', True)]
+            found = [(kinds.WRONG_BOX, f'bbox is {off_px:.1f} px off the extent of the outline', True)]
         else:
             found = []
     return found + _found_in_area(annotation, region)
@@ -140,7 +123,7 @@ def _found_in_area(annotation: Mapping[str, Any], region: Polygon | MultiPolygon
     area = annotation.get('area')
     if is_number(area) and abs(area - region.area) <= max(1.0, AREA_TOLERANCE * region.area):
         return []
-    return [(faults.WRONG_AREA, f'area is {area}, measured {region.area:.1f} px^2', True)]
+    return [(kinds.WRONG_AREA, f'area is {area}, measured {region.area:.1f} px^2', True)]
 
 
 def _box(annotation: Mapping[str, Any]) -> Polygon | None:

@@ -37,6 +37,7 @@ class Block:
         stored_px: Side of the stored patches.
         windows: The patches, in reference pixels, row by row.
         files: Where each is written, absolute paths.
+        scene: Number of the image in a file that holds several.
     """
 
     well: str
@@ -45,6 +46,7 @@ class Block:
     stored_px: int
     windows: tuple[Window, ...]
     files: tuple[Path, ...]
+    scene: int | None = None
 
     def key(self) -> str:
         """A hash of all that decides the patches' bytes; the well image counts by its size and time of change."""
@@ -59,6 +61,7 @@ class Block:
             self.stored_px,
             self.windows,
             names,
+            self.scene,
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -78,7 +81,7 @@ def cut_block(block: Block) -> int:
         InputError: If the well image is damaged there, or the patches can't be written.
     """
     _keep_freed_memory()
-    with at_reference(open_slide(block.image), block.scale) as slide:
+    with at_reference(open_slide(block.image, block.scene), block.scale) as slide:
         for file, pixels in zip(block.files, slide.windows(block.windows), strict=True):
             with replacing(file) as temporary:
                 temporary.write_bytes(png_bytes(_shrunk(pixels, block.stored_px)))

@@ -85,7 +85,7 @@ def extract(request: Request, workers: int | None = None, dask_address: str | No
         WellsError: If wells can't be used, unless `request.skip_bad`; or if none can.
         InputError: If folders are missing or can't be written to, or hold something else.
     """
-    found, faults = find_wells(request.wells_dir, request.annotations_dir, request.allow_unannotated)
+    found, faults, notes = find_wells(request.wells_dir, request.annotations_dir, request.allow_unannotated)
     names = {files.name for files in found} | set(faults)
     _refuse_other_wells(request.folder, names)
     planned: dict[str, PlannedWell] = {}
@@ -98,10 +98,10 @@ def extract(request: Request, workers: int | None = None, dask_address: str | No
     _cut(planned, faults, names, request, workers, dask_address)
     wells = [well for name, well in planned.items() if name not in faults]
     images, annotations = _coco_entries(wells, request)
-    write_batch(request.folder, images, annotations, [well.facts for well in wells], info=_info(request))
+    write_batch(request.folder, images, annotations, [well.facts for well in wells], info=_info(request, notes))
     _remove_stale_patches(request.folder, names, {image['file_name'] for image in images})
     ignored = sum(annotation['iscrowd'] for annotation in annotations)
-    return Extracted(len(wells), len(images), len(annotations), ignored, faults, _notes(wells))
+    return Extracted(len(wells), len(images), len(annotations), ignored, faults, [*notes, *_notes(wells)])
 
 
 def _raise_faults(faults: dict[str, InputError], names: set[str], request: Request) -> None:
@@ -231,13 +231,17 @@ def _annotations(well: PlannedWell, patch: Patch, image_id: int, first_id: int) 
         )
 
 
-def _info(request: Request) -> dict[str, Any]:
+def _info(request: Request, notes: list[str]) -> dict[str, Any]:
     """How the batch was made, without dates and folders, so that the same work gives the same file."""
     return {
         'description': f'Patches of batch {request.batch}, cut by noise_mm.',
         'reference_mpp': REFERENCE_UM_PER_PX,
         **asdict(request.settings),
         'left_out': list(request.left_out),
+        'iscrowd': request.crowd,
+        'exif': request.exif,
+        'scene': request.scene,
+        'notes': notes,
     }
 
 

@@ -1,21 +1,42 @@
-"""Finds the wells in a folder and the annotation file of each."""
+"""Find the wells in a folder and the annotations of each, and name what belongs to nothing."""
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from noise_mm.coco.outlines import base_name
+from noise_mm.coco.reader import CocoContent
 from noise_mm.errors import InputError
+from noise_mm.formats.label_image import LABEL_AFFIXES, is_label_image_name
 from noise_mm.formats.read import SUFFIXES as ANNOTATION_SUFFIXES
+from noise_mm.formats.read import read_annotation_json
 from noise_mm.slides.slide import SLIDE_SUFFIXES
 
 WELL_AFFIXES = (('img_', ''), ('', '.ome'))
 """What names of well images carry before and after the well's own name."""
 
 ANNOTATION_AFFIXES = (
-    ('roi_', ''), ('rois_', ''), ('roiset_', ''), ('', '_roiset'), ('', '_rois'), ('', '_roi'), ('', '_labels'),
-    *WELL_AFFIXES,
+    ('roi_', ''), ('rois_', ''), ('roiset_', ''), ('', '_roiset'), ('', '_rois'), ('', '_roi'),
+    *(('', affix) for affix in LABEL_AFFIXES), *WELL_AFFIXES,
 )  # fmt: skip
 """The same for annotation files; `roi_<well>.csv` beside `img_<well>.tif` is how NOISe published them."""
+
+
+class Annotated(NamedTuple):
+    """Where the annotations of one well are.
+
+    Attributes:
+        path: The annotation file.
+        coco_image: `file_name` of the well in a COCO file of several images; None for a file of its own.
+    """
+
+    path: Path
+    coco_image: str | None = None
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return self.path.name if self.coco_image is None else f'{self.path.name} ({self.coco_image})'
 
 
 class WellFiles(NamedTuple):
@@ -25,59 +46,137 @@ class WellFiles(NamedTuple):
         name: The well's name, without `WELL_AFFIXES` and suffix.
         image: The well image.
         annotation: The annotation file; None where there is none and that is allowed.
+        coco_image: `file_name` of the well in a COCO file of several images; None for a file of its own.
     """
 
     name: str
     image: Path
     annotation: Path | None
+    coco_image: str | None = None
 
 
-def find_wells(
-    wells_dir: Path, annotations_dir: Path, allow_unannotated: bool = False
-) -> tuple[list[WellFiles], dict[str, InputError]]:
-    """The wells in a folder, by name, each with the annotation file of the same name; subfolders are not searched.
+class FoundWells(NamedTuple):
+    """What is in two folders.
 
-    The two folders may be the same; label images must then be named `<well>_labels`.
+    Attributes:
+        wells: The wells that can be used, sorted by name.
+        faults: What is wrong with each other well, by name.
+        notes: Files that were not used, a sentence for each kind.
+    """
+
+    wells: list[WellFiles]
+    faults: dict[str, InputError]
+    notes: list[str]
+
+
+def find_wells(wells_dir: Path, annotations_dir: Path, allow_unannotated: bool = False) -> FoundWells:
+    """Return the wells in a folder, each with the annotations of the same name; subfolders are not searched.
+
+    Annotations are a file for each well, or one COCO file for several, whose images are matched by `file_name`. The two
+    folders may be the same; label images must then be named so (`LABEL_AFFIXES`). Label images beside wells are no
+    wells.
 
     Args:
         wells_dir: Folder of well images.
         annotations_dir: Folder of annotation files.
-        allow_unannotated: Whether a well without an annotation file counts as one without cells.
-
-    Returns:
-        The wells that can be used, sorted by name, and for every other name what is wrong with it.
+        allow_unannotated: Whether a well without annotations counts as one without cells.
 
     Raises:
         InputError: If a folder is missing, or holds no well image.
     """
-    images = files_by_well(files_in(wells_dir), SLIDE_SUFFIXES, WELL_AFFIXES)
-    annotations = files_by_well(files_in(annotations_dir), ANNOTATION_SUFFIXES, ANNOTATION_AFFIXES)
-    same_folder = wells_dir.resolve() == annotations_dir.resolve()
-    if same_folder:
-        images = {name: files for name, files in images.items() if not name.lower().endswith('_labels')}
+    in_wells_dir = files_in(wells_dir)
+    labels = [file for file in in_wells_dir if file.suffix.lower() in SLIDE_SUFFIXES and is_label_image_name(file)]
+    images = files_by_well([file for file in in_wells_dir if file not in labels], SLIDE_SUFFIXES, WELL_AFFIXES)
     if not images:
-        raise InputError(f'{wells_dir}: no well images ({", ".join(SLIDE_SUFFIXES)}) in this folder. Check --wells.')
+        only = ' but label images' if labels else ''
+        raise InputError(
+            f'{wells_dir}: no well images{only} ({", ".join(SLIDE_SUFFIXES)}) in this folder. Check --wells.'
+        )
+    files = files_in(annotations_dir)
+    if wells_dir.resolve() == annotations_dir.resolve():
+        taken = {file for candidates in images.values() for file in candidates}
+        files, labels = [file for file in files if file not in taken], []
+    annotations, notes = annotations_of(files, images)
+    if labels:
+        notes.insert(0, f'{names_of(labels)} in {wells_dir}: passed over, named like label images and not like wells')
     wells: list[WellFiles] = []
     faults: dict[str, InputError] = {}
     for name, candidates in sorted(images.items()):
-        outlines = [file for file in annotations.get(name, []) if not (same_folder and file in candidates)]
+        found = annotations.get(name, [])
         try:
             image = _only(candidates, f'{wells_dir}: two wells are called {name!r}', 'Rename or move one of them.')
-            if not outlines and not allow_unannotated:
+            if not found and not allow_unannotated:
                 raise InputError(
                     f'{image}: no annotation file for well {name!r} in {annotations_dir}. Add one (an empty one for '
                     'a well without cells), or use --allow-unannotated.'
                 )
             what = f'{image}: several annotation files for well {name!r}'
-            annotation = _only(outlines, what, 'Move all but one away.') if outlines else None
-            wells.append(WellFiles(name, image, annotation))
+            annotated = _only(found, what, 'Move all but one away.') if found else Annotated(None)
+            wells.append(WellFiles(name, image, *annotated))
         except InputError as fault:
             faults[name] = fault
-    return wells, faults
+    return FoundWells(wells, faults, notes)
+
+
+def annotations_of(files: Sequence[Path], wells: Iterable[str]) -> tuple[dict[str, list[Annotated]], list[str]]:
+    """Return the annotations of wells, by name, and notes on files and images that are of no well.
+
+    A file belongs to the well that it is named after. JSON files that are named after none are looked into: a COCO file
+    holds the annotations of the wells that its images are named after.
+
+    Args:
+        files: Files of one folder.
+        wells: Names of the wells.
+    """
+    known = set(wells)
+    found: dict[str, list[Annotated]] = {}
+    unmatched: list[Path] = []
+    notes: list[str] = []
+    for name, candidates in files_by_well(files, ANNOTATION_SUFFIXES, ANNOTATION_AFFIXES).items():
+        if name in known:
+            found[name] = [Annotated(file) for file in _without_pictures(candidates, notes)]
+        else:
+            unmatched += candidates
+    others = []
+    for file in unmatched:
+        by_well = _coco_wells(file) if file.name.lower().endswith(('.json', '.json.gz')) else {}
+        if not known & by_well.keys():
+            others.append(file)
+            continue
+        for name in known & by_well.keys():
+            found.setdefault(name, []).extend(Annotated(file, image) for image in by_well[name])
+        missing = [image for name in by_well.keys() - known for image in by_well[name]]
+        if missing:
+            notes.append(f'{file}: {len(missing)} images in it are of no well here ({_some(sorted(missing))})')
+    if others:
+        notes.append(f'{names_of(others)} in {others[0].parent}: not used, named after no well here')
+    return found, notes
+
+
+def _coco_wells(file: Path) -> dict[str, list[str]]:
+    """Return the `file_name`s of the images in a COCO file by the wells they are named after; none for other files."""
+    try:
+        content = read_annotation_json(file)
+    except InputError:
+        return {}
+    found: dict[str, list[str]] = {}
+    if isinstance(content, CocoContent):
+        for image in content.images:
+            found.setdefault(well_of(image.file_name), []).append(image.file_name)
+    return found
+
+
+def _without_pictures(files: list[Path], notes: list[str]) -> list[Path]:
+    """Return annotation files without the PNG pictures that may lie beside them, which are noted."""
+    pictures = [file for file in files if file.suffix.lower() == '.png' and not is_label_image_name(file)]
+    if not pictures or len(pictures) == len(files):
+        return files
+    notes.append(f'{names_of(pictures)} in {files[0].parent}: not used, taken for a picture beside the annotations')
+    return [file for file in files if file not in pictures]
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of a folder, sorted, without hidden ones.
+    """Return the files of a folder, sorted, without hidden ones.
 
     Raises:
         InputError: If the folder can't be read.
@@ -91,7 +190,7 @@ def files_in(folder: Path) -> list[Path]:
 def files_by_well(
     files: Iterable[Path], suffixes: Iterable[str], affixes: Iterable[tuple[str, str]]
 ) -> dict[str, list[Path]]:
-    """Files with one of the suffixes, by the name of their well.
+    """Return files with one of the suffixes, by the name of their well.
 
     Args:
         files: The files, of one folder.
@@ -99,16 +198,42 @@ def files_by_well(
         affixes: What names may carry before and after the well's own name, such as `WELL_AFFIXES`.
     """
     found: dict[str, list[Path]] = {}
+    suffixes = tuple(suffixes)
     for file in files:
-        lower = file.name.lower()
-        suffix = max((suffix for suffix in suffixes if lower.endswith(suffix)), key=len, default=None)
-        if suffix is not None:
-            found.setdefault(_without_affixes(file.name[: -len(suffix)], affixes), []).append(file)
+        stem = _stem(file.name, suffixes)
+        if stem is not None:
+            found.setdefault(_without_affixes(stem, affixes), []).append(file)
     return found
 
 
+def well_of(file_name: str) -> str:
+    """Return the name of the well that an image's `file_name` in a COCO file stands for."""
+    name = base_name(file_name)
+    stem = _stem(name, SLIDE_SUFFIXES)
+    return _without_affixes(name if stem is None else stem, WELL_AFFIXES)
+
+
+def names_of(files: Sequence[Path]) -> str:
+    """Return the first names of some files, and how many more there are."""
+    return _some([file.name for file in files])
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+
+
+def _stem(name: str, suffixes: Sequence[str]) -> str | None:
+    """Return a file name without the longest suffix that fits; None if none does.
+
+    macOS may store an umlaut as two characters (NFD) where other systems have one (NFC).
+    """
+    name = unicodedata.normalize('NFC', name)
+    suffix = max((suffix for suffix in suffixes if name.lower().endswith(suffix)), key=len, default=None)
+    return None if suffix is None else name[: -len(suffix)]
+
+
 def _without_affixes(stem: str, affixes: Iterable[tuple[str, str]]) -> str:
-    """A file's stem without the first prefix and the first suffix that fit, capitals or not."""
+    """Return a file's stem without the first prefix and the first suffix that fit, capitals or not."""
     for prefix, suffix in affixes:
         lower = stem.lower()
         if lower.startswith(prefix) and lower.endswith(suffix) and len(stem) > len(prefix) + len(suffix):
@@ -116,12 +241,13 @@ def _without_affixes(stem: str, affixes: Iterable[tuple[str, str]]) -> str:
     return stem
 
 
-def _only(files: list[Path], what: str, remedy: str) -> Path:
-    """The one file in a list.
+def _only(candidates: Sequence[Path] | Sequence[Annotated], what: str, remedy: str) -> Path | Annotated:
+    """Return the one member of a list.
 
     Raises:
         InputError: If there are more.
     """
-    if len(files) > 1:
-        raise InputError(f'{what} ({", ".join(file.name for file in files)}). {remedy}')
-    return files[0]
+    if len(candidates) > 1:
+        names = ', '.join(each.name if isinstance(each, Path) else str(each) for each in candidates)
+        raise InputError(f'{what} ({names}). {remedy}')
+    return candidates[0]

@@ -1,5 +1,6 @@
 """What is to be extracted from each well of a batch: read and decided here, before any pixels are decoded."""
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -7,17 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from noise_mm.coco.batch_folder import CATEGORIES, patch_file_name
 from noise_mm.errors import InputError
-from noise_mm.formats.read import read_outlines
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window
 from noise_mm.geometry.windows import area_um2
+from noise_mm.patches.annotations import read_cells
 from noise_mm.patches.cutting import Block, at_reference, group_windows, working_bytes
 from noise_mm.patches.layout import Patch, PatchSettings, plan_patches
 from noise_mm.patches.pairing import WellFiles
-from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
+from noise_mm.scale import REFERENCE_UM_PER_PX, check_um_per_px, scale_to_reference
+from noise_mm.slides.chunked import Slide
 from noise_mm.slides.slide import open_slide
+
+logger = logging.getLogger(__name__)
 
 STREAMING_BYTES = 7 * 2**28  # 1.75 GiB; the promise is 2 GiB
 PROCESS_BYTES = 130 * 2**20  # a process with its packages, before it has decoded anything
@@ -38,6 +44,10 @@ class Request:
         left_out: Classes of outlines that are not taken over.
         allow_unannotated: Whether a well without an annotation file counts as one without cells.
         skip_bad: Whether wells with faults are left out instead of ending the work.
+        crowd: What `iscrowd` means in COCO files of other programs, see `coco.outlines`.
+        scene: Number, from 1, of the image to take from files that hold several; None refuses such files.
+        exif: Whether outlines were drawn on the image as its EXIF orientation turns it, or as it is stored: 'turned' or
+            'stored'; None decides by the format, see `patches.orientation`.
     """
 
     wells_dir: Path
@@ -49,6 +59,9 @@ class Request:
     left_out: tuple[str, ...] = ()
     allow_unannotated: bool = False
     skip_bad: bool = False
+    crowd: str | None = None
+    scene: int | None = None
+    exif: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what can't be a folder's name or a pixel's size.
@@ -56,15 +69,23 @@ class Request:
         Raises:
             InputError: With the name of the option.
         """
-        if not re.fullmatch(r'\w[\w.-]*', self.batch):
-            raise InputError(f'--batch {self.batch!r}: becomes a folder name. Use letters, digits, "_", "-" and ".".')
-        if self.um_per_px is not None and not 0 < self.um_per_px < float('inf'):
-            raise InputError(f'--mpp must be positive, got {self.um_per_px}.')
+        check_batch_name(self.batch)
+        check_um_per_px(self.um_per_px)
 
     @property
     def folder(self) -> Path:
         """The batch folder."""
         return self.out_dir / self.batch
+
+
+def check_batch_name(batch: str) -> None:
+    """Refuse a name of a batch that can't be a folder's name or would lead out of its folder.
+
+    Raises:
+        InputError: With the name of the option.
+    """
+    if not re.fullmatch(r'\w[\w.-]*', batch):
+        raise InputError(f'--batch {batch!r}: becomes a folder name. Use letters, digits, "_", "-" and ".".')
 
 
 @dataclass(frozen=True)
@@ -98,10 +119,11 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
     Raises:
         InputError: If the image or the annotation file is damaged, or has cells of an unknown class.
     """
-    with open_slide(files.image) as slide:
-        um_per_px, origin = _um_per_px(slide.um_per_px, request.um_per_px)
-        size_px = (slide.width_px, slide.height_px)
-        outlines = _read_cells(files, size_px, um_per_px, request)
+    with open_slide(files.image, request.scene) as slide:
+        um_per_px, origin = pixel_size(slide, request.um_per_px)
+        for note in slide.notes:
+            logger.warning('%s: %s', files.image, note)
+        outlines, notes = _read_cells(files, slide, um_per_px, request)
         scale = scale_to_reference(um_per_px)
         reference = at_reference(slide, scale)
         reference_px = (reference.width_px, reference.height_px)
@@ -116,6 +138,7 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
             request.settings.stored_px,
             tuple(windows),
             tuple((request.folder / patch_file(files.name, window)).resolve() for window in windows),
+            request.scene,
         )
         for windows in groups
     ]
@@ -131,6 +154,7 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
         'cell_area_um2': area_um2(sum(outline.geometry.area for outline in outlines), um_per_px),
         'patches': len(patches),
         'empty_segments': slide.empty_segments,
+        'notes': [*slide.notes, *notes],
     }
     return PlannedWell(files, facts, scale, outlines, patches, blocks, memory, not slide.is_one_chunk)
 
@@ -141,7 +165,7 @@ def default_workers(wells: Sequence[PlannedWell]) -> int:
     Wells that are decoded piece by piece stay within `STREAMING_BYTES` in all, however large they are. Wells that must
     be decoded whole may take half of the computer's memory.
     """
-    installed = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    installed = psutil.virtual_memory().total
     workers = os.cpu_count() or 1
     for well in wells:
         budget = STREAMING_BYTES if well.is_streamed else installed // 2
@@ -149,26 +173,30 @@ def default_workers(wells: Sequence[PlannedWell]) -> int:
     return max(workers, 1)
 
 
-def _um_per_px(of_file: float | None, of_option: float | None) -> tuple[float, str]:
-    """Pixel size of a well and where it is from: the option, the file, or the reference for want of both."""
+def pixel_size(slide: Slide, of_option: float | None) -> tuple[float, str]:
+    """Return the pixel size of a well and where it is from: the option, the file, or the reference for want of both."""
     if of_option is not None:
         return of_option, 'option'
-    return (of_file, 'file') if of_file is not None else (REFERENCE_UM_PER_PX, 'assumed')
+    return (slide.um_per_px, 'file') if slide.um_per_px is not None else (REFERENCE_UM_PER_PX, 'assumed')
 
 
-def _read_cells(files: WellFiles, size_px: tuple[int, int], um_per_px: float, request: Request) -> list[Outline]:
-    """The outlines of a well, checked to be of known classes."""
-    if files.annotation is None:
-        return []
-    outlines = read_outlines(files.annotation, size_px=size_px, um_per_px=um_per_px)
-    outlines = [outline for outline in outlines if outline.label not in request.left_out]
-    unknown = sorted({outline.label for outline in outlines if not outline.ignored} - set(CATEGORY_IDS))
+def _read_cells(files: WellFiles, slide: Slide, um_per_px: float, request: Request) -> tuple[list[Outline], list[str]]:
+    """Return the outlines of a well, checked to be of known classes, and notes."""
+    size_px = (slide.width_px, slide.height_px)
+    outlines, notes = read_cells(files, size_px, slide.orientation, um_per_px, crowd=request.crowd, exif=request.exif)
+    left_out = {label.casefold() for label in request.left_out}
+    kept = [outline for outline in outlines if outline.label.casefold() not in left_out]
+    if len(kept) < len(outlines):
+        notes.append(
+            f'{len(outlines) - len(kept)} outlines of {", ".join(request.left_out)} are left out (--leave-out)'
+        )
+    unknown = sorted({outline.label for outline in kept if not outline.ignored} - set(CATEGORY_IDS))
     if unknown:
         raise InputError(
             f'{files.annotation}: outlines of class {", ".join(map(repr, unknown))}, known are '
             f'{", ".join(CATEGORY_IDS)}. Rename the class, or leave it out with --leave-out {" ".join(unknown)}.'
         )
-    return outlines
+    return kept, notes
 
 
 def patch_origin(window: Window, scale: float) -> tuple[float, float]:

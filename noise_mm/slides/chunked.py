@@ -15,6 +15,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from noise_mm.errors import InputError
+from noise_mm.geometry.orientation import UPRIGHT
 from noise_mm.geometry.tiles import Window
 
 Rgb = npt.NDArray[np.uint8]
@@ -40,7 +42,8 @@ class Slide(ABC):
         path: The file.
         width_px: Width.
         height_px: Height.
-        um_per_px: Side of a pixel in micrometres, or None where the file does not say.
+        orientation: EXIF orientation, 1 for upright; pixels are always those that are stored, never turned.
+        notes: What of the file is not used, a sentence for each kind.
         chunk_width_px: Width of a chunk that can be decoded by itself.
         chunk_height_px: Its height.
         empty_segments: Number of tiles or strips that the file leaves out, as sparse files do. They are white.
@@ -49,21 +52,26 @@ class Slide(ABC):
     path: Path
     width_px: int
     height_px: int
-    um_per_px: float | None
     chunk_width_px: int
     chunk_height_px: int
     empty_segments: int = 0
+    orientation: int = UPRIGHT
 
     def __init__(
-        self, path: Path, size_px: tuple[int, int], chunk_px: tuple[int, int], um_per_px: float | None
+        self,
+        path: Path,
+        size_px: tuple[int, int],
+        chunk_px: tuple[int, int],
+        um_per_px: float | InputError | None,
     ) -> None:
-        """`size_px` and `chunk_px` are (width, height)."""
+        """`size_px` and `chunk_px` are (width, height); `um_per_px` may be what is wrong with it, see there."""
         self.path = path
+        self.notes: list[str] = []
         self.width_px, self.height_px = size_px
         self.chunk_width_px, self.chunk_height_px = (
             min(chunk, size) for chunk, size in zip(chunk_px, size_px, strict=True)
         )
-        self.um_per_px = um_per_px
+        self._um_per_px = um_per_px
         self._recent: OrderedDict[Chunk, Rgb] = OrderedDict()
 
     def __enter__(self) -> 'Slide':
@@ -75,6 +83,22 @@ class Slide(ABC):
     ) -> None:
         """Closes the file."""
         self.close()
+
+    @property
+    def um_per_px(self) -> float | None:
+        """Side of a pixel in micrometres, or None where the file does not say.
+
+        Raises:
+            InputError: If the file contradicts itself, or its pixels are not square. It is asked only where nobody has
+                given the size, which is the way out.
+        """
+        if isinstance(self._um_per_px, InputError):
+            raise self._um_per_px
+        return self._um_per_px
+
+    @um_per_px.setter
+    def um_per_px(self, um_per_px: float | None) -> None:
+        self._um_per_px = um_per_px
 
     @property
     def is_one_chunk(self) -> bool:

@@ -80,10 +80,14 @@ class ResampledSlide(Slide):
     def __init__(self, slide: Slide, scale: float) -> None:
         """`scale`: pixels of this slide per pixel of `slide`."""
         size_px = (scaled_length_px(slide.width_px, scale), scaled_length_px(slide.height_px, scale))
-        um_per_px = None if slide.um_per_px is None else slide.um_per_px / scale
         chunk_px = max(1, min(CHUNK_PX, int(MOST_SOURCE_PX * scale)))
-        super().__init__(slide.path, size_px, (chunk_px, chunk_px), um_per_px)
+        super().__init__(slide.path, size_px, (chunk_px, chunk_px), None)
         self._slide, self._scale = slide, scale
+
+    @property
+    def um_per_px(self) -> float | None:
+        """Side of a resampled pixel in micrometres, where the file states the size of its own."""
+        return None if self._slide.um_per_px is None else self._slide.um_per_px / self._scale
 
     def close(self) -> None:
         """Closes the slide that this one is made from."""

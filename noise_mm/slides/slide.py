@@ -7,17 +7,24 @@ floating point; CMYK) is refused. The orientation that a camera notes in a file 
 outlines are drawn.
 """
 
+import math
+import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
+from PIL.Image import Exif
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from noise_mm.errors import InputError
+from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
-from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete, plausible_um_per_px
+from noise_mm.slides.pixel_size import StatedSize, agreed_um_per_px, of_tags
+from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -32,15 +39,19 @@ LARGEST_UNTILED_PX = 2**30
 """Largest PNG or JPEG, which must be decoded whole: 3 GiB of pixels, a well of 32,768 px a side."""
 
 
-def open_slide(path: str | Path) -> Slide:
-    """Opens a well image; no pixels are decoded yet.
+def open_slide(path: str | Path, scene: int | None = None) -> Slide:
+    """Open a well image; no pixels are decoded yet.
 
     Memory: a tiled or striped TIFF costs the chunks under the windows that are read; a PNG or JPEG is decoded whole on
     first use, 3 bytes a pixel (0.66 GB for a well of 14,880 px a side) and up to twice that while it is decoded.
 
+    Args:
+        path: The file.
+        scene: Number of the image to open, from 1, where a file holds several; without it such files are refused.
+
     Raises:
-        InputError: If the file is missing, truncated, not an image or an image of a kind that is refused. Damage
-            inside compressed data is found when that part is read.
+        InputError: If the file is missing, truncated, not an image or an image of a kind that is refused, or holds
+            several images. Damage inside compressed data is found when that part is read.
     """
     path = Path(path)
     try:
@@ -51,10 +62,12 @@ def open_slide(path: str | Path) -> Slide:
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
     if head.startswith(TIFF_SIGNATURES):
-        return TiffSlide.open(path)
+        return TiffSlide.open(path, scene)
     if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
+        if scene not in (None, 1):
+            raise InputError(f'{path}: has no scene {scene}; it holds one image. Check --scene.')
         return UntiledSlide(path)
-    raise InputError(f'{path}: not a TIFF, SVS, PNG or JPEG image. Save it as one of these, best as a tiled TIFF.')
+    raise InputError(f'{path}: not a TIFF, SVS, PNG or JPEG image. Save it as one of these, best as a TIFF.')
 
 
 class UntiledSlide(Slide):
@@ -67,13 +80,14 @@ class UntiledSlide(Slide):
             InputError: If the file is truncated, its header damaged, or the image too large to be decoded whole.
         """
         _check_end(path)
-        width_px, height_px, um_per_px = _read_header(path)
+        width_px, height_px, um_per_px, orientation = _read_header(path)
         if width_px * height_px > LARGEST_UNTILED_PX:
             raise InputError(
                 f'{path}: {width_px} x {height_px} px is too large for a file that must be decoded whole. '
-                'Save it as a tiled TIFF.'
+                'Save it as a TIFF, in strips or tiles.'
             )
         super().__init__(path, (width_px, height_px), (width_px, height_px), um_per_px)
+        self.orientation = orientation
         self._pixels: Rgb | None = None
 
     def close(self) -> None:
@@ -103,23 +117,56 @@ def _check_end(path: Path) -> None:
         raise InputError(f'{path}: the file is truncated, its end is missing. Copy or export it again.')
 
 
-def _read_header(path: Path) -> tuple[int, int, float | None]:
-    """Width, height and um per pixel of a PNG or JPEG."""
+def _read_header(path: Path) -> tuple[int, int, float | InputError | None, int]:
+    """Return width, height, um per pixel (or what is wrong with it) and EXIF orientation of a PNG or JPEG."""
     try:
         with open(path, 'rb') as file:
             # not Image.open: it refuses wells of more than 178 Mpx as an attack; there is our own limit
             plugin = PngImageFile if file.read(8) == PNG_SIGNATURE else JpegImageFile
             file.seek(0)
             image = plugin(file)
-            dots_per_inch = image.info.get('dpi', (0, 0))[0]
             if image.mode == 'CMYK':
                 raise InputError(f'{path}: colour mode CMYK is not supported. Save it as 8-bit RGB.')
             if getattr(image, 'n_frames', 1) > 1:
                 raise InputError(f'{path}: holds {image.n_frames} images. Save one as 8-bit RGB.')
-            um_per_px = plausible_um_per_px(25400 / float(dots_per_inch)) if dots_per_inch else None
-            return image.width, image.height, um_per_px
-    except (OSError, SyntaxError, ValueError) as error:
+            exif = _exif(image.info.get('exif', b''))
+            orientation = exif.get(274, UPRIGHT)
+            stated = _stated_sizes(image.info, exif)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
         raise InputError(f'{path}: the image header is damaged ({error}). Copy or export it again.') from error
+    um_per_px = agreed_um_per_px(path, stated)
+    return image.width, image.height, um_per_px, orientation if orientation in ORIENTATIONS else UPRIGHT
+
+
+def _exif(data: bytes) -> Exif:
+    """Return the EXIF tags of an image, none where they are damaged: viewers show such an image as it is, too.
+
+    `image.getexif` would decode a PNG that has none.
+    """
+    exif = Exif()
+    try:
+        exif.load(data)
+        dict(exif)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error):
+        return Exif()
+    return exif
+
+
+def _stated_sizes(info: Mapping[str, Any], exif: Mapping[int, Any]) -> list[StatedSize]:
+    """Return what the header of a PNG or JPEG says about the size of its pixels.
+
+    Densities without a unit give only the shape of pixels; such pixels are taken to be some metres large.
+    """
+    stated = []
+    shape = info.get('aspect') or (info.get('jfif_density') if info.get('jfif_unit') == 0 else None)
+    if shape and all(shape):
+        stated.append(StatedSize('pixel aspect', 1e6 / shape[0], 1e6 / shape[1]))
+    elif 'jfif_density' in info or 'aspect' not in info:
+        dots_per_inch = info.get('dpi', (0, 0))
+        if all(0 < float(value) < math.inf for value in dots_per_inch):
+            stated.append(StatedSize('resolution', *(25400 / float(value) for value in dots_per_inch)))
+    fractions = [(float(exif[tag]), 1.0) if tag in exif else None for tag in (282, 283)]
+    return stated + [each._replace(source='EXIF') for each in of_tags(fractions, exif.get(296, 2), None)]
 
 
 def _decode_untiled(path: Path) -> Rgb:

@@ -6,10 +6,7 @@ zarr store gives the same pixels, but it fills missing segments with zeros, that
 """
 
 import math
-import os
-import re
 import struct
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +16,12 @@ import numpy.typing as npt
 import tifffile
 
 from noise_mm.errors import InputError
+from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
 from noise_mm.slides.color import eight_bit, rgb_from_ycbcr, rgb_on_white
+from noise_mm.slides.pixel_size import agreed_um_per_px, of_tags
+from noise_mm.slides.shared_file import SharedFile
+from noise_mm.slides.tiff_images import TiffImage, chosen_image, images_in
 
 JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 APERIO_JPEG2000_YCBCR = 33003  # its components are never turned into RGB by a decoder, whatever the tag says
@@ -32,22 +33,13 @@ SMALLEST_CHUNK_ROWS = 64
 LARGEST_CHUNK_BYTES = 3 * 2**30
 """A strip or tile larger than this when decoded is refused; 100,000 px wells would need 30 GB."""
 
-UM_PER_UNIT = {
-    'm': 1e6, 'cm': 1e4, 'mm': 1e3, 'nm': 1e-3, 'inch': 25400.0, 'in': 25400.0, 'pm': 1e-6, 'Å': 1e-4,
-    'um': 1.0, 'µm': 1.0, 'μm': 1.0, '\\u00B5m': 1.0, 'micron': 1.0, 'microns': 1.0, 'micrometer': 1.0,
-}  # fmt: skip
-"""Micrometres in the units that OME-XML and ImageJ write; both Unicode signs for micro, and ImageJ's escape."""
-
-PLAUSIBLE_UM_PER_PX = (0.01, 20.0)
-"""Pixel sizes taken for a microscope's. Others are print resolutions: 72 dots per inch would be 353 um."""
+DAMAGED = (
+    RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, ImportError,
+    MemoryError, struct.error, OSError,
+)  # fmt: skip
+"""What tifffile and the decoders raise for damaged files, zero and absurd tags among them."""
 
 AXIS_NAMES = {'Z': 'focal planes', 'C': 'channels as separate planes', 'T': 'time points', 'I': 'images', 'Q': 'images'}
-
-
-def plausible_um_per_px(um_per_px: float | None) -> float | None:
-    """The same value, or None where no microscope has such pixels (see `PLAUSIBLE_UM_PER_PX`)."""
-    low, high = PLAUSIBLE_UM_PER_PX
-    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
 
 
 def jpeg_is_complete(data: bytes) -> bool:
@@ -59,32 +51,43 @@ def jpeg_is_complete(data: bytes) -> bool:
 
 
 class TiffSlide(Slide):
-    """One resolution level of a TIFF file."""
+    """One resolution level of an image in a TIFF file."""
 
-    def __init__(self, path: Path, tiff: tifffile.TiffFile, levels: list[tifffile.TiffPageSeries]) -> None:
-        """Checks the first of `levels` without decoding anything; see `open`."""
-        self._tiff, self._levels = tiff, levels
-        self._page, self._frame = levels[0].pages[0], levels[0].keyframe
-        _check_layout(path, levels[0], self._frame)
+    def __init__(self, path: Path, tiff: tifffile.TiffFile, image: TiffImage, is_level: bool = False) -> None:
+        """Check the first level of `image` without decoding anything; see `open`. A level's pixel size is not asked."""
+        self._tiff, self._image = tiff, image
+        self._page, self._frame = image.levels[0].pages[0], image.levels[0].keyframe
+        _check_layout(path, image.levels[0], self._frame)
         self._rows_per_chunk = _rows_per_chunk(self._frame)
         chunk_width_px = self._frame.tilewidth if self._frame.is_tiled else self._frame.imagewidth
         size_px = (self._frame.imagewidth, self._frame.imagelength)
-        super().__init__(path, size_px, (chunk_width_px, self._rows_per_chunk), _um_per_px(path, tiff, self._frame))
-        self._file = open(self._page.parent.filehandle.path, 'rb')  # noqa: SIM115 - closed by `close`
+        super().__init__(path, size_px, (chunk_width_px, self._rows_per_chunk), None)
+        self._um_per_px = None if is_level else _um_per_px(path, tiff, image)
+        self._file = SharedFile(path)
         self._is_flat = _is_flat(self._frame)
-        self.empty_segments = _check_extent(path, self._page, self._frame, os.fstat(self._file.fileno()).st_size)
+        self.empty_segments = _check_extent(path, self._page, self._frame, self._file.size_bytes)
+        orientation = self._frame.tags.valueof(274, UPRIGHT)
+        self.orientation = orientation if orientation in ORIENTATIONS else UPRIGHT
 
     @classmethod
-    def open(cls, path: Path) -> 'TiffSlide':
-        """The full resolution of the first image in the file.
+    def open(cls, path: Path, scene: int | None = None) -> 'TiffSlide':
+        """Return the full resolution of an image in the file.
+
+        Args:
+            path: The file.
+            scene: Number of the image, from 1, where there are several.
 
         Raises:
-            InputError: If the file is truncated, damaged or holds a kind of image that is refused.
+            InputError: If the file is truncated, damaged, holds several images of which none is chosen, or a kind of
+                image that is refused.
         """
         with _naming(path, 'truncated or damaged TIFF'):
             tiff = tifffile.TiffFile(path)
             try:
-                return cls(path, tiff, list(tiff.series[0].levels))
+                found = images_in(path, tiff)
+                slide = cls(path, tiff, chosen_image(path, found, scene))
+                slide.notes += found.notes
+                return slide
             except BaseException:
                 tiff.close()
                 raise
@@ -98,7 +101,8 @@ class TiffSlide(Slide):
     def smaller_levels(self) -> list[Slide]:
         """The smaller levels of the pyramid, largest first."""
         with _naming(self.path, 'damaged pyramid in the TIFF'):
-            return [TiffSlide(self.path, self._tiff, self._levels[index:]) for index in range(1, len(self._levels))]
+            rest = [self._image.levels[index:] for index in range(1, len(self._image.levels))]
+            return [TiffSlide(self.path, self._tiff, self._image._replace(levels=levels), True) for levels in rest]
 
     def decode_chunk(self, row: int, column: int) -> Rgb:
         """One tile, or one group of strips."""
@@ -155,13 +159,8 @@ class TiffSlide(Slide):
         return np.concatenate(parts, axis=2) if separate else parts[0]
 
     def _read_bytes(self, offset: int, length: int) -> bytes:
-        """Bytes of the file; all of them or an error."""
-        data = os.pread(self._file.fileno(), length, offset)
-        while 0 < len(data) < length:  # the kernel hands out at most 2 GiB at a time
-            more = os.pread(self._file.fileno(), length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
+        """Return bytes of the file; all of them or an error."""
+        data = self._file.read(offset, length)
         if len(data) < length:
             raise InputError(f'{self.path}: the file is truncated. Copy or export it again.')
         return data
@@ -172,9 +171,9 @@ def _naming(path: Path, what: str) -> Iterator[None]:
     """Turns what tifffile and the decoders raise for bad files into an InputError that names the file."""
     try:
         yield
-    except (RuntimeError, ValueError, LookupError, TypeError, ImportError, struct.error, OSError) as error:
+    except DAMAGED as error:
         reason = str(error) or type(error).__name__
-        raise InputError(f'{path}: {what} ({reason}). Copy or export it again, best as a tiled TIFF.') from error
+        raise InputError(f'{path}: {what} ({reason}). Copy or export it again.') from error
 
 
 def _check_layout(path: Path, level: tifffile.TiffPageSeries, frame: tifffile.TiffPage) -> None:
@@ -241,7 +240,7 @@ def _check_extent(path: Path, page: tifffile.TiffPage, frame: tifffile.TiffPage,
     chunk_bytes = high * wide * 3 * (frame.bitspersample + 7) // 8
     if not _is_flat(frame) and chunk_bytes > LARGEST_CHUNK_BYTES:
         raise InputError(
-            f'{path}: must be decoded in one piece of {chunk_bytes / 2**30:.0f} GiB. Save it as a tiled TIFF.'
+            f'{path}: must be decoded in one piece of {chunk_bytes / 2**30:.0f} GiB. Save it in strips or tiles.'
         )
     return int((lengths == 0).sum())
 
@@ -263,50 +262,9 @@ def _to_rgb(samples: npt.NDArray[np.generic], frame: tifffile.TiffPage) -> Rgb:
     return rgb_on_white(colors, has_alpha=extra != UNSPECIFIED_SAMPLE, premultiplied=extra == PREMULTIPLIED)
 
 
-def _um_per_px(path: Path, tiff: tifffile.TiffFile, frame: tifffile.TiffPage) -> float | None:
-    """Micrometres per pixel, from the most specific source that the file has, or None."""
-    if tiff.is_ome:
-        sizes = _ome_um_per_px(path, tiff.ome_metadata or '')
-    elif tiff.is_svs:
-        found = re.search(r'\bMPP\s*=\s*([0-9.]+)', tiff.pages[0].description)
-        sizes = (float(found[1]),) * 2 if found else None
-    else:
-        sizes = _tag_um_per_px(tiff, frame)
-    if sizes is None or None in (plausible_um_per_px(sizes[0]), plausible_um_per_px(sizes[1])):
-        return None
-    if abs(sizes[0] / sizes[1] - 1) > 0.01:
-        raise InputError(f'{path}: pixels are not square ({sizes[0]:g} x {sizes[1]:g} um). Resample the image first.')
-    return math.sqrt(sizes[0] * sizes[1])
-
-
-def _ome_um_per_px(path: Path, xml: str) -> tuple[float, float] | None:
-    """PhysicalSizeX and PhysicalSizeY of the first image (OME schema 2016-06; the unit defaults to micrometres)."""
-    try:
-        pixels = ElementTree.fromstring(xml).find('.//{*}Pixels')
-    except ElementTree.ParseError as error:
-        raise InputError(f'{path}: the OME-XML in the file is damaged ({error}). Export it again.') from error
-    if pixels is None:
-        return None
-    sizes = []
-    for axis in 'XY':
-        size = pixels.get(f'PhysicalSize{axis}')
-        unit = UM_PER_UNIT.get(pixels.get(f'PhysicalSize{axis}Unit', 'µm'))
-        if size is None or unit is None:
-            return None
-        sizes.append(float(size) * unit)
-    return sizes[0], sizes[1]
-
-
-def _tag_um_per_px(tiff: tifffile.TiffFile, frame: tifffile.TiffPage) -> tuple[float, float] | None:
-    """From the resolution tags, pixels per unit; the unit is ImageJ's where it gives one, else that of the tag."""
-    unit_tag = {2: UM_PER_UNIT['inch'], 3: UM_PER_UNIT['cm']}.get(frame.tags.valueof(296, 2))
-    unit = UM_PER_UNIT.get((tiff.imagej_metadata or {}).get('unit', ''), unit_tag)
-    if unit is None:
-        return None
-    sizes = []
-    for tag in (282, 283):  # XResolution, YResolution
-        numerator, denominator = frame.tags.valueof(tag, (0, 1))
-        if not numerator or not denominator:
-            return None
-        sizes.append(unit * denominator / numerator)
-    return sizes[0], sizes[1]
+def _um_per_px(path: Path, tiff: tifffile.TiffFile, image: TiffImage) -> float | InputError | None:
+    """Return micrometres per pixel, None if the file does not say, or what is wrong with what it says."""
+    frame = image.levels[0].keyframe
+    resolution = [frame.tags.valueof(tag) for tag in (282, 283)]
+    of_file = of_tags(resolution, frame.tags.valueof(296, 2), tiff.imagej_metadata if tiff.is_imagej else None)
+    return agreed_um_per_px(path, [*image.stated, *of_file])

@@ -9,17 +9,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from shapely import Polygon, box
 
-from noise_mm.coco.annotations import (
-    coco_annotation,
-    coco_of_well,
-    coco_rle,
-    coco_segmentation,
-    geometry_from_segmentation,
-    is_coco,
-    read_coco,
-    read_coco_images,
-    write_coco,
-)
+from noise_mm.coco.annotations import coco_annotation, write_coco
+from noise_mm.coco.outlines import read_coco
+from noise_mm.coco.reader import is_coco
+from noise_mm.coco.segmentation import coco_segmentation, geometry_from_segmentation, mask_annotation
 from noise_mm.errors import InputError
 from noise_mm.formats.imagej import read_imagej
 from noise_mm.geometry.outline import Outline, parts_of
@@ -67,7 +60,7 @@ def test_round_trip_of_rle_gives_the_pixels(data, tmp_path, geometries):
 @settings(max_examples=100)
 @given(mask=MASKS)
 def test_area_and_box_of_an_rle_are_those_of_pycocotools(mask):
-    (annotation,) = coco_of_well([Outline(trace(mask))], 'well.tif', mask.shape[::-1], rle=True)['annotations']
+    annotation = mask_annotation(trace(mask), *mask.shape)
     assert annotation['area'] == coco_mask.area(annotation['segmentation'])
     assert annotation['bbox'] == coco_mask.toBbox(annotation['segmentation']).tolist()
 
@@ -80,12 +73,10 @@ def test_a_sliver_stays_a_polygon(tmp_path):
 
 def test_attributes_stand_beside_the_name(tmp_path):
     outlines = [Outline(RING, name='OC1'), Outline(RING), Outline(RING)]
-    dataset = coco_of_well(outlines, 'w.tif', (40, 40), attributes=[{'nuclei': 3}, {'nuclei': 2}, {}])
-    first, second, third = dataset['annotations']
+    write_coco(tmp_path / 'a.json', outlines, 'w.tif', (40, 40), attributes=[{'nuclei': 3}, {'nuclei': 2}, {}])
+    first, second, third = json.loads((tmp_path / 'a.json').read_text())['annotations']
     assert (first['attributes'], second['attributes']) == ({'name': 'OC1', 'nuclei': 3}, {'nuclei': 2})
     assert 'attributes' not in third
-    write_coco(tmp_path / 'a.json', outlines, 'w.tif', (40, 40), attributes=[{'nuclei': 3}, {'nuclei': 2}, {}])
-    assert json.loads((tmp_path / 'a.json').read_text()) == dataset
 
 
 @settings(max_examples=50)
@@ -130,7 +121,7 @@ def test_every_form_of_rle_gives_the_mask(mask):
     expected = trace(mask)
     for rle in ({'size': [height, width], 'counts': compressed['counts'].decode()},
                 {'size': [height, width], 'counts': counts}):  # fmt: skip
-        geometry = geometry_from_segmentation(rle, height, width)
+        geometry, _ = geometry_from_segmentation(rle, height, width)
         assert geometry.equals(expected)
         assert geometry.area == mask.sum()
 
@@ -139,18 +130,28 @@ def test_every_form_of_rle_gives_the_mask(mask):
 def test_our_rle_is_that_of_pycocotools(mask):
     height, width = mask.shape
     expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))['counts'].decode()
-    assert coco_rle(trace(mask), height, width) == {'size': [height, width], 'counts': expected}
+    assert mask_annotation(trace(mask), height, width)['segmentation'] == {'size': [height, width], 'counts': expected}
 
 
-def test_an_rle_of_a_large_image_needs_no_image():
-    geometry = box(90000, 80000, 90100, 80050) - box(90010, 80010, 90020, 80020)
-    rle = coco_rle(geometry, 100000, 100000)
-    back = geometry_from_segmentation(rle, 100000, 100000)
-    assert back.equals(geometry)
+def test_an_rle_needs_no_image():
+    geometry = box(50000, 60000, 50100, 60050) - box(50010, 60010, 50020, 60020)
+    rle = mask_annotation(geometry, 65000, 66000)['segmentation']
+    assert geometry_from_segmentation(rle, 65000, 66000)[0].equals(geometry)
+
+
+def test_an_image_too_large_for_run_lengths_has_polygons(tmp_path):
+    """pycocotools counts pixels in 32 bits."""
+    cell = box(70000, 80000, 70100, 80050)
+    write_coco(tmp_path / 'a.json', [Outline(cell)], 'w.tif', (100000, 100000), rle=True)
+    (annotation,) = json.loads((tmp_path / 'a.json').read_text())['annotations']
+    assert isinstance(annotation['segmentation'], list)
+    assert read_coco(tmp_path / 'a.json')[0].geometry.equals(cell)
+    with pytest.raises(ValueError, match='an RLE cannot hold an image of 100000 x 100000 px'):
+        geometry_from_segmentation({'size': [100000, 100000], 'counts': [10**10]}, 100000, 100000)
 
 
 def test_polygons_of_one_annotation_are_joined():
-    both = geometry_from_segmentation([[0, 0, 4, 0, 4, 4, 0, 4], [2, 0, 6, 0, 6, 4, 2, 4]], 10, 10)
+    both, _ = geometry_from_segmentation([[0, 0, 4, 0, 4, 4, 0, 4], [2, 0, 6, 0, 6, 4, 2, 4]], 10, 10)
     assert both.equals(box(0, 0, 6, 4))
 
 
@@ -159,15 +160,19 @@ def test_polygons_of_one_annotation_are_joined():
     [
         ([], 'is empty'),
         ('abc', 'neither a list of polygons nor an RLE'),
-        ([1, 2, 3, 4, 5, 6], 'neither a list of polygons nor an RLE'),
+        ([1, 2, 3, 4], 'fewer than three'),
+        ([[0, 0, 4, 0, 4, 10**400]], 'something else than numbers'),
+        ([[0, 0, 4, 0, 4, 1e9]], 'which no image has'),
         ([[0, 0, 4, 0, 4]], '5 numbers, which are not pairs'),
         ([[0, 0, 4, 0]], 'fewer than three'),
         ({'size': [9, 10], 'counts': [90]}, 'has the size'),
         ({'size': [10, 10], 'counts': [10, 20]}, 'does not fill its image'),
         ({'size': [10, 10], 'counts': [110, -10]}, 'does not fill its image'),
         ({'size': [10, 10], 'counts': [100]}, 'has no pixel'),
-        ({'size': [10, 10], 'counts': '0\n'}, 'no digit'),
-        ({'size': [10, 10], 'counts': '0o'}, 'ends within a number'),
+        ({'size': [10, 10], 'counts': '0\n'}, 'not in the compressed form'),
+        ({'size': [10, 10], 'counts': '0o'}, 'not in the compressed form'),
+        ({'size': [10, 10], 'counts': [100, 10**30]}, 'no whole numbers'),
+        ({'size': [10, 10]}, 'fill its image|no whole numbers'),
     ],
 )
 def test_damaged_segmentations_are_refused(segmentation, message):
@@ -179,9 +184,10 @@ def test_segmentation_of_parts():
     assert len(coco_segmentation(parts_of(RING)[0].union(box(40, 40, 45, 45)))) == 2
 
 
-def test_unknown_labels_get_further_categories():
+def test_unknown_labels_get_further_categories(tmp_path):
     outlines = [Outline(RING, label='debris'), Outline(RING), Outline(RING, label='giant')]
-    dataset = coco_of_well(outlines, 'w.tif', (40, 40))
+    write_coco(tmp_path / 'a.json', outlines, 'w.tif', (40, 40))
+    dataset = json.loads((tmp_path / 'a.json').read_text())
     assert [(c['id'], c['name']) for c in dataset['categories']][2:] == [(3, 'debris'), (4, 'giant')]
     assert [annotation['category_id'] for annotation in dataset['annotations']] == [3, 1, 4]
     assert [annotation['id'] for annotation in dataset['annotations']] == [1, 2, 3]
@@ -197,26 +203,21 @@ def test_real_file_holds_the_vertices_of_the_roi_set(shared_dir):
 
 
 def test_images_are_told_apart(tmp_path):
-    images = [{'id': n, 'file_name': f'{n}.tif', 'width': 40, 'height': 40} for n in (1, 2, 3)]
-    annotations = [coco_annotation(1, 2, RING), coco_annotation(2, 1, RING, ignored=True), coco_annotation(3, 2, RING)]
+    images = [{'id': n, 'file_name': f'plate/{n}.tif', 'width': 40, 'height': 40} for n in (1, 2, 3)]
+    annotations = [coco_annotation(1, 2, RING), coco_annotation(2, 1, RING), coco_annotation(3, 2, RING)]
     path = _write(tmp_path / 'a.json', _dataset(annotations, images))
-    by_image = read_coco_images(path)
-    assert {name: len(outlines) for name, outlines in by_image.items()} == {'1.tif': 1, '2.tif': 2, '3.tif': 0}
-    assert by_image['1.tif'][0].ignored
-    assert read_coco(path, file_name='2.tif') == by_image['2.tif']
+    assert [len(read_coco(path, file_name=f'plate/{n}.tif')) for n in (1, 2, 3)] == [1, 2, 0]
+    assert len(read_coco(path, file_name='2.tif')) == 2
     with pytest.raises(InputError, match='holds 3 images; say which one'):
         read_coco(path)
-    with pytest.raises(InputError, match=r"no image 'x\.tif'"):
+    with pytest.raises(InputError, match=r"holds 3 images, 0 of which are called 'x\.tif'"):
         read_coco(path, file_name='x.tif')
 
 
-def test_labels_select_categories(tmp_path):
-    categories = [{'id': 1, 'name': 'osteoclast'}, {'id': 5, 'name': 'nucleus'}]
-    annotations = [coco_annotation(1, 1, RING), {'id': 2, 'image_id': 1, 'category_id': 5, 'bbox': [1, 1, 5, 5]}]
-    path = _write(tmp_path / 'a.json', _dataset(annotations, categories=categories))
-    assert len(read_coco(path, labels=['osteoclast'])) == 1
+def test_an_annotation_without_outline_is_named(tmp_path):
+    annotations = [coco_annotation(1, 1, RING), {'id': 2, 'image_id': 1, 'category_id': 1, 'bbox': [1, 1, 5, 5]}]
     with pytest.raises(InputError, match='annotation 2: has no segmentation'):
-        read_coco(path)
+        read_coco(_write(tmp_path / 'a.json', _dataset(annotations)))
 
 
 def test_self_crossing_polygons_are_logged_or_refused(tmp_path, caplog):
@@ -231,9 +232,9 @@ def test_self_crossing_polygons_are_logged_or_refused(tmp_path, caplog):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'id': 1}, 'annotation 1: has no id or one that is used twice'),
-        ({'image_id': 9}, 'annotation 2: refers to the unknown image 9'),
-        ({'category_id': 9}, 'annotation 2: refers to the unknown category 9'),
+        ({'id': 1}, 'annotation 1 has the id of another annotation too'),
+        ({'image_id': 9}, 'annotation 2 refers to image 9, which is not in the file'),
+        ({'category_id': 9}, 'annotation 2 refers to category 9, which is not in the file'),
         ({'segmentation': []}, 'annotation 2: has no segmentation'),
         ({'segmentation': [[0, 0, 4, 0, 4]]}, 'annotation 2: a polygon has 5 numbers'),
         ({'segmentation': [[0, 0, 4, 0, 'x', 4]]}, 'annotation 2: '),
@@ -247,21 +248,23 @@ def test_bad_annotations_are_named(tmp_path, change, message):
 
 
 def test_annotations_that_are_no_objects_are_named(tmp_path):
-    with pytest.raises(InputError, match=r'annotation no\. 1: has no id'):
+    with pytest.raises(InputError, match='annotations, entry 1 is not a dictionary'):
         read_coco(_write(tmp_path / 'a.json', _dataset([None])))
 
 
 @pytest.mark.parametrize(
     ('image', 'message'),
     [
-        (None, 'image 1: has no file_name'),
-        ({'id': 1, 'file_name': 'a'}, r'image 1 \(a\): has no width and height'),
-        ({'file_name': 'a', 'width': 4, 'height': 4}, r'image 1 \(a\): has no id'),
+        (None, 'images, entry 1 is not a dictionary'),
+        ({'id': 1, 'width': 4, 'height': 4}, 'image 1 has no valid file_name'),
+        ({'id': 1, 'file_name': 'a', 'width': 4.5, 'height': 4}, 'no valid width'),
+        ({'id': 1, 'file_name': 'a'}, r'image 1 \(a\) has no valid width, height'),
+        ({'file_name': 'a', 'width': 4, 'height': 4}, r'image 1 \(a\) has no valid id'),
     ],
 )
 def test_bad_images_are_named(tmp_path, image, message):
     with pytest.raises(InputError, match=message):
-        read_coco_images(_write(tmp_path / 'a.json', _dataset([], [image])))
+        read_coco(_write(tmp_path / 'a.json', _dataset([], [image])))
 
 
 def test_another_size_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import shapely
 from shapely import MultiPolygon
 
-from noise_mm.coco.file_issues import FileFaults, OutlineCollector
+from noise_mm.coco.file_issues import FileIssues, OutlineCollector
 from noise_mm.errors import InputError
 
 SQUARE = [(0, 0), (4, 0), (4, 4), (0, 4)]
@@ -12,15 +12,15 @@ BOW_TIE = [(0, 0), (4, 4), (4, 0), (0, 4)]
 
 
 def test_no_fault_no_error():
-    FileFaults('cells.roi', 'Do it again.').raise_if_any()
+    FileIssues('cells.roi', 'Do it again.').raise_if_any()
 
 
 def test_the_error_names_file_first_faults_and_their_number():
-    faults = FileFaults('cells.zip', 'Save it again.')
+    issues = FileIssues('cells.zip', 'Save it again.')
     for number in range(15):
-        faults.add(f'cell {number}', 'has no area')
+        issues.add(f'cell {number}', 'has no area')
     with pytest.raises(InputError) as caught:
-        faults.raise_if_any()
+        issues.raise_if_any()
     message = str(caught.value)
     assert message == (
         'cells.zip: cell 0: has no area; cell 1: has no area; cell 2: has no area; ... and 12 more. Save it again.'

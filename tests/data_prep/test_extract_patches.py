@@ -22,9 +22,9 @@ from pycocotools.coco import COCO
 from noise_mm.errors import run_command
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
-from noise_mm.formats.roi_csv import write_roi_csv
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.pixels import fill_pixels
+from tests.fixtures.files import write_roi_csv
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'data_prep' / 'extract_patches.py'
 SMALL = ('--patch-size', '100', '--stride', '50', '--workers', '1')

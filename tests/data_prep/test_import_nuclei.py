@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.coco.batch_folder import read_batch
 from noise_mm.formats.via import ViaPoint, write_via_points
+from tests.fixtures.files import read_batch
 
 
 @dataclass

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.coco.batch_folder import read_batch
+from tests.fixtures.files import read_batch
 
 TRIANGLE = '0 0.1 0.1 0.5 0.1 0.5 0.5'
 

@@ -96,13 +96,13 @@ def test_what_the_other_commands_write_is_right(dataset, tmp_path):
     assert lines['M2'][:1] + lines['M2'][5:6] == ['M2', '6']  # the table of nuclei comes last
     osteoclasts = next(line.split() for line in stdout.splitlines() if line.startswith('M1'))
     assert osteoclasts[1] == '3' and osteoclasts[3:5] == ['9', '3.0']
-    assert "note: overlap with split_unit='patch'" in stdout and 'fault:' not in stdout
+    assert "note: overlap with split_unit='patch'" in stdout and 'issue:' not in stdout
     assert errors[-1].startswith('decoding: ') and 'MPx/s' in errors[-1]
     assert {path.name for path in (tmp_path / 'pictures').iterdir()} == {'histograms.png', 'contact_sheet.png'}
     assert {path: path.read_bytes() for path in dataset.rglob('*') if path.is_file()} == before
 
 
-def test_all_faults_are_listed_in_one_run(dataset):
+def test_all_issues_are_listed_in_one_run(dataset):
     images = sorted((dataset / 'M1' / 'images').iterdir())
     images[0].unlink()
     images[1].write_bytes(images[1].read_bytes()[:-50])
@@ -121,11 +121,11 @@ def test_all_faults_are_listed_in_one_run(dataset):
     titles = ['missing image (1)', 'corrupt image (1)', 'id below 1 (1)', 'outline that crosses itself (1)',
               'area that is not that of the outline or box (12)']  # fmt: skip
     for title in titles:
-        assert f'fault: {title}.' in stdout
+        assert f'issue: {title}.' in stdout
     assert 'note: image that no annotation file lists (1).' in stdout
     assert f'  M1/images/{images[0].name}: listed in M1/annotations.json as image 1, but not there' in stdout
     assert '  ... and 9 more' in stdout
-    assert errors[-1] == f'error: {dataset}: 16 faults, listed above. --fix puts 13 of them right.'
+    assert errors[-1] == f'error: {dataset}: 16 issues, listed above. --fix puts 13 of them right.'
     assert '\nosteoclasts\n' in stdout  # the counts are printed all the same
 
 
@@ -146,11 +146,11 @@ def test_fix(dataset):
     assert validate(dataset)[2] == 0
 
 
-def test_fix_that_leaves_faults(dataset):
+def test_fix_that_leaves_issues(dataset):
     edit(dataset / 'M1' / 'annotations.json', lambda content: content['annotations'][0].update(id=0, area=1))
     stdout, errors, status = validate(dataset, '--fix')
     assert status == 2 and 'put right (1)' in stdout
-    assert errors[-1] == f'error: {dataset}: 1 fault, listed above. Put them right as said above each kind.'
+    assert errors[-1] == f'error: {dataset}: 1 issue, listed above. Put them right as said above each kind.'
 
 
 def test_batch_that_is_there_twice(dataset):
@@ -159,8 +159,8 @@ def test_batch_that_is_there_twice(dataset):
     stdout, _, status = validate(dataset)
     assert status == 2
     assert "well 'M1_w0': is in M1 and M3" in stdout
-    assert 'fault: same picture twice' in stdout
-    assert 'fault: training and validation overlap' in stdout
+    assert 'issue: same picture twice' in stdout
+    assert 'issue: training and validation overlap' in stdout
 
 
 def test_different_wells_of_one_name(dataset):
@@ -171,7 +171,7 @@ def test_different_wells_of_one_name(dataset):
     edit(dataset / 'M2' / 'annotations.json', lambda content: rename(content['images']))
     edit(dataset / 'M2' / 'wells.json', rename)
     stdout, _, status = validate(dataset)
-    assert status == 2 and 'fault: same well in two batches (2).' in stdout
+    assert status == 2 and 'issue: same well in two batches (2).' in stdout
     assert validate(dataset, '--shared-well-names')[2] == 0
 
 
@@ -181,7 +181,7 @@ def test_pseudo_labels_of_patches_that_are_not_in_the_batch(dataset):
     stdout, _, status = validate(dataset)
     assert status == 2
     assert 'batch M2 does not list this patch' in stdout
-    assert 'fault: empty category (1).' in stdout and 'pseudo/M2.json: has no nucleus' in stdout
+    assert 'issue: empty category (1).' in stdout and 'pseudo/M2.json: has no nucleus' in stdout
 
 
 @pytest.mark.parametrize(

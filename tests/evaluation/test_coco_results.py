@@ -86,14 +86,14 @@ FAULTY_RESULTS = {
     r'image_id \[1\]': [result([1])],
     'category_id 9': [result(category_id=9)],
     'has no segmentation': [result(segmentation=None)],
-    'three or more': [result(segmentation=[[1, 2, 3, 4]])],
+    'fewer than three': [result(segmentation=[[1, 2, 3, 4]])],
     r'mask is of \[50, 50\]': [result(segmentation={'size': [50, 50], 'counts': [2500]})],
     'does not fill': [result(segmentation=BEYOND)],
     'not fill its': [result(segmentation={'size': [100, 100], 'counts': [0, 2000]})],
     'compressed': [result(segmentation={'size': [100, 100], 'counts': 'zzzz'})],
     'is faulty': [result(segmentation={'size': [100, 100], 'counts': [-5, 10005]})],
     'without counts|is faulty': [result(segmentation={'size': [100, 100], 'counts': None})],
-    'is faulty: could not': [result(segmentation=[['a', 1, 5, 5, 1, 5]])],
+    'something else than numbers': [result(segmentation=[['a', 1, 5, 5, 1, 5]])],
     'has no size': [result(segmentation={'size': 100, 'counts': [10000]})],
 }
 
@@ -111,13 +111,13 @@ def test_faulty_boxes_are_named(box):
 
 
 FAULTY_TRUTHS = {
-    "no list 'categories'": [],
-    "no list 'images'": without(truth(), 'images'),
-    "'images' has no height": truth(images=[{'id': 1, 'width': 1}]),
+    "no list 'images'": [],
+    "no list 'annotations'": without(truth(), 'annotations'),
+    'image 1 has no valid height': truth(images=[{'id': 1, 'width': 1}]),
     'has no categories': truth(categories=[]),
-    'same id': truth(images=[{'id': 1, 'width': 9, 'height': 9}] * 2, annotations=[]),
-    'annotation 3 has the image_id 5': truth(annotations=[{'id': 3, 'image_id': 5, 'category_id': 1}]),
-    'annotation 3 has the category_id 5': truth(annotations=[{'id': 3, 'image_id': 1, 'category_id': 5}]),
+    'the id of another image': truth(images=[{'id': 1, 'width': 9, 'height': 9}] * 2, annotations=[]),
+    'annotation 3 refers to image 5': truth(annotations=[{'id': 3, 'image_id': 5, 'category_id': 1}]),
+    'annotation 3 refers to category 5': truth(annotations=[{'id': 3, 'image_id': 1, 'category_id': 5}]),
     'an annotation of image 1 has no segmentation': truth(annotations=[{'id': 3, 'image_id': 1, 'category_id': 1}]),
 }
 

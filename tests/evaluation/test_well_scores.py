@@ -9,7 +9,9 @@ import shapely
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from noise_mm.coco.annotations import coco_of_well
+from noise_mm.coco.annotations import coco_annotation
+from noise_mm.coco.batch_folder import CATEGORIES
+from noise_mm.coco.segmentation import mask_annotation
 from noise_mm.evaluation.coco_results import evaluate_coco_results
 from noise_mm.evaluation.well_scores import WELL_COLUMNS, WellPair, score_wells, well_score_text
 from noise_mm.geometry.outline import Outline
@@ -42,10 +44,21 @@ def random_well(seed, name='A1', batch='M1', um_per_px=0.5):
     return WellPair(name, batch, SIZE, um_per_px, *drawn)
 
 
+def annotations_of(outlines):
+    return [
+        {
+            **coco_annotation(number, 1, outline.geometry, ignored=outline.ignored, score=outline.score),
+            **mask_annotation(outline.geometry, *SIZE[::-1]),
+        }
+        for number, outline in enumerate(outlines, start=1)
+    ]
+
+
 def as_coco(well):
     """Ground truth and results of one well for COCO tools."""
-    truth = coco_of_well(well.objects, 'a.png', SIZE, rle=True)
-    results = coco_of_well(well.found, 'a.png', SIZE, rle=True)['annotations']
+    images = [{'id': 1, 'file_name': 'a.png', 'width': SIZE[0], 'height': SIZE[1]}]
+    truth = {'images': images, 'categories': list(CATEGORIES), 'annotations': annotations_of(well.objects)}
+    results = annotations_of(well.found)
     return truth, [{key: each[key] for key in ('image_id', 'category_id', 'score', 'segmentation')} for each in results]
 
 

@@ -79,7 +79,7 @@ def test_nuclei_are_points_that_reading_leaves_out(tmp_path, caplog, suffix):
     with caplog.at_level('INFO'):
         (outline,) = read_geojson(path, (10, 10))
     assert outline.name == 'OC1'
-    assert '2 nuclei (points) are left out' in caplog.text
+    assert 'left out: 2 nuclei (points)' in caplog.text
 
 
 def test_points_of_another_class_are_refused(tmp_path):
@@ -113,7 +113,7 @@ def test_parts_and_third_coordinates(tmp_path):
 @pytest.mark.parametrize(
     ('classification', 'label', 'ignored'),
     [
-        ({'name': 'Osteoclast', 'color': [1, 2, 3]}, 'Osteoclast', False),
+        ({'name': 'Osteoclast', 'color': [1, 2, 3]}, 'osteoclast', False),
         ({'names': ['Cell', 'giant']}, 'Cell: giant', False),
         ('Debris', 'Debris', False),
         ({'name': 'Ignore*'}, 'osteoclast', True),

@@ -78,11 +78,12 @@ def test_round_trip_of_whole_pixels(tmp_path):
     assert [outline.name for outline in back] == ['1', '2']
 
 
-def test_file_is_tiled_deflate_without_predictor(tmp_path):
+def test_file_is_deflate_without_predictor(tmp_path):
     write_label_image(tmp_path / 'a.tif', [Outline(box(3, 4, 60, 10))], (700, 600), um_per_px=0.5)
     with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
         page = tiff.pages[0]
-        assert page.is_tiled and page.dtype == np.uint16
+        assert not page.is_tiled and page.dtype == np.uint16
+        assert 322 not in page.tags and 323 not in page.tags  # ImageJ looks for TileWidth and refuses such files
         assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
         assert page.predictor == tifffile.PREDICTOR.NONE
         assert page.tags['ResolutionUnit'].value == tifffile.RESUNIT.CENTIMETER

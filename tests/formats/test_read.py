@@ -9,8 +9,8 @@ from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
 from noise_mm.formats.label_image import write_label_image
 from noise_mm.formats.read import read_outlines
-from noise_mm.formats.roi_csv import write_roi_csv
 from noise_mm.geometry.outline import Outline
+from tests.fixtures.files import write_roi_csv
 
 CELL = Outline(box(3, 4, 20, 30) - box(6, 7, 10, 12))
 SIZE = (60, 50)

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from noise_mm.errors import InputError
 from noise_mm.formats.imagej import read_imagej
-from noise_mm.formats.roi_csv import read_roi_csv, write_roi_csv
+from noise_mm.formats.roi_csv import read_roi_csv
+from noise_mm.geometry.outline import parts_of
+from tests.fixtures.files import write_roi_csv
 
 ROW = '0,10,20,4,6,10,20,14,20,14,26,10,26'
 
@@ -12,7 +14,7 @@ ROW = '0,10,20,4,6,10,20,14,20,14,26,10,26'
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(data=st.data())
 def test_round_trip(data, tmp_path, outline_lists, assert_same_geometry):
-    outlines = data.draw(outline_lists)
+    outlines = [outline for outline in data.draw(outline_lists) if len(parts_of(outline.geometry)) == 1]
     path = tmp_path / 'rois.csv'
     write_roi_csv(path, outlines)
     back = read_roi_csv(path, size_px=(400, 400))

@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noise_mm.errors import InputError
-from noise_mm.formats.via import CSV_COLUMNS, ViaPoint, read_via_points, write_via_points
+from noise_mm.formats.via import CSV_COLUMNS, ViaPoint, write_via_points
+from tests.fixtures.files import read_via_points
 
 HEADER = ','.join(CSV_COLUMNS) + '\n'
 TEXT = st.text('ab ,"\u00e4\n/.', min_size=1, max_size=5)

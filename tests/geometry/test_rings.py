@@ -5,8 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon
 
+from noise_mm.geometry.outline import parts_of, ring_vertices
 from noise_mm.geometry.pixels import trace
-from noise_mm.geometry.rings import crosses_itself, geometry_of_ring, keyholed, single_ring
+from noise_mm.geometry.rings import crosses_itself, geometry_of_ring, keyholed
+
+
+def single_ring(geometry):
+    """All of a geometry as one closed ring, as ImageJ's tables have it: parts are joined by bridges, too."""
+    first, *others = [keyholed(part) for part in parts_of(geometry)]
+    for ring in others:
+        distances = np.hypot(*(first[:, None] - ring[None]).transpose(2, 0, 1))
+        start, end = np.unravel_index(distances.argmin(), distances.shape)
+        ring = np.roll(ring, -end, axis=0)
+        first = np.concatenate([first[: start + 1], ring, ring[:1], first[start:]])
+    return ring_vertices(first)
 
 
 @given(data=st.data())

@@ -2,11 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
-from noise_mm.inspection import issues as faults
+from noise_mm.coco import issues as kinds
+from noise_mm.coco.issues import Issue
 from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.dataset import check_part
 from noise_mm.inspection.images import check_images, unlisted_images
-from noise_mm.inspection.issues import Fault
 from noise_mm.patches.png_writer import png_bytes
 
 
@@ -49,16 +49,16 @@ def test_good_images_differ(dataset):
 @pytest.mark.parametrize(
     ('spoil', 'kind', 'what'),
     [
-        (lambda path: path.unlink(), faults.MISSING_IMAGE, 'listed in M1/annotations.json as image 3, but not there'),
-        (truncated, faults.CORRUPT_IMAGE, 'truncated'),
-        (flipped_byte, faults.CORRUPT_IMAGE, 'damaged'),
-        (lambda path: path.write_bytes(b''), faults.CORRUPT_IMAGE, 'not a TIFF, SVS, PNG or JPEG image'),
-        (other_size, faults.WRONG_SIZE, '95 x 96 px, annotated as 96 x 96 px (image 3)'),
+        (lambda path: path.unlink(), kinds.MISSING_IMAGE, 'listed in M1/annotations.json as image 3, but not there'),
+        (truncated, kinds.CORRUPT_IMAGE, 'truncated'),
+        (flipped_byte, kinds.CORRUPT_IMAGE, 'damaged'),
+        (lambda path: path.write_bytes(b''), kinds.CORRUPT_IMAGE, 'not a TIFF, SVS, PNG or JPEG image'),
+        (other_size, kinds.WRONG_SIZE, '95 x 96 px, annotated as 96 x 96 px (image 3)'),
     ],
 )
 def test_spoiled_image_is_named(dataset, spoil, kind, what):
     spoil(dataset / 'M1' / 'images' / 'M1_w2_0_0.png')
-    found = [result for result in results(dataset) if isinstance(result, Fault)]
+    found = [result for result in results(dataset) if isinstance(result, Issue)]
     assert len(found) == 1
     assert found[0].kind == kind and what in found[0].what
     assert found[0].place == 'M1/images/M1_w2_0_0.png'
@@ -82,12 +82,12 @@ def test_unlisted_images(dataset):
     for name in ('extra.png', '.hidden.png'):
         (dataset / 'M1' / 'images' / name).write_bytes(b'')
     one = checked(dataset)
-    assert [fault.place for fault in unlisted_images(one.part, one.patches)] == ['M1/images/extra.png']
-    assert faults.UNLISTED_IMAGE.is_note
+    assert [issue.place for issue in unlisted_images(one.part, one.patches)] == ['M1/images/extra.png']
+    assert kinds.UNLISTED_IMAGE.is_note
 
 
 def test_no_folder_of_images(dataset):
     (dataset / 'M1' / 'images').rename(dataset / 'elsewhere')
     one = checked(dataset)
     assert unlisted_images(one.part, one.patches) == []
-    assert {result.kind for result in results(dataset)} == {faults.MISSING_IMAGE}
+    assert {result.kind for result in results(dataset)} == {kinds.MISSING_IMAGE}

@@ -1,13 +1,13 @@
-from noise_mm.inspection.issues import Fault, Kind, errors_of, limited, listing
+from noise_mm.coco.issues import Issue, Kind, errors_of, limited, listing
 
 BAD = Kind('bad thing', 'Mend it.')
 ODD = Kind('odd thing', 'Look at it.', is_note=True)
-FOUND = [Fault(ODD, 'a.json, image 1', 'looks odd'), *(Fault(BAD, f'b.json, image {i}', f'is {i}') for i in range(5))]
+FOUND = [Issue(ODD, 'a.json, image 1', 'looks odd'), *(Issue(BAD, f'b.json, image {i}', f'is {i}') for i in range(5))]
 
 
 def test_listing_puts_errors_first_and_says_how_many_more_there_are():
     assert listing(FOUND, limit=2) == [
-        'fault: bad thing (5). Mend it.',
+        'issue: bad thing (5). Mend it.',
         '  b.json, image 0: is 0',
         '  b.json, image 1: is 1',
         '  ... and 3 more',

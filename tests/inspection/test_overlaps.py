@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import shapely
 
-from noise_mm.inspection import issues as faults
+from noise_mm.coco import issues as kinds
 from noise_mm.inspection.images import Picture
 from noise_mm.inspection.overlaps import (
-    drawn_split_faults,
+    drawn_split_issues,
     kind_of,
     same_pictures,
     same_wells,
-    stored_split_faults,
+    stored_split_issues,
     training_sets,
 )
 from noise_mm.inspection.patch_entries import Patch
@@ -29,14 +29,14 @@ def wells(batch, count):
 
 def test_same_well_in_two_batches():
     found = same_wells(one.patch for one in [*wells('M1', 2), picture('M2', 'M1_0'), picture('M3', 'M1_0')])
-    assert [(fault.kind, fault.place, fault.what) for fault in found] == [
-        (faults.SAME_WELL, "well 'M1_0'", 'is in M1 and M2 and M3')
+    assert [(issue.kind, issue.place, issue.what) for issue in found] == [
+        (kinds.SAME_WELL, "well 'M1_0'", 'is in M1 and M2 and M3')
     ]
     assert same_wells(one.patch for one in wells('M1', 2) + wells('M2', 2)) == []
 
 
 @pytest.mark.parametrize(
-    ('second', 'is_fault'),
+    ('second', 'is_issue'),
     [
         (picture('M2', 'other', digest=b'1'), True),  # another batch
         (picture('M1', 'other', digest=b'1'), True),  # another well of the batch
@@ -46,11 +46,11 @@ def test_same_well_in_two_batches():
         (picture('M2', 'other', digest=b'2'), False),
     ],
 )
-def test_same_picture(second, is_fault):
+def test_same_picture(second, is_issue):
     found = same_pictures([picture('M1', 'a', digest=b'1'), second])
-    assert len(found) == is_fault
-    if is_fault:
-        assert found[0].kind == faults.SAME_PICTURE
+    assert len(found) == is_issue
+    if is_issue:
+        assert found[0].kind == kinds.SAME_PICTURE
         assert found[0].place == f'{second.part}/{second.patch.file_name}'
         assert "M1/images/a_0_0.png (well 'a' of batch 'M1')" in found[0].what
 
@@ -74,13 +74,13 @@ def test_kind_of(batch, kind):
 
 
 def test_split_by_well_keeps_overlapping_patches_on_one_side():
-    assert drawn_split_faults(wells('M1', 5) + wells('M2', 3), 'well', 0.2, 0) == []
+    assert drawn_split_issues(wells('M1', 5) + wells('M2', 3), 'well', 0.2, 0) == []
 
 
 def test_split_by_patch_is_noted():
     pictures = wells('M1', 5)
-    found = drawn_split_faults(pictures, 'patch', 0.2, 0)
-    assert [fault.kind for fault in found] == [faults.PATCH_SPLIT] and faults.PATCH_SPLIT.is_note
+    found = drawn_split_issues(pictures, 'patch', 0.2, 0)
+    assert [issue.kind for issue in found] == [kinds.PATCH_SPLIT] and kinds.PATCH_SPLIT.is_note
     assert found[0].place == 'training on M1, split by patch'
     assert found[0].what.startswith('3 of 3 validation patches')
 
@@ -104,7 +104,7 @@ def test_shared_patches_against_shapely(seed):
         for one in range(len(pictures))
         if in_val[one]
     )
-    found = drawn_split_faults(pictures, 'patch', 0.2, seed)
+    found = drawn_split_issues(pictures, 'patch', 0.2, seed)
     assert (int(found[0].what.split()[0]) if found else 0) == expected
 
 
@@ -117,25 +117,25 @@ def test_one_picture_in_two_wells_lies_on_both_sides_of_some_split():
     """The same pictures under other names of wells: by well, one may be trained on and the other validated."""
     original = wells('M1', 4)
     copies = [one._replace(patch=one.patch._replace(well=f'copy_{one.patch.well}')) for one in original]
-    found = [fault for seed in range(8) for fault in drawn_split_faults(original + copies, 'well', 0.2, seed)]
-    assert found and {fault.kind for fault in found} == {faults.SPLIT_OVERLAP}
-    assert not faults.SPLIT_OVERLAP.is_note
+    found = [issue for seed in range(8) for issue in drawn_split_issues(original + copies, 'well', 0.2, seed)]
+    assert found and {issue.kind for issue in found} == {kinds.SPLIT_OVERLAP}
+    assert not kinds.SPLIT_OVERLAP.is_note
 
 
 def test_too_few_wells_to_split():
-    found = drawn_split_faults(wells('M1', 1), 'well', 0.2, 0)
-    assert [(fault.kind, fault.what) for fault in found] == [(faults.ONE_SIDED, 'there is only one well to share out')]
+    found = drawn_split_issues(wells('M1', 1), 'well', 0.2, 0)
+    assert [(issue.kind, issue.what) for issue in found] == [(kinds.ONE_SIDED, 'there is only one well to share out')]
 
 
 def test_stored_split():
     apart = [picture('M1', 'a', split='train'), picture('M1', 'a', 100, split='val'), picture('M1', 'b', split='val')]
-    assert stored_split_faults(apart, 'nuclei') == []
-    found = stored_split_faults([*apart, picture('M1', 'a', 60, split='val')], 'nuclei')
-    assert [(fault.kind, fault.place) for fault in found] == [(faults.SPLIT_OVERLAP, 'nuclei, stored split')]
+    assert stored_split_issues(apart, 'nuclei') == []
+    found = stored_split_issues([*apart, picture('M1', 'a', 60, split='val')], 'nuclei')
+    assert [(issue.kind, issue.place) for issue in found] == [(kinds.SPLIT_OVERLAP, 'nuclei, stored split')]
     assert found[0].what == (
         '1 of 3 validation patches show what training shows: M1/images/a_0_60.png as M1/images/a_0_0.png'
     )
 
 
 def test_images_without_stored_split_are_on_no_side():
-    assert stored_split_faults([picture('M1', 'a'), picture('M1', 'a', 50)], 'nuclei') == []
+    assert stored_split_issues([picture('M1', 'a'), picture('M1', 'a', 50)], 'nuclei') == []

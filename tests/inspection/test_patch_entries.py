@@ -1,6 +1,6 @@
 import pytest
 
-from noise_mm.inspection import issues as faults
+from noise_mm.coco import issues as kinds
 from noise_mm.inspection.annotation_files import Part, Role
 from noise_mm.inspection.patch_entries import Patch, check_pseudo_patches, is_number
 
@@ -25,13 +25,13 @@ def test_extent_is_in_pixels_of_the_well():
     [
         (PATCH, []),
         (PATCH._replace(image_id=9), []),
-        (None, [faults.MISSING_IMAGE]),
-        (PATCH._replace(width=95), [faults.WRONG_SIZE]),
-        (PATCH._replace(well='other'), [faults.UNKNOWN_WELL]),
+        (None, [kinds.MISSING_IMAGE]),
+        (PATCH._replace(width=95), [kinds.WRONG_SIZE]),
+        (PATCH._replace(well='other'), [kinds.UNKNOWN_WELL]),
     ],
 )
 def test_pseudo_labels_are_of_the_patches_of_their_batch(tmp_path, of_batch, kinds):
     part = Part('pseudo/M1', Role.PSEUDO, tmp_path / 'pseudo' / 'M1.json', tmp_path / 'M1')
     found = check_pseudo_patches(part, [PATCH], {PATCH.file_name: of_batch} if of_batch else {})
-    assert [fault.kind for fault in found] == kinds
-    assert all(fault.place == 'pseudo/M1.json, image 3 (images/a.png)' for fault in found)
+    assert [issue.kind for issue in found] == kinds
+    assert all(issue.place == 'pseudo/M1.json, image 3 (images/a.png)' for issue in found)

@@ -9,10 +9,10 @@ from scipy.spatial import KDTree
 from shapely import Point, Polygon, affinity
 
 from noise_mm.formats.imagej import read_imagej
-from noise_mm.formats.via import read_via_points
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window, window_grid
 from noise_mm.measure.nuclei import Nuclei, NucleiMerger, assign_nuclei, paired
+from tests.fixtures.files import read_via_points
 
 # Tile, stride, and a well that they do not divide.
 GRIDS = {

@@ -29,7 +29,7 @@ def folder(path, *names):
     ],
 )
 def test_names_that_belong_together(tmp_path, image, annotation):
-    wells, faults = find_wells(folder(tmp_path / 'w', image), folder(tmp_path / 'r', annotation))
+    wells, faults, _ = find_wells(folder(tmp_path / 'w', image), folder(tmp_path / 'r', annotation))
     assert [(well.name, well.image.name, well.annotation.name) for well in wells] == [('w1', image, annotation)]
     assert not faults
 
@@ -38,21 +38,21 @@ def test_one_folder_for_both(tmp_path):
     names = ['a.tif', 'a_RoiSet.zip', 'a_nuclei.csv', 'b.tif', 'b_labels.tif', '.hidden.tif', 'notes.txt']
     both = folder(tmp_path, *names)
     (tmp_path / 'sub.tif').mkdir()
-    wells, faults = find_wells(both, both)
+    wells, faults, _ = find_wells(both, both)
     assert [(well.name, well.annotation.name) for well in wells] == [('a', 'a_RoiSet.zip'), ('b', 'b_labels.tif')]
     assert not faults
 
 
 def test_wells_are_sorted_by_name(tmp_path):
     images = folder(tmp_path / 'w', 'b.tif', 'a.tif', 'c.tif')
-    wells, _ = find_wells(images, folder(tmp_path / 'r', 'c.zip', 'a.zip', 'b.zip'))
+    wells, *_ = find_wells(images, folder(tmp_path / 'r', 'c.zip', 'a.zip', 'b.zip'))
     assert [well.name for well in wells] == ['a', 'b', 'c']
 
 
 def test_each_fault_is_named_and_the_others_are_found(tmp_path):
     images = folder(tmp_path / 'w', 'good.tif', 'twice.tif', 'twice.png', 'bare.tif', 'unclear.tif')
     outlines = folder(tmp_path / 'r', 'good.zip', 'twice.zip', 'unclear.zip', 'unclear.csv')
-    wells, faults = find_wells(images, outlines)
+    wells, faults, _ = find_wells(images, outlines)
     assert [well.name for well in wells] == ['good']
     messages = {name: str(fault) for name, fault in faults.items()}
     assert "two wells are called 'twice' (twice.png, twice.tif)" in messages['twice']
@@ -62,7 +62,7 @@ def test_each_fault_is_named_and_the_others_are_found(tmp_path):
 
 
 def test_unannotated_wells_if_allowed(tmp_path):
-    wells, faults = find_wells(folder(tmp_path / 'w', 'a.tif'), folder(tmp_path / 'r'), allow_unannotated=True)
+    wells, faults, _ = find_wells(folder(tmp_path / 'w', 'a.tif'), folder(tmp_path / 'r'), allow_unannotated=True)
     assert [well.annotation for well in wells] == [None]
     assert not faults
 

@@ -1,5 +1,7 @@
 import os
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from noise_mm.patches.planning import STREAMING_BYTES, PlannedWell, default_workers
@@ -15,7 +17,7 @@ def planned(working_bytes, is_streamed=True):
 def computer(monkeypatch):
     """64 cores and 64 GiB."""
     monkeypatch.setattr(os, 'cpu_count', lambda: 64)
-    monkeypatch.setattr(os, 'sysconf', {'SC_PAGE_SIZE': 4096, 'SC_PHYS_PAGES': 64 * GIB // 4096}.__getitem__)
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(total=64 * GIB))
 
 
 @pytest.mark.parametrize('working_bytes', [10**7, 10**8, 3 * 10**8, 10**9])

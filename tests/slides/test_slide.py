@@ -165,7 +165,7 @@ def test_a_well_larger_than_pillows_limit(tmp_path, monkeypatch, texture):
 
 def test_an_image_too_large_to_be_decoded_whole_is_refused(tmp_path, monkeypatch, texture):
     monkeypatch.setattr(slide, 'LARGEST_UNTILED_PX', 700 * 500 - 1)
-    with pytest.raises(InputError, match=r'a\.png: 700 x 500 px is too large.*tiled TIFF'):
+    with pytest.raises(InputError, match=r'a\.png: 700 x 500 px is too large.*as a TIFF, in strips or tiles'):
         open_slide(saved(tmp_path / 'a.png', Image.fromarray(texture)))
 
 

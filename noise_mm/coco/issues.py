@@ -1,4 +1,4 @@
-"""The kinds of faults that a dataset can have, with what to do about each, and how they are listed. Pure."""
+"""The kinds of issues that a COCO file or dataset can have, what to do about each, and how they are listed. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault.
+    """A kind of issue.
 
     Attributes:
         title: What is the matter.
@@ -20,20 +20,20 @@ class Kind:
     is_note: bool = False
 
 
-class Fault(NamedTuple):
+class Issue(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
         kind: Which kind of thing.
         place: The file, and the entry in it.
         what: What is wrong there.
-        mendable: Whether `--fix` puts it right.
+        fixable: Whether `--fix` puts it right.
     """
 
     kind: Kind
     place: str
     what: str
-    mendable: bool = False
+    fixable: bool = False
 
 
 AGAIN = 'Write the folder again with the command in data_prep that made it.'
@@ -42,6 +42,7 @@ CORRECT = 'Correct these entries, or write the folder again.'
 UNREADABLE = Kind('file that cannot be read', AGAIN)
 UNFINISHED = Kind('folder of patches without annotations', 'Run extract_patches.py again: it goes on where it stopped.')
 BAD_ENTRY = Kind('entry that is incomplete', CORRECT)
+OTHER_FORM = Kind('entries in another form than the standard', 'They are read all the same.', True)
 DOUBLE_ID = Kind('id or name used twice', CORRECT)
 LOW_ID = Kind('id below 1', "Number from 1: COCO's evaluation takes an annotation with id 0 for no match.")
 
@@ -77,7 +78,7 @@ SAME_PICTURE = Kind('same picture twice', 'Remove one of the two: folds and spli
 SPLIT_OVERLAP = Kind('training and validation overlap', 'Remove what is on both sides, or draw the split by well.')
 PATCH_SPLIT = Kind(
     "overlap with split_unit='patch'",
-    "Not so with the default, split_unit='well'. Expected of the looser reading.",
+    "Not so with the deissue, split_unit='well'. Expected of the looser reading.",
     True,
 )
 PART_SPLIT = Kind('images without the split that others have', CORRECT)
@@ -85,25 +86,25 @@ NO_SPLIT = Kind('no stored split', "Set split_unit='well' in the config of stage
 ONE_SIDED = Kind('split with an empty side', 'Add wells, or set another split_unit or --val-fraction.', True)
 
 
-def errors_of(faults: Iterable[Fault]) -> list[Fault]:
-    """The faults that are more than notes."""
-    return [fault for fault in faults if not fault.kind.is_note]
+def errors_of(issues: Iterable[Issue]) -> list[Issue]:
+    """The issues that are more than notes."""
+    return [issue for issue in issues if not issue.kind.is_note]
 
 
-def listing(faults: Iterable[Fault], limit: int) -> list[str]:
-    """The faults in lines, kind by kind in the order of their first fault, errors before notes.
+def listing(issues: Iterable[Issue], limit: int) -> list[str]:
+    """The issues in lines, kind by kind in the order of their first issue, errors before notes.
 
     Args:
-        faults: What was found.
+        issues: What was found.
         limit: How many of each kind to print; the last line of a longer list says how many more there are.
     """
-    by_kind: dict[Kind, list[Fault]] = {}
-    for fault in faults:
-        by_kind.setdefault(fault.kind, []).append(fault)
+    by_kind: dict[Kind, list[Issue]] = {}
+    for issue in issues:
+        by_kind.setdefault(issue.kind, []).append(issue)
     lines = []
     for kind, found in sorted(by_kind.items(), key=lambda item: item[0].is_note):
-        lines.append(f'{"note" if kind.is_note else "fault"}: {kind.title} ({len(found)}). {kind.remedy}')
-        lines += limited([f'{fault.place}: {fault.what}' for fault in found], limit)
+        lines.append(f'{"note" if kind.is_note else "issue"}: {kind.title} ({len(found)}). {kind.remedy}')
+        lines += limited([f'{issue.place}: {issue.what}' for issue in found], limit)
     return lines
 
 
