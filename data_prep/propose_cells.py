@@ -10,7 +10,8 @@ from noise_mm.errors import InputError, run_command
 from noise_mm.files import read_json, require_folder
 from noise_mm.proposals.folder import propose_batch
 from noise_mm.proposals.trap_regions import ProposalSettings
-from noise_mm.slides.well_images import check_output_folder, find_images
+from noise_mm.report.output_files import check_output_folder
+from noise_mm.slides.well_images import find_images
 
 EPILOG = """\
 example:

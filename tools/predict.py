@@ -150,7 +150,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _check_pixel_size(mpp: float | None) -> None:
-    from noise_mm.slides.tiff import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
+    from noise_mm.scale import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
 
     if mpp is not None and plausible_um_per_px(mpp) is None:
         low, high = PLAUSIBLE_UM_PER_PX

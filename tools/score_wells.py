@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import InputError, run_command
+from noise_mm.scale import check_um_per_px
 
 MODES = ('coco', 'ultralytics')
 EXAMPLE = """
@@ -34,11 +35,12 @@ def main() -> None:
     files = pair_files(args.predictions, args.rois)
     require_both(files, args.allow_missing)
     require_folder(args.out.parent)
-    wells = [read_well(name, *paths, args.mpp) for name, paths in files.wells.items()]
+    wells = [read_well(name, *sides, args.mpp, args.iscrowd) for name, sides in files.wells.items()]
     others = require_labels(wells, args.classes)
     report = score_wells(wells, tuple(args.classes), args.score_thr, mode=args.mode, run={'method': args.name})
     missing = {'without_rois': files.without_rois, 'without_predictions': files.without_predictions}
-    report |= {'missing': missing, 'not_scored': others}
+    notes = {well.name: list(well.notes) for well in wells if well.notes}
+    report |= {'missing': missing, 'not_scored': others, 'notes': notes}
 
     table, picture = (args.out.with_name(f'{args.out.stem}_{name}') for name in ('wells.csv', 'agreement.png'))
     text = io.StringIO()
@@ -102,14 +104,19 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         '--classes', nargs='+', default=['osteoclast'], metavar='NAME', help='labels to score (default: osteoclast)'
     )
+    parser.add_argument(
+        '--iscrowd',
+        choices=('cells', 'ignore'),
+        help='what iscrowd means in COCO files of other programs: cells, as CVAT and supervision write it, or regions '
+        'to ignore (default: cells if all annotations have it; must be given if only some have)',
+    )
     parser.add_argument('--mode', choices=MODES, default='coco', help='see docs/metrics.md (default: coco)')
     parser.add_argument('--name', help="the method's name, for tools/summarize.py")
     parser.add_argument('--allow-missing', action='store_true', help='score the wells that have both sides')
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
         raise InputError(f'--score-thr {args.score_thr}: not from 0 to 1. Leave it out to count all cells.')
-    if args.mpp is not None and not 0 < args.mpp < float('inf'):
-        raise InputError(f'--mpp {args.mpp}: not a pixel size. Give um per px; the published wells have 0.7784.')
+    check_um_per_px(args.mpp)
     args.out = args.out or args.predictions / 'scores' / 'scores.json'
     if args.out.parent.resolve() == args.predictions.resolve():
         raise InputError(

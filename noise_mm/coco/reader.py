@@ -174,7 +174,7 @@ def _read_images(entries: list[dict[str, Any]], content: CocoContent, file_names
     names: set[str] = set()
     for number, entry in enumerate(entries, start=1):
         key, name = id_of(entry.get('id')), entry.get('file_name', None if file_names else '')
-        place = f'image {number if key is None else key}' + (f' ({name})' if isinstance(name, str) else '')
+        place = f'image {number if key is None else key}' + (f' ({name})' if name and isinstance(name, str) else '')
         sides = [_side_px(entry.get(side)) for side in ('width', 'height')]
         lacking = [
             what

@@ -40,6 +40,7 @@ class WellPair:
         um_per_px: Pixel size; None where nobody knows.
         found: What was found.
         objects: What is annotated.
+        notes: What readers left out, assumed or changed.
     """
 
     name: str
@@ -48,6 +49,7 @@ class WellPair:
     um_per_px: float | None
     found: list[Outline]
     objects: list[Outline]
+    notes: tuple[str, ...] = ()
 
 
 def score_wells(

@@ -134,12 +134,12 @@ def annotations_of(files: Sequence[Path], wells: Iterable[str]) -> tuple[dict[st
     notes: list[str] = []
     for name, candidates in files_by_well(files, ANNOTATION_SUFFIXES, ANNOTATION_AFFIXES).items():
         if name in known:
-            found[name] = [Annotated(file) for file in _without_pictures(candidates, notes)]
+            found[name] = [Annotated(file) for file in without_pictures(candidates, notes)]
         else:
             unmatched += candidates
     others = []
     for file in unmatched:
-        by_well = _coco_wells(file) if file.name.lower().endswith(('.json', '.json.gz')) else {}
+        by_well = coco_images(file)
         if not known & by_well.keys():
             others.append(file)
             continue
@@ -153,8 +153,10 @@ def annotations_of(files: Sequence[Path], wells: Iterable[str]) -> tuple[dict[st
     return found, notes
 
 
-def _coco_wells(file: Path) -> dict[str, list[str]]:
+def coco_images(file: Path) -> dict[str, list[str]]:
     """Return the `file_name`s of the images in a COCO file by the wells they are named after; none for other files."""
+    if not file.name.lower().endswith(('.json', '.json.gz')):
+        return {}
     try:
         content = read_annotation_json(file)
     except InputError:
@@ -166,7 +168,7 @@ def _coco_wells(file: Path) -> dict[str, list[str]]:
     return found
 
 
-def _without_pictures(files: list[Path], notes: list[str]) -> list[Path]:
+def without_pictures(files: list[Path], notes: list[str]) -> list[Path]:
     """Return annotation files without the PNG pictures that may lie beside them, which are noted."""
     pictures = [file for file in files if file.suffix.lower() == '.png' and not is_label_image_name(file)]
     if not pictures or len(pictures) == len(files):

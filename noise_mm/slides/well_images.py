@@ -1,16 +1,20 @@
 """Which images are wells, and what they are called."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from noise_mm.errors import InputError
+from noise_mm.formats.label_image import is_label_image_name
 from noise_mm.slides.slide import SLIDE_SUFFIXES
 
 OME = '.ome'
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Image files among `paths`, and those in folders among them, sorted by name within a folder.
+    """Return image files among `paths`, and those in folders among them, sorted by name within a folder.
+
+    Label images in folders are no wells (see `label_images`); one that is named itself is taken.
 
     Raises:
         InputError: If a path is missing, a folder holds no image, or two images would give the same well name.
@@ -19,6 +23,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             found = sorted(filter(_is_image, path.iterdir()))
+            if found and not (found := [image for image in found if not is_label_image_name(image)]):
+                raise InputError(f'{path}: all images in this folder are named like label images, not like wells.')
             if not found:
                 raise InputError(f'{path}: no images in this folder. Known suffixes: {", ".join(SLIDE_SUFFIXES)}.')
             images += found
@@ -34,12 +40,26 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return images
 
 
+def label_images(paths: Sequence[Path]) -> list[Path]:
+    """Return the images in folders among `paths` that are passed over because they are named like label images."""
+    folders = [path for path in paths if path.is_dir()]
+    return [
+        image
+        for folder in folders
+        for image in sorted(folder.iterdir())
+        if _is_image(image) and is_label_image_name(image)
+    ]
+
+
 def _is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for a well; names with a dot in front are what systems leave there."""
+    """Return whether a file in a folder is taken for a well; names with a dot in front are what systems leave there."""
     return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
 
 
 def well_name(image: Path) -> str:
-    """The name of a well: its file's name without the suffix, which may be a double one such as `.ome.tif`."""
-    stem = image.name.removesuffix(image.suffix)
+    """Return the name of a well: its file's name without the suffix, which may be a double one such as `.ome.tif`.
+
+    An umlaut is one character, however the file system stores it.
+    """
+    stem = unicodedata.normalize('NFC', image.name.removesuffix(image.suffix))
     return stem[: -len(OME)] if stem.lower().endswith(OME) and len(stem) > len(OME) else stem

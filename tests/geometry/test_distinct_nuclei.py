@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from noise_mm.formats.via import read_via_points
 from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
+from tests.fixtures.files import read_via_points
 
 # How far a detection is from its nucleus, in px: any direction and distance, exactly 2 px, each axis, and 2 px rms.
 JITTERS = {

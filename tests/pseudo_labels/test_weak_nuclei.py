@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from noise_mm.formats.via import read_via_points
 from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, best_threshold, weak_nuclei
+from tests.fixtures.files import read_via_points
 
 SIZE = (200, 100)
 

@@ -7,7 +7,6 @@ import tifffile
 
 from noise_mm.errors import InputError
 from noise_mm.formats.imagej import read_imagej
-from noise_mm.formats.via import read_via_points
 from noise_mm.geometry.pixels import fill_pixels
 from noise_mm.slides.slide import open_slide
 from sample_cultures import writing
@@ -15,6 +14,7 @@ from sample_cultures.batches import BATCHES
 from sample_cultures.optics import Microscope
 from sample_cultures.well import Well
 from sample_cultures.writing import WellTask, is_finished, write_well
+from tests.fixtures.files import read_via_points
 
 SIZE_PX = 600
 

@@ -96,7 +96,7 @@ def test_wells_that_lack_one_side_are_named(score_wells, plate):
         (['results', '--rois', 'none'], 'none: not a folder'),
         (['results', '--rois', 'results'], 'holds the predictions'),
         (['results', '--rois', 'rois', '--score-thr', '2'], '--score-thr 2.0'),
-        (['results', '--rois', 'rois', '--mpp', '-1'], '--mpp -1.0'),
+        (['results', '--rois', 'rois', '--mpp', '-1'], '--mpp must be positive'),
         (['results', '--rois', 'rois', '--out', 'results/a.json'], '--out results/a.json'),
         (['results', '--rois', 'rois', '--classes', 'cell'], "there are 'osteoclast'"),
         (['results', '--rois', 'others'], 'no well has both'),
