@@ -297,7 +297,7 @@ class RandomQuarterTurn(BaseTransform):
             return results
         targets = Targets.from_results(results)
         width = results['img'].shape[1]
-        results['img'] = np.ascontiguousarray(np.rot90(results['img']))
+        results['img'] = cv2.rotate(results['img'], cv2.ROTATE_90_COUNTERCLOCKWISE)
         results['img_shape'] = results['img'].shape[:2]
         targets.moved(np.array([[0, 1, 0], [-1, 0, width]])).write_to(results)
         return results

@@ -1,14 +1,16 @@
 """Task-aligned assignment of targets to anchors, as YOLOv8 does it and within bounded memory."""
 
+from typing import NamedTuple
+
 import torch
 from mmyolo.models.losses import bbox_overlaps
 from mmyolo.models.task_modules.assigners import BatchTaskAlignedAssigner
 from mmyolo.registry import TASK_UTILS
 from torch import Tensor
 
-# Entries of one (images, targets, anchors) array that may exist at a time; 2**25 float32 values are 128 MiB. Four
-# such arrays live at once. A single image with more targets than this allows is still done, alone.
-MAX_PAIRS = 2**25
+# Entries of one (targets, anchors) array that may exist at a time; 2**24 float32 values are 64 MiB. The candidates of
+# more targets are chosen group by group; all that follows works on the few pairs in which the anchor is inside the box.
+MAX_PAIRS = 2**24
 
 
 @TASK_UTILS.register_module()
@@ -19,9 +21,9 @@ class YOLOv8TaskAlignedAssigner(BatchTaskAlignedAssigner):
 
     * An anchor that several targets want goes to the one of largest overlap among the targets whose BOX CONTAINS
       the anchor. The parent looks at all targets of the image. This is YOLOv8's rule.
-    * Overlaps (complete IoU) are computed only for the pairs of target and anchor in which the anchor lies inside
-      the target's box; images are taken in groups of at most `MAX_PAIRS` pairs. The parent holds a one-hot array of
-      (images, targets, topk, anchors) 64-bit integers, which is 20 GB for 1,000 targets an image.
+    * Only the pairs of target and anchor in which the anchor lies inside the target's box are looked at, in one list
+      for the whole batch. The parent holds a one-hot array of (images, targets, topk, anchors) 64-bit integers, which
+      is 20 GB for 1,000 targets an image.
     * The result also names the target of each anchor (`assigned_gt_inds`), which the mask loss needs.
     * Without any target the foreground mask is boolean, as it is with targets.
 
@@ -85,91 +87,120 @@ class YOLOv8TaskAlignedAssigner(BatchTaskAlignedAssigner):
             }
             return self.assignment
 
-        images_at_once = max(1, MAX_PAIRS // (num_gt * num_priors))
-        parts = [
-            self._assign(
-                pred_bboxes[i : i + images_at_once],
-                pred_scores[i : i + images_at_once],
-                priors[:, :2],
-                gt_labels[i : i + images_at_once, :, 0].long(),
-                gt_bboxes[i : i + images_at_once],
-                pad_bbox_flag[i : i + images_at_once].bool(),
-            )
-            for i in range(0, batch_size, images_at_once)
-        ]
-        self.assignment = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        return self.assignment
+        image, gt = pad_bbox_flag[..., 0].bool().nonzero(as_tuple=True)
+        pairs = self._pairs(
+            pred_bboxes, pred_scores, priors[:, :2], image, gt_labels[image, gt, 0].long(), gt_bboxes[image, gt]
+        )
+        # For each pair its anchor in the whole batch, and for each of these anchors a target, counted in its image.
+        place = image[pairs.target] * num_priors + pairs.prior
+        gt_inds, foreground = _owners(pairs, place, gt[pairs.target], batch_size * num_priors)
+        assigned = foreground[place] & (gt_inds[place] == gt[pairs.target])
+        scores = pairs.metric.new_zeros(batch_size * num_priors)
+        scores[place[assigned]] = self._soft_scores(pairs.selected(assigned), len(image))
 
-    def _assign(
-        self,
-        pred_bboxes: Tensor,
-        pred_scores: Tensor,
-        points: Tensor,
-        gt_labels: Tensor,
-        gt_bboxes: Tensor,
-        real: Tensor,
-    ) -> dict[str, Tensor]:
-        """The work of `forward` on one group of images; `gt_labels` is (images, num_gt), the rest as there."""
-        inside = _anchors_inside(points, gt_bboxes) & real  # (images, num_gt, num_priors)
-        image, gt, prior = inside.nonzero(as_tuple=True)
-        overlaps, metrics = self._score_pairs(pred_bboxes, pred_scores, gt_labels, gt_bboxes, image, gt, prior)
-
-        metric_of = metrics.new_zeros(inside.shape)
-        metric_of[image, gt, prior] = metrics
-        wanted = torch.zeros_like(inside)
-        best = metric_of.topk(min(self.topk, inside.shape[-1]), dim=-1).indices
-        wanted.scatter_(-1, best, True)
-        wanted &= inside
-
-        overlap_of = metric_of.new_zeros(inside.shape)
-        overlap_of[image, gt, prior] = overlaps
-        wants = wanted.sum(dim=1)  # (images, num_priors)
-        gt_inds = torch.where(wants > 1, overlap_of.argmax(dim=1), wanted.byte().argmax(dim=1))
-        foreground = wants > 0
-
-        scores = self._soft_scores(metric_of, overlap_of, gt_inds, foreground)
-        rows = torch.arange(len(gt_inds), device=gt_inds.device)[:, None]
-        labels = gt_labels[rows, gt_inds].clamp(min=0)
+        gt_inds, scores = gt_inds.view(batch_size, num_priors), scores.view(batch_size, num_priors)
+        rows = torch.arange(batch_size, device=gt_inds.device)[:, None]
+        labels = gt_labels[rows, gt_inds, 0].long().clamp(min=0)
         assigned_scores = pred_scores.new_zeros(pred_scores.shape)
         assigned_scores.scatter_(-1, labels[..., None], scores[..., None].to(assigned_scores.dtype))
-        return {
+        self.assignment = {
             'assigned_labels': labels,
             'assigned_bboxes': gt_bboxes[rows, gt_inds],
             'assigned_scores': assigned_scores,
-            'fg_mask_pre_prior': foreground,
+            'fg_mask_pre_prior': foreground.view(batch_size, num_priors),
             'assigned_gt_inds': gt_inds,
         }
+        return self.assignment
 
-    def _score_pairs(
-        self,
-        pred_bboxes: Tensor,
-        pred_scores: Tensor,
-        gt_labels: Tensor,
-        gt_bboxes: Tensor,
-        image: Tensor,
-        gt: Tensor,
-        prior: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Overlap, not below 0, and alignment metric of each pair (image, gt, prior); both (num_pairs,)."""
-        mode = 'ciou' if self.use_ciou else 'iou'
-        boxes, targets = pred_bboxes[image, prior], gt_bboxes[image, gt]
-        overlaps = bbox_overlaps(boxes, targets, iou_mode=mode, bbox_format='xyxy').clamp_(min=0)
-        scores = pred_scores[image, prior, gt_labels[image, gt]]
-        return overlaps, scores.pow(self.alpha) * overlaps.pow(self.beta)
+    def _pairs(
+        self, pred_bboxes: Tensor, pred_scores: Tensor, points: Tensor, image: Tensor, labels: Tensor, boxes: Tensor
+    ) -> '_Pairs':
+        """Find the pairs of the n targets of a batch with the anchors inside their boxes.
 
-    def _soft_scores(self, metric_of: Tensor, overlap_of: Tensor, gt_inds: Tensor, foreground: Tensor) -> Tensor:
-        """The class score that each anchor is to reach: (images, num_priors), 0 for background."""
-        image, prior = foreground.nonzero(as_tuple=True)
-        gt = gt_inds[image, prior]
-        metric, overlap = metric_of[image, gt, prior], overlap_of[image, gt, prior]
-        num_gt = metric_of.shape[1]
-        target = image * num_gt + gt
-        zeros = metric.new_zeros(len(metric_of) * num_gt)
-        largest_metric = zeros.scatter_reduce(0, target, metric, 'amax')[target]
-        largest_overlap = zeros.scatter_reduce(0, target, overlap, 'amax')[target]
-        scores = metric_of.new_zeros(foreground.shape)
-        scores[image, prior] = metric * largest_overlap / (largest_metric + self.eps)
-        return scores
+        Args:
+            pred_bboxes: As in `forward`.
+            pred_scores: As in `forward`.
+            points: (num_priors, 2).
+            image: (n,) the image of each target.
+            labels: (n,) its class.
+            boxes: (n, 4) its box.
+        """
+        targets_at_once = max(1, MAX_PAIRS // len(points))
+        parts = []
+        for first in range(0, max(len(boxes), 1), targets_at_once):
+            own = slice(first, first + targets_at_once)
+            inside = _anchors_inside(points, boxes[own])  # (targets, num_priors)
+            target, prior = inside.nonzero(as_tuple=True)
+            target_of_batch = target + first
+            overlap = bbox_overlaps(
+                pred_bboxes[image[target_of_batch], prior],
+                boxes[target_of_batch],
+                iou_mode='ciou' if self.use_ciou else 'iou',
+                bbox_format='xyxy',
+            ).clamp_(min=0)
+            scores = pred_scores[image[target_of_batch], prior, labels[target_of_batch]]
+            metric = scores.pow(self.alpha) * overlap.pow(self.beta)
+            # All anchors take part in the choice, those outside with 0, as in YOLOv8: a target whose anchors do not
+            # overlap it at all is not given more of them.
+            metrics = metric.new_zeros(inside.shape)
+            metrics[target, prior] = metric
+            best = metrics.topk(min(self.topk, len(points)), dim=-1).indices
+            wanted = torch.zeros_like(inside).scatter_(-1, best, True)[target, prior]
+            parts.append(_Pairs(target_of_batch, prior, overlap, metric, wanted))
+        return _Pairs(*(torch.cat(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _soft_scores(self, pairs: '_Pairs', num_targets: int) -> Tensor:
+        """Return the class score that the anchor of each assigned pair is to reach."""
+        zeros = pairs.metric.new_zeros(num_targets)
+        largest_metric = zeros.scatter_reduce(0, pairs.target, pairs.metric, 'amax')[pairs.target]
+        largest_overlap = zeros.scatter_reduce(0, pairs.target, pairs.overlap, 'amax')[pairs.target]
+        return pairs.metric * largest_overlap / (largest_metric + self.eps)
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a target and an anchor inside its box, as arrays of the same length.
+
+    Attributes:
+        target: Number of the target in the batch.
+        prior: Number of the anchor in its image.
+        overlap: Complete IoU, not below 0.
+        metric: Alignment metric.
+        wanted: bool, whether the anchor is one of the `topk` of the target.
+    """
+
+    target: Tensor
+    prior: Tensor
+    overlap: Tensor
+    metric: Tensor
+    wanted: Tensor
+
+    def selected(self, mask: Tensor) -> '_Pairs':
+        """Return the pairs where `mask` is true."""
+        return _Pairs(*(array[mask] for array in self))
+
+
+def _owners(pairs: _Pairs, place: Tensor, gt: Tensor, num_places: int) -> tuple[Tensor, Tensor]:
+    """Decide which target each anchor of the batch learns.
+
+    Args:
+        pairs: All pairs.
+        place: The anchor of each pair, counted through the batch.
+        gt: The target of each pair, counted in its image.
+        num_places: Anchors of the batch.
+
+    Returns:
+        (num_places,) int64 targets, counted in their image, 0 where nothing is assigned; and (num_places,) bool, where
+        something is.
+    """
+    wants = torch.zeros(num_places, dtype=torch.long, device=place.device).index_add_(0, place, pairs.wanted.long())
+    gt_inds = torch.zeros_like(wants)
+    gt_inds[place[pairs.wanted]] = gt[pairs.wanted]  # right where one target wants the anchor
+    # A contested anchor goes to the target of largest overlap, the first one of several; 0 if there is no overlap.
+    largest = pairs.overlap.new_zeros(num_places).scatter_reduce_(0, place, pairs.overlap, 'amax')
+    rivals = (pairs.overlap == largest[place]) & (pairs.overlap > 0) & (wants[place] > 1)
+    gt_inds[wants > 1] = 0
+    gt_inds.scatter_reduce_(0, place[rivals], gt[rivals], 'amin', include_self=False)
+    return gt_inds, wants > 0
 
 
 def _anchors_inside(points: Tensor, boxes: Tensor, margin: float = 1e-9) -> Tensor:
@@ -177,12 +208,12 @@ def _anchors_inside(points: Tensor, boxes: Tensor, margin: float = 1e-9) -> Tens
 
     Args:
         points: (num_priors, 2) x, y.
-        boxes: (images, num_gt, 4) x1, y1, x2, y2.
+        boxes: (n, 4) x1, y1, x2, y2.
         margin: Pixels; the value of YOLOv8, which keeps a centre exactly on an edge outside.
 
     Returns:
-        (images, num_gt, num_priors) bool.
+        (n, num_priors) bool.
     """
     x, y = points[:, 0], points[:, 1]
-    x1, y1, x2, y2 = boxes[..., None].unbind(dim=2)  # each (images, num_gt, 1)
+    x1, y1, x2, y2 = boxes[..., None].unbind(dim=1)  # each (n, 1)
     return (x - x1 > margin) & (x2 - x > margin) & (y - y1 > margin) & (y2 - y > margin)
