@@ -321,7 +321,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    'tiny': Preset({'M1': 2, 'M2': 2, 'H1': 2}, size_px=704),
+    'tiny': Preset({'M1': 2, 'M2': 2, 'H1': 2}, size_px=704, crowding=3.0),
     'quickstart': Preset({'M1': 4}, size_px=1664, crowding=2.0),
     'study': Preset({'M1': 6, 'M2': 6, 'M3': 6, 'M4': 6, 'M5': 6, 'H1': 4, 'H2': 4}, size_px=4000),
 }
