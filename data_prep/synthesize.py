@@ -1,6 +1,6 @@
 """Draws sample cultures: wells with known osteoclasts, for trying out and testing this project.
 
-They are drawings. Never report the accuracy of a model on them as if it were that on real cultures.
+They are synthetic. Never report the accuracy of a model on them as if it were that on real cultures.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Drawn sample cultures: wells of osteoclasts with known outlines and nuclei, for trying out and testing this project.
 
-They are drawings. They show that a pipeline works and how methods compare on drawings; they say nothing about the
-accuracy of a model on real cultures.
+They are synthetic. They show that a pipeline works and how methods compare on synthetic images; they say nothing about
+the accuracy of a model on real cultures.
 
     batches      what differs from one batch to the next, and the presets
     fields       noise that is a function of seed and absolute position

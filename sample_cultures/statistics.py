@@ -25,7 +25,7 @@ COLUMNS = (
     'batch',
     'osteoclasts in 1920 x 1440 px',
     'area 5 / 50 / 95 %, max (px)',
-    'nuclei an osteoclast, max',
+    'nuclei per osteoclast, max',
     'with 10 or more nuclei',
     'nearest nucleus min, 5 % (px)',
     'nuclei in pre-osteoclasts',
