@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
 from noise_mm.slides.color import eight_bit, rgb_from_ycbcr, rgb_on_white
 from noise_mm.slides.pixel_size import agreed_um_per_px, of_tags
 from noise_mm.slides.shared_file import SharedFile
-from noise_mm.slides.tiff_images import TiffImage, chosen_image, images_in
+from noise_mm.slides.tiff_images import TiffImage, TiffImages, chosen_image, images_in
 
 JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 APERIO_JPEG2000_YCBCR = 33003  # its components are never turned into RGB by a decoder, whatever the tag says
@@ -32,6 +33,9 @@ SMALLEST_CHUNK_ROWS = 64
 
 LARGEST_CHUNK_BYTES = 3 * 2**30
 """A strip or tile larger than this when decoded is refused; 100,000 px wells would need 30 GB."""
+
+SAMPLE_PX, MOST_LEVEL_DIFFERENCE = 32, 12
+"""Side of the places at which two images are compared, and grey values by which their means may differ."""
 
 DAMAGED = (
     RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, ImportError,
@@ -84,7 +88,7 @@ class TiffSlide(Slide):
         with _naming(path, 'truncated or damaged TIFF'):
             tiff = tifffile.TiffFile(path)
             try:
-                found = images_in(path, tiff)
+                found = _with_unstated_levels(path, tiff, images_in(path, tiff))
                 slide = cls(path, tiff, chosen_image(path, found, scene))
                 slide.notes += found.notes
                 return slide
@@ -164,6 +168,42 @@ class TiffSlide(Slide):
         if len(data) < length:
             raise InputError(f'{self.path}: the file is truncated. Copy or export it again.')
         return data
+
+
+def _with_unstated_levels(path: Path, tiff: tifffile.TiffFile, found: TiffImages) -> TiffImages:
+    """Join images that show the same as the first one, at a half, a quarter and so on of its size, to its levels.
+
+    Some programs write pyramids without saying so; other files hold wells of which one happens to be half as large.
+    """
+    first, *others = found.images
+    levels, kept = [], [first]
+    for other in others:
+        small, large = other.levels[0].keyframe, first.levels[0].keyframe
+        scale = round(large.imagewidth / small.imagewidth)
+        sides = ((large.imagewidth, small.imagewidth), (large.imagelength, small.imagelength))
+        is_power = scale > 1 and scale & (scale - 1) == 0
+        if is_power and all(abs(side - of_small * scale) <= scale for side, of_small in sides):
+            slides = [TiffSlide(path, tiff, image, is_level=True) for image in (first, other)]
+            if _show_the_same(*slides, scale):
+                levels += other.levels
+                continue
+        kept.append(other)
+    if not levels:
+        return found
+    note = f'{len(levels)} smaller pages show the same and are taken for levels of a pyramid'
+    return TiffImages([first._replace(levels=[*first.levels, *levels]), *kept[1:]], [*found.notes, note])
+
+
+def _show_the_same(large: Slide, small: Slide, scale: int) -> bool:
+    """Return whether a smaller image shows what a larger one shows, by nine places of it."""
+    for row, column in product(range(3), range(3)):
+        width, height = min(SAMPLE_PX, small.width_px), min(SAMPLE_PX, small.height_px)
+        x, y = (small.width_px - width) * column // 2, (small.height_px - height) * row // 2
+        one = small.read(x, y, width, height).mean(axis=(0, 1))
+        other = large.read(x * scale, y * scale, width * scale, height * scale).mean(axis=(0, 1))
+        if np.abs(one - other).max() > MOST_LEVEL_DIFFERENCE:
+            return False
+    return True
 
 
 @contextmanager

@@ -99,8 +99,25 @@ def _plain_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
         if is_pages and not tiff.is_imagej:
             images += [TiffImage(_size_text(page), _levels([page]), stated) for page in series.pages]
         elif not (series.keyframe.is_reduced and images):
-            images.append(TiffImage(series.name or _size_text(series.keyframe), list(series.levels), stated))
+            levels, others = _stated_levels(series)
+            images.append(TiffImage(series.name or _size_text(series.keyframe), levels, stated))
+            images += [TiffImage(_size_text(level.keyframe), [level], stated) for level in others]
     return images
+
+
+def _stated_levels(
+    series: tifffile.TiffPageSeries,
+) -> tuple[list[tifffile.TiffPageSeries], list[tifffile.TiffPageSeries]]:
+    """Return the levels of a series, and pages that tifffile takes for levels although only their sizes say so."""
+    if series.kind not in ('generic', 'uniform'):
+        return list(series.levels), []
+    first, *others = series.levels
+    sub_directories = set(first.keyframe.aspage().subifds or ())
+    stated = [each.keyframe.is_reduced or each.keyframe.offset in sub_directories for each in others]
+    return (
+        [first, *(level for level, is_stated in zip(others, stated, strict=True) if is_stated)],
+        [level for level, is_stated in zip(others, stated, strict=True) if not is_stated],
+    )
 
 
 def _size_text(page: tifffile.TiffPage) -> str:

@@ -1,5 +1,6 @@
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from noise_mm.formats.via import ViaPoint, write_via_points
 from tests.fixtures.files import read_batch
@@ -216,3 +218,35 @@ def test_sample_cultures_are_taken_as_they_lie(run, add_image, tmp_path):
     assert result.returncode == 0, result.stderr
     dataset, _ = read_batch(tmp_path / 'out/nuclei')
     assert [image['batch'] for image in dataset['images']] == ['M1', 'M2']
+
+
+@pytest.mark.parametrize('orientation', [3, 6, 8])
+def test_points_are_places_in_the_image_that_a_browser_shows(run, tmp_path, orientation):
+    """The one dark pixel block of a turned image is marked where it is seen; --exif stored takes points as they are."""
+    stored = np.full((200, 200, 3), 230, np.uint8)
+    stored[40:50, 120:130] = 0
+    exif = Image.Exif()
+    exif[274] = orientation
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(stored).save(tmp_path / 'images/a.png', exif=exif)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / 'images/a.png')))
+    y, x = np.argwhere(shown[..., 0] == 0).mean(axis=0) + 0.5
+    write_via_points(tmp_path / 'images/via.json', {'a.png': [ViaPoint(x, y)]})
+    for exif_option, expected in (('turned', (125, 45)), ('stored', (x, y))):
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+        result = run('--via', 'images/via.json', '--val-fraction', 0, '--mpp', 0.7784, '--exif', exif_option)
+        assert result.returncode == 0, result.stderr
+        assert f'EXIF orientation {orientation}' in result.stderr
+        dataset, (well,) = read_batch(tmp_path / 'out/nuclei')
+        left, top, width, height = dataset['annotations'][0]['bbox']
+        assert (left + width / 2, top + height / 2) == pytest.approx(expected)
+        assert len(well['notes']) == 1
+
+
+@pytest.mark.parametrize('batch', ['../../x', '/tmp/x', 'a/b', '', '.hidden'])
+def test_a_batch_that_would_lead_out_of_its_folder_is_refused(run, add_image, tmp_path, batch):
+    add_image('a.png', 90, 80)
+    write_via_points(tmp_path / 'images/via.csv', {'a.png': [ViaPoint(5, 40)]})
+    before = sorted(tmp_path.rglob('*'))
+    _fails(run('--via', 'images/via.csv', '--val-fraction', 0, '--batch', batch), '--batch', 'becomes a folder name')
+    assert sorted(tmp_path.rglob('*')) == before

@@ -1,6 +1,8 @@
+import contextlib
 import io
 import logging
 import struct
+import time
 import zipfile
 
 import numpy as np
@@ -416,3 +418,92 @@ def test_outlines_added_to_those_of_the_only_slice_are_not_of_another(tmp_path, 
     roifile.roiwrite(path, [added], mode='a')
     assert len(read_imagej(path)) == 2
     assert 'slices' not in caplog.text
+
+
+# ROIs that ImageJ wrapped at 65,536 px
+
+
+def whole_roi(path, kind, left, top, width, height):
+    """A ROI in whole numbers, as ImageJ stores it: 16 bits, so that what lies beyond 32,767 px is negative."""
+    roi = ImagejRoi(roitype=kind)
+    roi.left, roi.right = ((value + 2**15) % 2**16 - 2**15 for value in (left, left + width))
+    roi.top, roi.bottom = ((value + 2**15) % 2**16 - 2**15 for value in (top, top + height))
+    if kind == ROI_TYPE.POLYGON:
+        roi.integer_coordinates = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype='>i2')
+        roi.n_coordinates = 4
+    path.write_bytes(roi.tobytes())
+    return path
+
+
+@pytest.mark.parametrize('kind', [ROI_TYPE.RECT, ROI_TYPE.OVAL, ROI_TYPE.POLYGON])
+@pytest.mark.parametrize(('left', 'top'), [(61000, 100), (100, 62000), (65000, 65400)])
+def test_wrapped_rois_are_moved_back(tmp_path, kind, left, top):
+    path, notes = whole_roi(tmp_path / 'a.roi', kind, left, top, 60, 40), []
+    (outline,) = read_imagej(path, (70000, 70000), notes=notes)
+    assert outline.geometry.bounds == pytest.approx((left, top, left + 60, top + 40))
+    assert '1 ROIs had coordinates that ImageJ wrapped' in notes[0]
+
+
+@pytest.mark.parametrize(('left', 'width_px'), [(61000, 60000), (61000, 61030), (61000, 2000)])
+def test_rois_left_of_an_image_that_cannot_hold_them_lie_outside(tmp_path, left, width_px):
+    path = whole_roi(tmp_path / 'a.roi', ROI_TYPE.RECT, left, 100, 60, 40)
+    with pytest.raises(InputError, match='lies outside the image'):
+        read_imagej(path, (width_px, 300))
+
+
+def test_a_roi_over_the_border_may_have_been_wrapped(tmp_path):
+    path = whole_roi(tmp_path / 'a.roi', ROI_TYPE.RECT, 65520, 100, 60, 40)
+    with pytest.raises(InputError, match='reaches over the left border, or lies at 65,536 px'):
+        read_imagej(path, (70000, 300))
+    notes = []
+    (outline,) = read_imagej(path, (60000, 300), notes=notes)  # here it can only be the border
+    assert outline.geometry.bounds == (0, 100, 44, 140)
+    assert 'cut off there' in notes[0]
+
+
+def test_rois_stored_as_floats_are_never_wrapped(tmp_path):
+    write_imagej(tmp_path / 'a.roi', [Outline(box(-3, 10, 40, 50))])
+    (outline,) = read_imagej(tmp_path / 'a.roi', (70000, 300))
+    assert outline.geometry.bounds == (0, 10, 40, 50)
+
+
+# damage
+
+
+def test_a_spline_with_far_vertices_is_refused_at_once(tmp_path):
+    roi = ImagejRoi.frompoints(np.array([[0, 0], [1e7, 0], [1e7, 1e7], [3, 50]], dtype=np.float32))
+    roi.options |= ROI_OPTIONS.SPLINE_FIT
+    (tmp_path / 'a.roi').write_bytes(roi.tobytes())
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r'a\.roi: .*px long'):
+        read_imagej(tmp_path / 'a.roi')
+    assert time.monotonic() - began < 2
+
+
+def test_random_vertices_are_refused_before_they_take_minutes(tmp_path):
+    points = np.random.default_rng(0).integers(0, 30000, (20000, 2)).astype(np.float32)
+    (tmp_path / 'a.roi').write_bytes(ImagejRoi.frompoints(points).tobytes())
+    began = time.monotonic()
+    with pytest.raises(InputError, match='crosses itself too often'):
+        read_imagej(tmp_path / 'a.roi')
+    assert time.monotonic() - began < 5
+
+
+def test_zips_with_a_damaged_directory(tmp_path):
+    """Offsets that lead before the file, names that are no text, entries that claim to be huge."""
+    write_imagej(tmp_path / 'a.zip', [Outline(box(0, 0, 9, 9), name='c')] * 3)
+    data = (tmp_path / 'a.zip').read_bytes()
+    directory = data.index(b'PK\x01\x02')
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in rng.integers(directory, len(data), 4):
+            damaged[place] = rng.integers(256)
+        (tmp_path / 'b.zip').write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            read_imagej(tmp_path / 'b.zip')
+    huge = bytearray(data)
+    huge[directory + 24 : directory + 28] = (2**31).to_bytes(4, 'little')
+    (tmp_path / 'b.zip').write_bytes(huge)
+    with pytest.raises(InputError, match='too many for a ROI'):
+        read_imagej(tmp_path / 'b.zip')

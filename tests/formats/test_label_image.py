@@ -1,3 +1,8 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -163,3 +168,140 @@ def test_truncated_files_are_refused(tmp_path, layout, share):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match='no such file'):
         read_label_image(tmp_path / 'a.tif')
+
+
+# several pages, PNG
+
+
+def pages(*areas, values=None):
+    """One page (30, 40) for each (x0, y0, x1, y1)."""
+    stack = np.zeros((len(areas), 30, 40), np.uint8)
+    for page, (x0, y0, x1, y1) in enumerate(areas):
+        stack[page, y0:y1, x0:x1] = 255 if values is None else values[page]
+    return stack
+
+
+OVERLAPPING = ((2, 2, 12, 12), (8, 8, 20, 20), (30, 5, 38, 9))
+
+
+@pytest.mark.parametrize('imagej', [True, False])
+@pytest.mark.parametrize('values', [None, (1, 2, 3), (1, 1, 1)])
+def test_a_page_for_each_cell(tmp_path, imagej, values):
+    """What ImageJ makes of a stack of masks; cells may overlap."""
+    tifffile.imwrite(tmp_path / 'a.tif', pages(*OVERLAPPING, values=values), imagej=imagej, photometric='minisblack')
+    notes = []
+    outlines = read_label_image(tmp_path / 'a.tif', (40, 30), notes=notes)
+    assert [outline.geometry.bounds for outline in outlines] == list(OVERLAPPING)
+    assert [outline.name for outline in outlines] == ['1', '2', '3']
+    assert notes == ['3 pages: each is taken for one cell']
+
+
+def test_channels_with_labels_of_their_own(tmp_path):
+    stack = pages((2, 2, 12, 12), (30, 5, 38, 9), values=(1, 4))
+    stack[0, 20:25, 2:9], stack[1, 20:25, 30:35] = 3, 5
+    tifffile.imwrite(tmp_path / 'a.tif', stack, imagej=True, metadata={'axes': 'CYX'})
+    assert [outline.name for outline in read_label_image(tmp_path / 'a.tif')] == ['1', '3', '4', '5']
+
+
+def test_empty_pages_are_counted(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', pages((2, 2, 12, 12), (0, 0, 0, 0)), photometric='minisblack')
+    notes = []
+    assert len(read_label_image(tmp_path / 'a.tif', notes=notes)) == 1
+    assert notes == ['2 pages, 1 of them empty: each is taken for one cell']
+
+
+def _two_labels_each():
+    stack = pages((2, 2, 12, 12), (3, 3, 13, 13), values=(1, 1))
+    stack[:, 20:25, 20:30] = 2
+    return stack
+
+
+def _two_parts():
+    stack = pages(*OVERLAPPING)
+    stack[1, 25:28, 30:35] = 255
+    return stack
+
+
+@pytest.mark.parametrize(
+    ('stack', 'options', 'message'),
+    [
+        (_two_labels_each(), {}, '2 pages with several labels each, some of the same number'),
+        (_two_parts(), {}, 'all cells have the same value'),
+        (pages(OVERLAPPING[0], OVERLAPPING[0]), {}, 'pages 1 and 2 are the same'),
+        (pages(*OVERLAPPING), {'imagej': True, 'metadata': {'axes': 'TYX'}}, '3 time points'),
+    ],
+)
+def test_pages_that_do_not_fit_together_are_refused(tmp_path, stack, options, message):
+    tifffile.imwrite(tmp_path / 'a.tif', stack, photometric='minisblack', **options)
+    with pytest.raises(InputError, match=message):
+        read_label_image(tmp_path / 'a.tif')
+
+
+def test_pages_of_another_size_and_levels(tmp_path):
+    labels = pages((2, 2, 12, 12))[0]
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as tiff:
+        tiff.write(labels)
+        tiff.write(labels[::2, ::2], subfiletype=1)
+    notes = []
+    assert len(read_label_image(tmp_path / 'a.tif', (40, 30), notes=notes)) == 1
+    assert notes == ['1 smaller levels are not read']
+    with tifffile.TiffWriter(tmp_path / 'b.tif') as tiff:
+        tiff.write(labels)
+        tiff.write(labels[::2, ::2])
+    with pytest.raises(InputError, match='has 20 x 15 px, but its image 40 x 30 px'):
+        read_label_image(tmp_path / 'b.tif', (40, 30))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_png_labels(tmp_path, dtype):
+    """As Cellpose writes `_cp_masks.png`."""
+    labels = pages((2, 2, 12, 12))[0].astype(dtype)
+    labels[20:25, 20:30] = np.iinfo(dtype).max - 1
+    (tmp_path / 'a_cp_masks.png').write_bytes(imagecodecs.png_encode(labels))
+    outlines = read_label_image(tmp_path / 'a_cp_masks.png', (40, 30))
+    assert [outline.geometry.area for outline in outlines] == ([50, 100] if dtype == np.uint8 else [100, 50])
+    with pytest.raises(InputError, match='has 40 x 30 px, but its image 30 x 40 px'):
+        read_label_image(tmp_path / 'a_cp_masks.png', (30, 40))
+    (tmp_path / 'b.png').write_bytes(imagecodecs.png_encode(np.zeros((30, 40, 3), np.uint8)))
+    with pytest.raises(InputError, match='3 channels'):
+        read_label_image(tmp_path / 'b.png')
+
+
+# what others make of the files that are written
+
+
+@pytest.mark.parametrize('side', [700, 900])
+def test_large_images_are_tiled(tmp_path, monkeypatch, side):
+    monkeypatch.setattr('noise_mm.formats.label_image.LARGEST_IMAGEJ_PX', 800)
+    outline = Outline(box(500, 505, 530, 520))
+    write_label_image(tmp_path / 'a.tif', [outline], (side, 600))
+    with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
+        assert tiff.pages[0].is_tiled == (side > 800)
+    assert read_label_image(tmp_path / 'a.tif')[0].geometry.equals(outline.geometry)
+
+
+IMAGEJ = Path('/usr/share/java/ij.jar')
+PROGRAM = """
+public class Look {
+    public static void main(String[] file) {
+        var image = new ij.io.Opener().openTiff(file[0], file[1]);
+        System.out.println(image.getWidth() + " " + image.getHeight() + " " + image.getBitDepth());
+        var pixels = image.getProcessor();
+        System.out.println(pixels.get(5, 6) + " " + pixels.get(605, 515) + " " + pixels.get(0, 0));
+        System.out.println(pixels.get(699, 599));
+    }
+}
+"""
+
+
+@pytest.mark.skipif(
+    not (IMAGEJ.exists() and shutil.which('javac')),
+    reason='needs ImageJ and a JDK',
+)
+def test_imagej_opens_the_file(tmp_path):
+    outlines = [Outline(box(3, 4, 600, 10)), Outline(box(600, 505, 630, 520)), Outline(box(690, 590, 700, 600))]
+    write_label_image(tmp_path / 'a.tif', outlines, (700, 600), um_per_px=0.5)
+    (tmp_path / 'Look.java').write_text(PROGRAM)
+    command = ['java', '-Djava.awt.headless=true', '-cp', IMAGEJ, tmp_path / 'Look.java', f'{tmp_path}/', 'a.tif']
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+    assert result.stdout.split() == ['700', '600', '16', '1', '2', '0', '3'], result.stdout + result.stderr
