@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from noise_mm.errors import InputError, run_command
 from noise_mm.files import read_json
-from noise_mm.formats.via import read_via_points
+from noise_mm.formats.via import read_via
 
 FRAME_PX = (1920, 1440)  # size of the real image that the cultures are compared with
 GIANT_NUCLEI = 10
@@ -98,7 +98,7 @@ def real_sample(folder: Path) -> Sample:
     """
     outlines, points = (_only(folder, pattern) for pattern in ('*_coco.json', '*_via.csv'))
     coco = read_json(outlines)
-    attributes = [point.attributes for of_image in read_via_points(points).values() for point in of_image]
+    attributes = [point.attributes for image in read_via(points) for point in image.points]
     cells = [item['cell'] for item in attributes if item['cell_type'] == 'osteoclast']
     return Sample(
         area_px=sum(image['width'] * image['height'] for image in coco['images']),
@@ -129,9 +129,9 @@ def row_of(sample: Sample) -> list[str]:
 
 
 def _nearest_px(path: Path) -> Iterator[float]:
-    for points in read_via_points(path).values():
-        if len(points) > 1:
-            xy = np.array([(point.x, point.y) for point in points])
+    for image in read_via(path):
+        if len(image.points) > 1:
+            xy = np.array([(point.x, point.y) for point in image.points])
             yield from KDTree(xy).query(xy, k=2)[0][:, 1].tolist()
 
 
