@@ -1,6 +1,9 @@
 """The one exception for bad input, and how the command lines report it."""
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 
 
@@ -11,24 +14,52 @@ class InputError(Exception):
     """
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Runs the `main` of a command line and exits as all commands of this project do.
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), as `kill`, SLURM and shutdowns do."""
 
-    The exit status is 0 when the work is done and 2 on bad input, which is reported in one line on standard
-    error and without a traceback. Any other exception is a defect of this program and keeps its traceback.
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run the `main` of a command line and exit as all commands of this project do.
+
+    The exit status is 0 when the work is done; 2 on bad input or want of GPU memory, reported in one line on standard
+    error without a traceback; 130 after Ctrl-C and 143 after SIGTERM. Any other exception is a defect of this program
+    and keeps its traceback.
     """
+    _report_termination()
     try:
         main()
     except InputError as error:
-        print(f'error: {one_line(error)}', file=sys.stderr)
-        sys.exit(2)
+        _exit(f'error: {one_line(error)}', 2)
+    except Terminated:
+        _exit('terminated', 143)
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        sys.exit(130)
+        _exit('interrupted', 130)
+    except RuntimeError as error:
+        if type(error).__name__ != 'OutOfMemoryError':  # torch's; torch is not imported for this
+            raise
+        _exit('error: the GPU has not enough memory. Lower --batch-size, in training batch_size (--cfg-options).', 2)
+
+
+def _exit(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _report_termination() -> None:
+    """Raise `Terminated` on SIGTERM in this process; processes forked from it end without a word."""
+    own = os.getpid()
+
+    def terminate(number: int, frame: object) -> None:
+        if os.getpid() != own:
+            os._exit(143)
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def one_line(error: InputError) -> str:
-    """The message of an error in one line.
+    """Return the message of an error in one line.
 
     torch passes on what a data-loading process raised as an error of the same class, whose message is that process's
     whole traceback; the message proper is at its end.

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,49 @@ from noise_mm.errors import InputError
 RANDOM_PART = re.compile(r'-[a-z0-9_]{8}')
 
 
+class FileInUseError(InputError):
+    """A file that can't be replaced because another program holds it open, as Excel holds tables on Windows.
+
+    Attributes:
+        paths: The files.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        names = ', '.join(map(str, paths))
+        super().__init__(
+            f'{names}: open in another program and not written. Close it there and run the same command with --resume.'
+        )
+
+
+def delete(path: str | Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        FileInUseError: If another program holds it open.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except PermissionError as error:
+        raise FileInUseError([Path(path)]) from error
+
+
+def write_all(writers: Iterable[Callable[[], object]]) -> None:
+    """Call all writers; a file that is in use does not keep the others from being written.
+
+    Raises:
+        FileInUseError: At the end, with all files that are in use.
+    """
+    in_use: list[Path] = []
+    for write in writers:
+        try:
+            write()
+        except FileInUseError as error:
+            in_use += error.paths
+    if in_use:
+        raise FileInUseError(in_use)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there becomes `path` when the block ends well.
@@ -25,7 +68,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary file is removed and an existing `path` stays as it was.
 
     Raises:
-        InputError: If the folder can't be made or written to, or the disk is full.
+        InputError: If the folder can't be made or written to, the disk is full, or another program holds `path` open.
     """
     path = Path(path)
     try:
@@ -40,13 +83,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f'{path}: the disk is full. Make room or choose another output folder.') from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a complete file to its final name.
+
+    Raises:
+        FileInUseError: If another program holds the file of that name open; Windows forbids to replace it then.
+    """
+    try:
+        os.replace(temporary, path)
+    except PermissionError as error:
+        raise FileInUseError([path]) from error
 
 
 def _temporary_stem(path: Path) -> str:

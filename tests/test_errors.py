@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from noise_mm.errors import InputError, one_line, run_command
@@ -25,6 +29,35 @@ def test_interrupt_gives_status_130():
     with pytest.raises(SystemExit) as caught:
         run_command(fail(KeyboardInterrupt()))
     assert caught.value.code == 130
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_a_signal_gives_a_word_and_no_traceback(name, tmp_path, repo_dir):
+    program = tmp_path / 'program.py'
+    program.write_text(
+        f'import sys, time, multiprocessing\nsys.path.insert(0, {str(repo_dir)!r})\n'
+        'from noise_mm.errors import run_command\n'
+        'def main():\n    fork = multiprocessing.get_context("fork")\n'
+        '    fork.Process(target=time.sleep, args=(60,), daemon=True).start()\n'
+        '    print("ready", flush=True)\n    time.sleep(60)\nrun_command(main)\n'
+    )
+    process = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == {'SIGTERM': (143, 'terminated\n'), 'SIGINT': (130, 'interrupted\n')}[name]
+
+
+def test_want_of_gpu_memory_gives_one_line(capsys):
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    with pytest.raises(SystemExit) as caught:
+        run_command(fail(OutOfMemoryError('CUDA out of memory. Tried to allocate ...')))
+    assert caught.value.code == 2
+    assert '--batch-size' in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        run_command(fail(RuntimeError('a defect')))
 
 
 def test_defects_keep_their_traceback():

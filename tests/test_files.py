@@ -7,7 +7,17 @@ import time
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, remove_leftovers, replacing, require_folder, write_json, write_text
+from noise_mm.files import (
+    FileInUseError,
+    delete,
+    read_json,
+    remove_leftovers,
+    replacing,
+    require_folder,
+    write_all,
+    write_json,
+    write_text,
+)
 
 
 def test_file_appears_whole_and_readable_by_others(tmp_path):
@@ -87,3 +97,29 @@ def test_folder_is_made_or_refused(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='cannot write here'):
         require_folder(tmp_path / 'file')
+
+
+def test_files_that_another_program_holds_open_are_named_and_the_others_written(tmp_path, monkeypatch):
+    replace, unlink = os.replace, os.unlink
+
+    def held(function):
+        def call(*paths, **more):
+            if str(paths[-1]).endswith('wells.csv'):
+                raise PermissionError(errno.EACCES, 'Access is denied')  # as Windows while Excel shows the table
+            return function(*paths, **more)
+
+        return call
+
+    (tmp_path / 'wells.csv').write_text('old')
+    monkeypatch.setattr(os, 'replace', held(replace))
+    monkeypatch.setattr(os, 'unlink', held(unlink))
+    names = ('a.txt', 'wells.csv', 'b.txt')
+    with pytest.raises(FileInUseError, match=r'wells.csv: open in another program.* Close it'):
+        write_all(lambda name=name: write_text(tmp_path / name, 'new') for name in names)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        'a.txt': 'new',
+        'b.txt': 'new',
+        'wells.csv': 'old',
+    }
+    with pytest.raises(FileInUseError, match='wells.csv'):
+        delete(tmp_path / 'wells.csv')

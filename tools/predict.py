@@ -103,6 +103,12 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('hardware')
     group.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ... (auto: a GPU if there is one)')
+    group.add_argument(
+        '--precision',
+        choices=['auto', 'fp16', 'bf16', 'fp32'],
+        default='auto',
+        help='precision of the network (auto: fp16 on a GPU, fp32 on a CPU)',
+    )
     group.add_argument('--batch-size', type=int, default=4, help='tiles in a batch (4)')
     group.add_argument(
         '--launcher',
@@ -211,10 +217,12 @@ def main() -> None:
     tiles = _tiles(args, config)
     ranks = ranks_of(args.launcher)
     device = _device(args.device, ranks)
-    detector = TileDetector(config, args.checkpoint, device, args.score_thr)
+    detector = TileDetector(config, args.checkpoint, device, args.score_thr, args.precision)
     metadata, finder = dict(detector.metadata), None
     if args.nuclei is not None:
-        finder = NucleusDetector(load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr)
+        finder = NucleusDetector(
+            load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr, args.precision
+        )
         metadata |= {f'nuclei_{name}': value for name, value in finder.metadata.items()}
     options = FolderOptions(
         tiles=tiles,

@@ -24,6 +24,7 @@ default_hooks = dict(
 hooks = dict(
     ema=dict(type='StepEMAHook', ema_type='ExpMomentumEMA', momentum=0.0001, update_buffers=True, priority=49),
     close_mosaic=dict(type='CloseMosaicHook', num_last_epochs=10),
+    finite_loss=dict(type='FiniteLossHook', interval=10),
     early_stopping=dict(type='ResumableEarlyStoppingHook', monitor='auto', rule='greater', patience=50, min_delta=0.0),
 )
 

@@ -22,6 +22,13 @@ from noise_mm.checkpoints.loading import load_weights
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
 from noise_mm.inference.detection import Detection, without_specks
+from noise_mm.inference.precision import (
+    DTYPES,
+    FiniteOutputs,
+    as_float32,
+    require_finite_weights,
+    resolve_precision,
+)
 from noise_mm.inference.tile_pipeline import NetworkError, StagedDetector
 from noise_mm.models.instance_masks import MaskRegion, UndrawnMasks
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead
@@ -38,18 +45,27 @@ class TileNetwork:
     Args:
         config: From `load_config`, with `model` and a test pipeline.
         checkpoint: Weights of the same network.
-        device: Where it runs; on a GPU with automatic mixed precision.
+        device: Where it runs.
         score_thr: Score threshold.
+        precision: Of `PRECISIONS`; see `resolve_precision`.
 
     Attributes:
         classes: Names of the classes: as the checkpoint, else the config, else its dataset says.
-        metadata: What its predictions depend on: hashes of the network's config and of the checkpoint, and the score.
+        metadata: What its predictions depend on: hashes of the network's config and of the checkpoint, the score
+            threshold and the precision.
 
     Raises:
         InputError: If the config has no network or test pipeline, or the checkpoint is of another network.
     """
 
-    def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | Path,
+        device: torch.device,
+        score_thr: float,
+        precision: str = 'auto',
+    ) -> None:
         if 'model' not in config:
             raise InputError(f'{config.filename}: describes no network (no model). Choose another config.')
         self.score_thr = score_thr
@@ -61,11 +77,15 @@ class TileNetwork:
             self.model = MODELS.build(_for_prediction(config.model, score_thr))
             meta = load_weights(self.model, checkpoint)
             self.classes = _class_names(self.model, meta, config)
+        require_finite_weights(self.model, checkpoint)
+        self.precision = resolve_precision(precision, device)
+        self._finite = FiniteOutputs(self.model, self.precision)
         _fold_norms(self.model)
         self.metadata = {
             'config': hashlib.sha256(repr((config.model, steps)).encode()).hexdigest()[:HASH_LETTERS],
             'checkpoint': sha256_of(checkpoint)[:HASH_LETTERS],
             'score_thr': score_thr,
+            'precision': self.precision,
         }
         # Convolutions of this memory format are a fifth faster on CPUs, and what GPUs' half precision asks for.
         self.model.to(device, memory_format=torch.channels_last).eval()
@@ -85,11 +105,12 @@ class TileNetwork:
         """Return the raw detections of each tile of a batch of `prepare`.
 
         Raises:
-            NetworkError: If the network needs an op or memory that is not there.
+            NetworkError: If the network needs an op or memory that is not there, or its outputs are not finite.
         """
-        on_gpu = self.device.type == 'cuda'
+        dtype = DTYPES[self.precision]
+        autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
         try:
-            with torch.inference_mode(), torch.autocast(self.device.type, enabled=on_gpu):
+            with torch.inference_mode(), autocast, self._finite.required():
                 return [sample.pred_instances for sample in self.model.test_step(prepared)]
         except NotImplementedError as error:
             raise NetworkError(f'the network cannot run here: {error}') from error
@@ -105,8 +126,8 @@ class TileDetector(TileNetwork, StagedDetector):
     project's own head are rasterised within their boxes, while the network runs on the next tiles.
     """
 
-    def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
-        super().__init__(config, checkpoint, device, score_thr)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         head = getattr(self.model, 'bbox_head', None)
         if isinstance(head, YOLOv8InsHead):
             head.test_cfg.mask_format = 'undrawn'
@@ -123,7 +144,7 @@ class TileDetector(TileNetwork, StagedDetector):
         for instances in found:
             if isinstance(instances.masks, UndrawnMasks):
                 instances.masks = instances.masks.cpu()
-        return [instances.cpu() for instances in found]
+        return [as_float32(instances) for instances in found]
 
     def finish(self, found: InstanceData) -> list[Detection]:
         """Return the detections of one tile, in its pixels."""

@@ -14,6 +14,7 @@ from noise_mm.coco.batch_folder import CATEGORIES
 from noise_mm.errors import InputError
 from noise_mm.geometry.distinct_nuclei import distinct_nuclei
 from noise_mm.inference.detector import TileNetwork
+from noise_mm.inference.precision import as_float32
 from noise_mm.inference.tile_pipeline import StagedDetector
 
 NUCLEUS = 'nucleus'
@@ -45,6 +46,7 @@ class NucleusDetector(TileNetwork, StagedDetector):
         checkpoint: Weights of the same network.
         device: Where it runs.
         score_thr: Score threshold.
+        precision: Of `noise_mm.inference.precision.PRECISIONS`.
 
     Attributes:
         label: Index of the class among the network's.
@@ -53,15 +55,22 @@ class NucleusDetector(TileNetwork, StagedDetector):
         InputError: If the network knows no nuclei, or as `TileNetwork` does.
     """
 
-    def __init__(self, config: Config, checkpoint: str | Path, device: torch.device, score_thr: float) -> None:
-        super().__init__(config, checkpoint, device, score_thr)
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | Path,
+        device: torch.device,
+        score_thr: float,
+        precision: str = 'auto',
+    ) -> None:
+        super().__init__(config, checkpoint, device, score_thr, precision)
         self.label = _nucleus_label(self.classes, checkpoint)
 
     def infer(self, prepared: dict) -> list[FoundBoxes]:
         """Return the raw detections of each tile; raises a NetworkError as `run_network` does."""
         shapes = [sample.ori_shape[:2] for sample in prepared['data_samples']]
         found = self.run_network(prepared)
-        return [FoundBoxes(one.cpu(), width, height) for one, (height, width) in zip(found, shapes, strict=True)]
+        return [FoundBoxes(as_float32(one), width, height) for one, (height, width) in zip(found, shapes, strict=True)]
 
     def finish(self, raw: FoundBoxes) -> NDArray[np.float64]:
         """Return each nucleus of one tile once: (n, 3) x and y, in pixels of the tile, and score, best first."""

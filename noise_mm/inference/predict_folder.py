@@ -173,7 +173,7 @@ def _conclude(folder: ResultsFolder, began: float) -> None:
     """Write the last summary and report what failed.
 
     Raises:
-        InputError: If an image failed.
+        InputError: If an image failed, or another program holds a file of the summary open.
     """
     has_summary = folder.finished or folder.ranks.count > 1 or (folder.path / 'wells.csv').exists()
     notes = folder.summarize() if has_summary else []
@@ -189,6 +189,8 @@ def _conclude(folder: ResultsFolder, began: float) -> None:
         if folder.finished:
             count = sum(record['result']['row']['count'] for record in folder.finished.values())
             print(f'{len(folder.finished)} wells, {count} cells: see {folder.path / "wells.csv"}')
+    if folder.in_use:
+        raise InputError(folder.in_use)
     if folder.failed and len(folder.images) == 1:
         raise InputError(*folder.failed.values())
     if folder.failed:

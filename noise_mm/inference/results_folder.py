@@ -4,6 +4,7 @@ Several processes may write to one folder. Each writes the files of its own well
 from the records of all wells, under a lock.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from filelock import FileLock
 
 import noise_mm
 from noise_mm.errors import InputError
-from noise_mm.files import read_json, remove_leftovers, write_json
+from noise_mm.files import FileInUseError, read_json, remove_leftovers, write_json
 from noise_mm.inference.ranks import Ranks
 from noise_mm.inference.records import differences, image_metadata, read_records, record_path, write_record
 from noise_mm.report.folder import write_folder
@@ -42,6 +43,7 @@ class ResultsFolder:
         plate_map: The condition of each well.
         finished: Records of wells with these settings, by well.
         failed: What was wrong with each image that failed, by well.
+        in_use: Files of the summary that another program holds open, as a message.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class ResultsFolder:
     plate_map: PlateMap | None = None
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    in_use: str = ''
     _is_described: bool = False
 
     def open(self, resume: bool) -> list[str]:
@@ -132,16 +135,27 @@ class ResultsFolder:
             files = read_json(path)['result']['files']
             path.unlink()
             for name in files.values():
-                (self.path / name).unlink(missing_ok=True)
+                with suppress(PermissionError):  # open in another program; writing it again names it
+                    (self.path / name).unlink(missing_ok=True)
 
     def summarize(self) -> list[str]:
-        """Write the tables and the page of the folder, and `run.json`; return notes for the reader."""
+        """Write the tables and the page of the folder, and `run.json`; return notes for the reader.
+
+        Files that another program holds open are named in `in_use`; the others are written.
+        """
         with self._lock():
             if self.ranks.count > 1:
                 records = read_records(self.path).items()
                 self.finished = {well: record for well, record in records if record['settings'] == self.settings}
             contents = [self.finished[well]['result'] for well in sorted(self.finished)]
-            notes = write_folder(self.path, contents, self.plate_map)
+            was_in_use, self.in_use = self.in_use, ''
+            notes: list[str] = []
+            try:
+                notes = write_folder(self.path, contents, self.plate_map)
+            except FileInUseError as error:
+                self.in_use = str(error)
+                if not was_in_use:
+                    print(f'warning: {error}', file=sys.stderr)
             self._write_run()
         return notes
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +81,11 @@ def _in_processes(
 
 
 def _prepare_process() -> None:
-    """Readies a worker process: one thread for each, and an end to it when its parent is killed."""
+    """Prepare a worker process: one thread each, and an end when its parent ends.
+
+    Ctrl-C reaches all processes of a terminal; only the parent reports it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
 

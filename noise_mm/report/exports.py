@@ -14,9 +14,12 @@ all.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from noise_mm.coco.annotations import write_coco
+from noise_mm.csv_table import write_table
+from noise_mm.files import write_all
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
 from noise_mm.formats.label_image import write_label_image
@@ -24,7 +27,7 @@ from noise_mm.measure.cells import CellMeasures
 from noise_mm.report.content import WellContent
 from noise_mm.report.output_files import WELL_SUFFIXES
 from noise_mm.report.overlay import class_colours, write_overlay
-from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows, write_table
+from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows
 
 IMAGEJ_SLICE = 1
 """The only one of a well image."""
@@ -46,14 +49,13 @@ def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> d
 
     Raises:
         InputError: If a file can't be written.
+        FileInUseError: If another program holds files open; the others are written.
     """
     wanted = [name for name in WRITERS if name in formats or (name == 'nuclei' and 'csv' in formats)]
     if content.nuclei is None:
         wanted = [name for name in wanted if name != 'nuclei']
-    files = {}
-    for name in wanted:
-        files[name] = content.well + WELL_SUFFIXES[name]
-        WRITERS[name](folder / files[name], content)
+    files = {name: content.well + WELL_SUFFIXES[name] for name in wanted}
+    write_all(partial(WRITERS[name], folder / file, content) for name, file in files.items())
     return files
 
 

@@ -5,14 +5,16 @@ as after a run that was interrupted, gives what one run would have given.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from noise_mm.files import replacing, write_text
+from noise_mm.csv_table import write_table
+from noise_mm.files import delete, replacing, write_all, write_text
 from noise_mm.report.conditions import CONDITION_COLUMNS, box_plot, condition_rows
 from noise_mm.report.page import Conditions, folder_page
 from noise_mm.report.plate_map import CONDITION, PlateMap
-from noise_mm.report.tables import WELL_COLUMNS, write_table
+from noise_mm.report.tables import WELL_COLUMNS
 
 
 def write_folder(
@@ -38,32 +40,37 @@ def write_folder(
     assigned, notes = ({}, []) if plate_map is None else plate_map.assigned([row['well'] for row in rows])
     more = () if plate_map is None else plate_map.columns
     wells = [row | assigned.get(row['well'], {}) for row in rows]
-    write_table(folder / 'wells.csv', ('well', *more, *WELL_COLUMNS[1:]), wells)
+    writers = [partial(write_table, folder / 'wells.csv', ('well', *more, *WELL_COLUMNS[1:]), wells)]
     conditions = None
     if plate_map is None:
-        _forget_conditions(folder)
+        writers.append(partial(_delete_conditions, folder))
     else:
-        conditions = _write_conditions(folder, rows, {well: row[CONDITION] for well, row in assigned.items()})
-    write_text(folder / 'index.html', folder_page(records, conditions, notes))
+        conditions = _conditions(rows, {well: row[CONDITION] for well, row in assigned.items()})
+        writers.append(partial(write_table, folder / 'conditions.csv', CONDITION_COLUMNS, conditions.table))
+        writers.append(partial(_write_picture, folder / 'conditions.png', conditions.picture))
+    writers.append(partial(write_text, folder / 'index.html', folder_page(records, conditions, notes)))
+    write_all(writers)
     return notes
 
 
-def _write_conditions(folder: Path, rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str]) -> Conditions:
-    """Writes `conditions.csv` and, if any well has a condition, `conditions.png`; what the page shows of them."""
+def _conditions(rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str]) -> Conditions:
+    """Return the table of conditions and, if any well has a condition, its plot."""
     table = condition_rows(rows, condition_of)
-    write_table(folder / 'conditions.csv', CONDITION_COLUMNS, table)
-    picture = box_plot(rows, condition_of) if table else None
+    return Conditions(condition_of, table, box_plot(rows, condition_of) if table else None)
+
+
+def _write_picture(path: Path, picture: bytes | None) -> None:
+    """Write a picture, or delete an earlier one if there is none now."""
     if picture is None:
-        (folder / 'conditions.png').unlink(missing_ok=True)
+        delete(path)
     else:
-        with replacing(folder / 'conditions.png') as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(picture)
-    return Conditions(condition_of, table, picture)
 
 
-def _forget_conditions(folder: Path) -> None:
-    """Deletes `conditions.csv` and the picture that belongs to it; a table of the user's own stays."""
+def _delete_conditions(folder: Path) -> None:
+    """Delete `conditions.csv` and the picture that belongs to it; a table of the user's own stays."""
     table = folder / 'conditions.csv'
     if table.exists() and table.read_bytes().startswith(','.join(CONDITION_COLUMNS).encode()):
-        table.unlink()
-        (folder / 'conditions.png').unlink(missing_ok=True)
+        delete(table)
+        delete(folder / 'conditions.png')

@@ -1,15 +1,11 @@
 """The CSV tables: one row for each cell, nucleus, and well. Values that are not known are empty."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noise_mm.files import write_text
 from noise_mm.measure.cells import CellMeasures
 from noise_mm.measure.well import WellMeasures
 
@@ -133,19 +129,6 @@ def well_row(well: str, measures: WellMeasures) -> dict[str, Any]:
         'well_area_from': area.source if area else None,
         'um_per_px': measures.mpp,
     }
-
-
-def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a CSV table, whole or not at all; None becomes an empty field.
-
-    Raises:
-        ValueError: If a row has a key that is no column.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 
-from noise_mm.hooks import CloseMosaicHook, ResumableEarlyStoppingHook, StepEMAHook, YOLOv8ScheduleHook
+from noise_mm.errors import InputError
+from noise_mm.hooks import CloseMosaicHook, FiniteLossHook, ResumableEarlyStoppingHook, StepEMAHook, YOLOv8ScheduleHook
 
 ITERATIONS = 10
 
@@ -115,3 +116,13 @@ def test_early_stopping_starts_anew_from_given_weights():
     hook = ResumableEarlyStoppingHook(monitor='m', rule='greater', patience=3)
     hook.after_load_checkpoint(SimpleNamespace(_resume=False), {'early_stopping': {'wait_count': 2, 'best_score': 0.9}})
     assert hook.wait_count == 0
+
+
+@pytest.mark.parametrize('loss', [float('nan'), float('inf')])
+def test_a_loss_that_is_no_number_ends_the_training(loss):
+    hook, runner = FiniteLossHook(interval=2), SimpleNamespace(iter=0)
+    hook.after_train_iter(runner, 0, outputs={'loss': torch.tensor(loss)})  # not every iteration is checked
+    runner.iter = 1
+    hook.after_train_iter(runner, 1, outputs={'loss': torch.tensor(3.0)})
+    with pytest.raises(InputError, match='not a number in iteration 2.*--amp'):
+        hook.after_train_iter(runner, 1, outputs={'loss': torch.tensor(loss)})

@@ -1,9 +1,9 @@
 import csv
 
 import numpy as np
-import pytest
 from shapely import box
 
+from noise_mm.csv_table import write_table
 from noise_mm.geometry.cell_masks import cell_masks
 from noise_mm.geometry.outline import Outline
 from noise_mm.measure.cells import measure_cells
@@ -15,7 +15,6 @@ from noise_mm.report.tables import (
     cell_row,
     nuclei_rows,
     well_row,
-    write_table,
 )
 
 
@@ -75,15 +74,3 @@ def test_row_of_a_well():
     assert (row['covered_of_image_percent'], row['covered_of_well_percent']) == (6.25, 10.0)
     assert (row['well_area_mm2'], row['well_area_from'], row['count_per_mm2']) == (0.0015, 'disc', 1333.3333)
     assert (row['nuclei'], row['nuclei_in_osteoclasts'], row['fusion_index']) == (4, 3, 0.75)
-
-
-def test_table(tmp_path):
-    (tmp_path / 'a.csv').write_text('older\n' * 9)
-    write_table(tmp_path / 'a.csv', ('x', 'y', 'z'), [{'x': 1, 'y': 'a,b', 'z': None}])
-    assert (tmp_path / 'a.csv').read_text() == 'x,y,z\n1,"a,b",\n'
-
-
-def test_a_value_without_column_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='not in fieldnames'):
-        write_table(tmp_path / 'a.csv', ('x',), [{'x': 1, 'y': 2}])
-    assert not (tmp_path / 'a.csv').exists()
