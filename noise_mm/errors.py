@@ -46,16 +46,30 @@ def _exit(message: str, status: int) -> None:
 
 
 def _report_termination() -> None:
-    """Raise `Terminated` on SIGTERM in this process; processes forked from it end without a word."""
-    own = os.getpid()
+    """Raise `Terminated` on SIGTERM in this process; processes forked from it end as if nothing were changed."""
 
     def terminate(number: int, frame: object) -> None:
-        if os.getpid() != own:
-            os._exit(143)
         raise Terminated
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    if hasattr(os, 'register_at_fork'):
+        # Blocked meanwhile: Python drops signals that reach a child before its interpreter is ready.
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_end_by_default)
+
+
+def _block() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _end_by_default() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock()
 
 
 def one_line(error: InputError) -> str:
