@@ -33,6 +33,15 @@ def add_launcher_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_allow_seen_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a batch be trained on and tested; the results are marked."""
+    parser.add_argument(
+        '--allow-seen',
+        action='store_true',
+        help='run although a test batch is trained on, or was in an earlier stage; all results are marked',
+    )
+
+
 def parse_cfg_options(pairs: list[str]) -> dict[str, Any]:
     """`['a.b=1', 'c=[x,y]']` -> `{'a.b': 1, 'c': ['x', 'y']}`, by MMEngine's rules.
 

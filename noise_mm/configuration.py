@@ -19,6 +19,7 @@ looks. The top level always wins: change a value there, not where it is written 
 
 import copy
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mmengine.config import Config, ConfigDict
 from noise_mm.checkpoints.yolov8_size import SIZES
 from noise_mm.derived_settings import base_paths, refuse_overwritten, setting_behind
 from noise_mm.errors import InputError
+from noise_mm.seen_batches import refuse_repeated
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 OUR_TYPES = (
@@ -142,7 +144,7 @@ def hold_out(config: Config, fold: str) -> None:
     config.test_batches = [fold]
     config.fold = fold
     if config.get('pseudo_dir'):
-        config.pseudo_dir = config.pseudo_dir.partition(FOLD_FOLDER)[0] + FOLD_FOLDER + fold
+        config.pseudo_dir = re.sub(rf'{FOLD_FOLDER}[^/]*$', '', config.pseudo_dir) + FOLD_FOLDER + fold
     if not config.train_batches:
         raise InputError(f'--fold {fold}: no other batch is left to train on. Add some to train_batches.')
 
@@ -179,6 +181,7 @@ def _check_values(config: Config) -> None:
     for key in ('train_batches', 'test_batches', 'init_from'):
         if isinstance(config.get(key), str):
             config[key] = [config[key]]
+        refuse_repeated(key, config.get(key) if key != 'init_from' else None)
     least = {'batch_size': 1, 'max_epochs': 1, 'val_interval': 1, 'nominal_batch_size': 1, 'num_workers': 0}
     for key, smallest in least.items():
         value = config.get(key, smallest)

@@ -17,6 +17,7 @@ CONFIGS = PACKAGE / 'configs'  # of an installed wheel; in a clone they lie besi
 if not CONFIGS.is_dir():
     CONFIGS = PACKAGE.parent / 'configs'
 BEST_NAME = 'best.pth'  # the best checkpoint of a run, in its folder
+FINISHED_FILE = 'finished.json'  # the record of a run that is done, in its folder
 LAST_CHECKPOINT_FILE = 'last_checkpoint'  # MMEngine's: names the checkpoint that a resumed run goes on from
 COCO = 'coco'
 COCO_FOLDER = Path('checkpoints')

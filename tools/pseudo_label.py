@@ -106,12 +106,14 @@ def main() -> None:
     from noise_mm.pseudo_labels.batches import read_batches
     from noise_mm.pseudo_labels.labeller import NucleusLabeller
     from noise_mm.pseudo_labels.labelling import label_batches
+    from noise_mm.seen_batches import refuse_repeated
 
     overrides = parse_cfg_options(args.cfg_options) | ({'data_root': args.data_root} if args.data_root else {})
     config = load_config(args.config, overrides, args.fold)
     settings = settings_of(config, args)
     data_root = config.get('data_root')
     names = args.batches or config.get('train_batches') or []
+    refuse_repeated('--batches', args.batches)
     found, missing = read_batches(data_root or '.', names)
     if missing or not found:
         what = f'no batch {missing[0]}' if missing else 'no batches are selected'

@@ -30,11 +30,13 @@ example:
       work_dirs/noise_m2h, scores the last on the human batches, and writes work_dirs/noise_m2h.md
   python tools/run_protocol.py m2m --method yolov8 --gpus 4
       five folds, each in a folder of its own: work_dirs/yolov8_m2m_M1 to work_dirs/yolov8_m2m_M5
+  python tools/run_protocol.py m2h --method noise --preset n --seed 1 --epochs 40 50 50 --work-dir runs/seed1 \\
+         --name "NOISe, seed 1"
+      another seed, with 40 epochs for the nuclei detector and 50 for each of the other two trainings
 
 The same command again goes on where it was stopped. What is done, with the same settings and from the same files, is
 not done again; a folder with a run of other settings is refused. Each command that is run is printed, and may be typed
-instead. For two studies at a time on the same data give one a folder of its own for labels of nuclei:
---cfg-options pseudo_dir=pseudo_2.
+instead. Runs and labels of nuclei lie below --work-dir: give each arm of a study and each seed one of its own.
 """
 # Settings of --cfg-options that have an option of their own here.
 OWN_OPTIONS = {
@@ -62,13 +64,16 @@ def main() -> None:
     )
     study = study_of(options)
     data = data_of(study)
+    steps = plan(study, data)
     missing = data.missing(with_nuclei=METHODS[study.method].detector is not None)
     if missing:
-        raise InputError(
+        problem = (
             f'{missing[0]}: no such file{more(missing)}. Make it, see data_prep/README.md; or name other batches '
             '(--mouse-batches, --human-batches) or another --data-root.'
         )
-    steps = plan(study, data)
+        if not options.dry_run:
+            raise InputError(problem)
+        print(f'note: {problem}', file=sys.stderr)
     if options.dry_run:
         say(steps, launcher, options.resume)
         return
@@ -95,10 +100,13 @@ def study_of(options: argparse.Namespace) -> 'Study':
     for option, name, value in (
         ('--data-root', 'data_root', options.data_root),
         ('--preset', 'model_size', options.preset),
+        ('--seed', 'randomness.seed', options.seed),
     ):
         if value is not None:
             settings.append(f'{name}={value}')
             own[name] = option
+    if options.epochs:
+        own['max_epochs'] = '--epochs'
     for pair in options.cfg_options:
         name = pair.partition('=')[0]
         if name in own:
@@ -112,6 +120,9 @@ def study_of(options: argparse.Namespace) -> 'Study':
         options.folds and tuple(options.folds),
         (*settings, *options.cfg_options),
         options.amp,
+        options.epochs and tuple(options.epochs),
+        options.allow_seen,
+        options.name,
     )
 
 
@@ -122,7 +133,7 @@ def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
 
     paths = [folder / METRICS_FILE for folder in folders]
     runs = [Run.of_file(path, read_json(path)) for path in paths]
-    text = render(make_tables(runs, with_paper=with_paper), 'md')
+    text = render(make_tables(runs, with_paper=with_paper, allow_seen=study.allow_seen), 'md')
     path = study.root / ('_'.join([study.method, study.protocol, *(study.folds or ())]) + '.md')
     write_text(path, text)
     print(f'\n{text}\nwritten to {path}')
@@ -139,6 +150,15 @@ def parse_options() -> argparse.Namespace:
     add('--preset', choices=['n', 's', 'm', 'l', 'x'], help='size of the network (default: l, as the configs say)')
     add('--data-root', metavar='D', help='folder of the batches (default: data/osteoclast, as the configs say)')
     add('--work-dir', type=Path, default=Path('work_dirs'), metavar='ROOT', help='folder of all runs (work_dirs)')
+    add('--seed', type=int, metavar='N', help='of the random numbers of all trainings (0); the split keeps its own')
+    add(
+        '--epochs',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help='epochs of all trainings, or of each stage in turn (default: 100, as the configs say)',
+    )
+    add('--name', help="the method's name in the tables (default: its own)")
     add('--folds', nargs='+', metavar='B', help='only these held-out batches (default: all)')
     add('--mouse-batches', nargs='+', metavar='B', help='instead of M1 to M5')
     add('--human-batches', nargs='+', metavar='B', help='instead of H1 and H2')
@@ -148,6 +168,11 @@ def parse_options() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         default=True,
         help='whether trainings that were cut go on from their last checkpoint, or begin anew (default: they go on)',
+    )
+    add(
+        '--allow-seen',
+        action='store_true',
+        help='run although a test batch is trained on, or was in an earlier stage; all results are marked',
     )
     add('--with-paper', action='store_true', help="put the paper's numbers below ours")
     add('--dry-run', action='store_true', help='print the commands and run nothing')

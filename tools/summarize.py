@@ -23,7 +23,7 @@ def main() -> None:
 
     runs = [Run.of_file(path, read_json(path)) for path in find_metrics(options.work_dirs)]
     runs = with_scores(runs, options.kind, named={str(path) for path in options.work_dirs})
-    text = render(make_tables(runs, options.kind, options.with_paper), options.format)
+    text = render(make_tables(runs, options.kind, options.with_paper, options.allow_seen), options.format)
     if options.out is None:
         print(text, end='')
     else:
@@ -69,6 +69,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('--format', choices=('md', 'latex', 'csv'), default='md', help='default: md (Markdown)')
     parser.add_argument('--kind', choices=('segm', 'bbox'), default='segm', help='masks (default) or boxes')
     parser.add_argument('--with-paper', action='store_true', help="put the paper's numbers below ours")
+    parser.add_argument(
+        '--allow-seen', action='store_true', help='show runs whose test data were seen in training; rows are marked'
+    )
     parser.add_argument('--out', type=Path, metavar='FILE', help='write to this file instead of printing')
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import add_config_options, load_run_config, start_processes
+from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config, start_processes
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
     out = args.out or Path(config.work_dir) / 'metrics.json'
     require_folder(out.parent)
     add_outputs(config, curves_folder(out), args.save_results)
-    numbers, report = evaluate(config, args.checkpoint)
+    numbers, report = evaluate(config, args.checkpoint, args.allow_seen)
     if is_main_process():
         write_and_print(out, report, numbers)
 
@@ -73,13 +73,22 @@ def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
     from noise_mm.evaluation.curves import draw_curves
     from noise_mm.evaluation.report import make_report
     from noise_mm.files import require_folder
+    from noise_mm.seen_batches import MARK, batches_of, seen_by_config, seen_in_test
 
+    tested = batches_of(config, 'test_dataloader')
+    seen = seen_in_test(tested, seen_by_config(config), str(args.config), args.allow_seen)
     out = args.out or Path(config.work_dir) / re.sub(r'[^A-Za-z0-9_.-]+', '_', args.name) / 'metrics.json'
     require_folder(out.parent)
     evaluation = score_results(config, args.results)
-    run = {'config': config.filename, 'fold': config.get('fold'), 'protocol': config.get('protocol')}
-    report = make_report(evaluation, run={**run, 'method': args.name, 'results': [str(file) for file in args.results]})
-    draw_curves(evaluation, curves_folder(out))
+    run = {
+        **{key: config.get(key) for key in ('fold', 'protocol')},
+        'config': config.filename,
+        'method': args.name,
+        'results': [str(file) for file in args.results],
+        'seen_in_training': seen or None,  # what the other tool has seen is not known
+    }
+    report = make_report(evaluation, run=run)
+    draw_curves(evaluation, curves_folder(out), MARK if seen else '')
     write_and_print(out, report, {})
 
 
@@ -106,6 +115,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('config', type=Path, help='a file of configs/')
     parser.add_argument('checkpoint', type=Path, nargs='?', help='weights, such as best.pth of a training')
     add_config_options(parser)
+    add_allow_seen_option(parser)
     parser.add_argument(
         '--results',
         type=Path,

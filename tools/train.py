@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import add_config_options, load_run_config, start_processes
+from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config, start_processes
 from noise_mm.errors import InputError, run_command
 
 EXAMPLE = """
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the images per step (64 is 1)'
     )
+    add_allow_seen_option(parser)
     args = parser.parse_args()
     if args.init and args.resume:
         raise InputError('--init: a resumed run has its weights already. Leave out --init or --resume.')
@@ -60,7 +61,7 @@ def main() -> None:
     start_processes(args.launcher)
     from noise_mm.training.run import train
 
-    train(config, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr)
+    train(config, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr, allow_seen=args.allow_seen)
 
 
 if __name__ == '__main__':

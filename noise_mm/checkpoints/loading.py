@@ -7,10 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics
+from noise_mm.checkpoints.provenance import training_of
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.checkpoints.yolov8_size import size_of
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
+from noise_mm.seen_batches import seen_by_checkpoint
 
 
 def load_weights(model: nn.Module, path: str | Path) -> dict:
@@ -55,15 +57,17 @@ def load_initial(model: nn.Module, path: str | Path, classes: Sequence[str] = ()
         classes: Names of the network's classes.
 
     Returns:
-        A report: `file`, `sha256`, `loaded` (names of tensors, also those of which some rows were loaded), `remapped`
-        (those that were loaded row by row), `class_rows` (the classes whose rows were loaded), `reshaped` (names of
-        tensors that have another shape or other classes), `not_in_network` and `not_in_checkpoint` (names).
+        A report: `file`, `sha256`, `seen_batches` (see `noise_mm.seen_batches`), `training` (see `provenance`; both
+        None where the checkpoint doesn't say), `loaded` (names of tensors, also those of which some rows were loaded),
+        `remapped` (those that were loaded row by row), `class_rows` (the classes whose rows were loaded), `reshaped`
+        (names of tensors that have another shape or other classes), `not_in_network` and `not_in_checkpoint` (names).
 
     Raises:
         InputError: If the file is not a checkpoint, or nothing in it fits, or its backbone doesn't: a training would
             start from nothing, or next to nothing.
     """
     checkpoint = load_checkpoint_file(path)
+    meta = checkpoint.get('meta') or {}
     theirs, ours = checkpoint['state_dict'], model.state_dict()
     their_classes = _class_names(checkpoint)
     layers = class_layer_names(model)
@@ -85,6 +89,8 @@ def load_initial(model: nn.Module, path: str | Path, classes: Sequence[str] = ()
     return {
         'file': str(path),
         'sha256': sha256_of(path),
+        'seen_batches': seen_by_checkpoint(meta, path),
+        'training': training_of(meta, path),
         'loaded': list(loaded),
         'remapped': list(remapped) if shared else [],
         'class_rows': (shared if by_name else list(classes)) if layers & loaded.keys() else [],
@@ -149,8 +155,8 @@ def _class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def check_resumable(model: nn.Module, path: str | Path) -> None:
-    """Refuses a checkpoint that a run of this network can't go on from.
+def check_resumable(model: nn.Module, path: str | Path) -> dict:
+    """Refuses a checkpoint that a run of this network can't go on from, and returns its `meta`.
 
     Raises:
         InputError: If it holds weights without the state of a run, or is of another network.
@@ -168,6 +174,7 @@ def check_resumable(model: nn.Module, path: str | Path) -> None:
             f'{path}: is of {_describe(theirs)}, but the config asks for {_describe(ours)}. '
             'Resume with the config it was started with, or choose another --work-dir.'
         )
+    return checkpoint['meta']
 
 
 def _describe(state_dict: dict) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NUCLEUS = 'nucleus'
 INFO_KEY = 'pseudo_labels'
+DEFAULT_DIR = 'pseudo'  # as the configs have it
 FOLD_PREFIX = 'without_'  # the last part of `pseudo_dir`, before the batch that is held out
 
 
@@ -38,10 +39,14 @@ def pseudo_path(data_root: str | Path, pseudo_dir: str, batch: str) -> Path:
 
 def label_command(data_root: str | Path, pseudo_dir: str, batch: str) -> str:
     """The command that labels a batch anew."""
-    folder = Path(pseudo_dir).name
-    fold = f' --fold {folder.removeprefix(FOLD_PREFIX)}' if folder.startswith(FOLD_PREFIX) else ''
+    folder = Path(pseudo_dir)
+    fold = ''
+    if folder.name.startswith(FOLD_PREFIX):
+        fold, folder = f' --fold {folder.name.removeprefix(FOLD_PREFIX)}', folder.parent
+    where = '' if folder == Path(DEFAULT_DIR) else f' --cfg-options pseudo_dir={folder.as_posix()}'
     return (
-        f'python tools/pseudo_label.py STAGE_1_CONFIG STAGE_1_BEST_PTH --data-root {data_root} --batches {batch}{fold}'
+        f'python tools/pseudo_label.py STAGE_1_CONFIG STAGE_1_BEST_PTH --data-root {data_root} --batches {batch}'
+        f'{fold}{where}'
     )
 
 

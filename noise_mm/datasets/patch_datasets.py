@@ -16,12 +16,13 @@ from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 from mmyolo.registry import DATASETS
 
-from noise_mm.coco.pseudo_file import check_pseudo_labels, label_command, pseudo_path
+from noise_mm.coco.pseudo_file import check_pseudo_labels, label_command, provenance_of, pseudo_path
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.datasets.later_validation import wells_of_batches, without_later_validation
 from noise_mm.datasets.patch_images import PatchCache, has_room
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
+from noise_mm.seen_batches import refuse_repeated
 from noise_mm.splits import draw_validation_units
 
 SPLITS = ('train', 'val', 'all')
@@ -90,6 +91,7 @@ class PatchDataset(BaseDetDataset):
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise InputError(f'{type(self).__name__}: {name}={value!r}. Choose one of {", ".join(allowed)}.')
+        refuse_repeated(f'{type(self).__name__}: batches', batches)
         self.batches = None if batches is None else list(batches)
         self.split = split
         self.split_unit = split_unit
@@ -296,6 +298,9 @@ class OsteoclastNucleiDataset(PatchDataset):
         held_out: Batches that are tested on: no label may come from a detector that was trained on one of them.
         kwargs: See `PatchDataset`.
 
+    Attributes:
+        label_detectors: Once read: what the label files say about the detectors that made them.
+
     Raises:
         InputError: Also if labels are refused, with the command that makes them anew.
     """
@@ -308,6 +313,7 @@ class OsteoclastNucleiDataset(PatchDataset):
     ) -> None:
         self.pseudo_dir = pseudo_dir
         self.held_out = list(held_out)
+        self.label_detectors: list[dict] = []
         super().__init__(*args, **kwargs)
 
     def batch_sources(self) -> list[Source]:
@@ -328,6 +334,9 @@ class OsteoclastNucleiDataset(PatchDataset):
     def read(self, source: Source) -> Any:
         """The content of a pseudo-label file, after a check that it belongs here."""
         content = super().read(source)
+        detector = provenance_of(content).get('detector')
+        if detector and detector not in self.label_detectors:
+            self.label_detectors.append(detector)
         if not self.ann_file:
             check_pseudo_labels(content, self.data_root, self.pseudo_dir, source.batch, self.held_out)
         return content

@@ -12,6 +12,7 @@ from noise_mm.compat.on_import import on_import
 
 def _register_metrics(_registries: ModuleType) -> None:
     importlib.import_module('noise_mm.evaluation.osteoclast_metric')
+    importlib.import_module('noise_mm.evaluation.seen_mark')
     importlib.import_module('noise_mm.coco.results_writer')
 
 

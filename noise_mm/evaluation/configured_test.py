@@ -83,8 +83,8 @@ def add_outputs(config: Config, curves_dir: Path, results_dir: Path | None = Non
     Raises:
         InputError: If results are wanted, but masks are scored smaller than the patch.
     """
-    evaluators = _evaluators(config)
-    for evaluator in filter(_is_ours, evaluators):
+    evaluators = evaluators_of(config)
+    for evaluator in filter(is_ours, evaluators):
         evaluator.setdefault('curves_dir', str(curves_dir))
         if results_dir is not None and evaluator.get('mask_resolution', 'native') != 'native':
             raise InputError(
@@ -108,7 +108,7 @@ def metric_settings(config: Config) -> Mapping[str, Any]:
     Raises:
         InputError: If it has none.
     """
-    ours = [evaluator for evaluator in _evaluators(config) if _is_ours(evaluator)]
+    ours = [evaluator for evaluator in evaluators_of(config) if is_ours(evaluator)]
     if not ours:
         raise InputError(
             f'{config.filename}: its test_evaluator is no OsteoclastMetric. Set test_evaluator='
@@ -126,12 +126,14 @@ def sources_of_test(config: Config) -> list['Source']:
     return _test_dataset(config).sources()
 
 
-def _evaluators(config: Config) -> list[dict]:
+def evaluators_of(config: Config) -> list[dict]:
+    """Return the evaluators of the test; a config may have one or a list."""
     evaluators = config.get('test_evaluator') or []
     return [evaluators] if isinstance(evaluators, dict) else list(evaluators)
 
 
-def _is_ours(evaluator: Mapping) -> bool:
+def is_ours(evaluator: Mapping) -> bool:
+    """Return whether an evaluator is an `OsteoclastMetric`."""
     kind = evaluator.get('type', '')
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2] == 'OsteoclastMetric'
 

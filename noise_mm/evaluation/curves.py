@@ -12,12 +12,13 @@ from noise_mm.evaluation.precision_recall import CONFIDENCES, RECALLS, Score
 from noise_mm.files import replacing
 
 
-def draw_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
+def draw_curves(evaluation: Evaluation, folder: str | Path, note: str = '') -> list[Path]:
     """Draws two figures for each class with objects and each kind of region, with one line for each threshold.
 
     Args:
         evaluation: What was scored.
         folder: Where `<kind>_<class>_precision_recall.png` and `<kind>_<class>_f1_confidence.png` are written.
+        note: Added to the titles.
 
     Returns:
         The files written.
@@ -31,7 +32,7 @@ def draw_curves(evaluation: Evaluation, folder: str | Path) -> list[Path]:
             scores = [scores[index] for scores in by_threshold]
             if not scores[0].n_objects:
                 continue
-            title = f'{name}, {kind}, mode {evaluation.mode}'
+            title = f'{name}, {kind}, mode {evaluation.mode}' + (f', {note}' if note else '')
             stem = f'{kind}_{re.sub(r"[^A-Za-z0-9_-]+", "_", name)}'
             figures = {
                 'precision_recall': _precision_recall(scores, evaluation.iou_thrs, title),

@@ -18,6 +18,7 @@ from noise_mm.evaluation.evaluate import IOU_THRS, check_settings, evaluate
 from noise_mm.evaluation.matching import ImageOverlaps
 from noise_mm.evaluation.regions import Regions, Rle, as_rle, as_rles, compare_image
 from noise_mm.evaluation.report import flat_metrics, make_report, table_text
+from noise_mm.seen_batches import MARK
 
 MASK_RESOLUTIONS = ('native', 'prototype')
 META_KEYS = ('img_id', 'ori_shape', 'instances')  # without batch and well, all images are one
@@ -43,6 +44,7 @@ class OsteoclastMetric(BaseMetric):
             the validation of YOLOv8: a cell of 4 x 4 network pixels belongs to an object if its centre is inside, and
             smaller objects lie on larger ones, which so have holes. Boxes are those of the patch either way.
         curves_dir: Folder for precision-recall and F1-confidence curves as PNG; None for no curves.
+        seen_in_training: Test batches that were seen in training; table and report are marked.
         kwargs: Arguments of MMEngine's `BaseMetric`.
 
     Raises:
@@ -58,6 +60,7 @@ class OsteoclastMetric(BaseMetric):
         mode: str = 'coco',
         mask_resolution: str = 'native',
         curves_dir: str | Path | None = None,
+        seen_in_training: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         self.kinds = (metric,) if isinstance(metric, str) else tuple(metric)
@@ -65,6 +68,7 @@ class OsteoclastMetric(BaseMetric):
         self.mode = mode
         self.mask_resolution = mask_resolution
         self.curves_dir = curves_dir
+        self.seen_in_training = list(seen_in_training)
         self.report: dict | None = None
         check_settings(self.kinds, self.iou_thrs, mode)
         if mask_resolution not in MASK_RESOLUTIONS:
@@ -98,10 +102,10 @@ class OsteoclastMetric(BaseMetric):
         if 'classes' not in (self.dataset_meta or {}):
             raise InputError('OsteoclastMetric: the dataset has no classes. Set its metainfo=dict(classes=...).')
         evaluation = evaluate(results, self.dataset_meta['classes'], self.kinds, self.iou_thrs, self.mode)
-        self.report = make_report(evaluation, self.mask_resolution)
+        self.report = make_report(evaluation, self.mask_resolution, {'seen_in_training': self.seen_in_training})
         print_log(f'\n{table_text(self.report)}', logger='current')
         if self.curves_dir is not None:
-            draw_curves(evaluation, self.curves_dir)
+            draw_curves(evaluation, self.curves_dir, MARK if self.seen_in_training else '')
         return flat_metrics(self.report)
 
 

@@ -4,7 +4,9 @@
 
     schema            1
     run               {config, checkpoint, fold, protocol, method}: texts, and results: a list of files, if it was files
-                      that were scored; null or missing where nobody said
+                      that were scored; null or missing where nobody said. seen_in_training: the test batches that the
+                      network has seen, null where that is not known
+    warning           'test data seen in training', if there are such batches
     mode              'coco' or 'ultralytics', see `matching` and `precision_recall`
     mask_resolution   'native' or 'prototype', see `OsteoclastMetric`; or 'well', see `well_scores`
     iou_thrs          [0.1, 0.25, 0.5, 0.75, 0.9]
@@ -31,9 +33,10 @@ import numpy as np
 from noise_mm.evaluation.counts import count_report
 from noise_mm.evaluation.evaluate import KINDS, Evaluation
 from noise_mm.evaluation.precision_recall import Score, mean_score
+from noise_mm.seen_batches import MARK
 
 SCHEMA = 1
-RUN_KEYS = ('config', 'checkpoint', 'fold', 'protocol', 'method', 'results')
+RUN_KEYS = ('config', 'checkpoint', 'fold', 'protocol', 'method', 'results', 'seen_in_training')
 MODE_TEXTS = {
     'coco': "COCO's matching and 101-point AP, P and R at maximum F1",
     'ultralytics': "Ultralytics' matching, AP and smoothed-F1 P and R",
@@ -59,6 +62,7 @@ def make_report(
     return {
         'schema': SCHEMA,
         'run': {key: (run or {}).get(key) for key in RUN_KEYS},
+        **({'warning': MARK} if (run or {}).get('seen_in_training') else {}),
         'mode': evaluation.mode,
         'mask_resolution': mask_resolution,
         'iou_thrs': list(evaluation.iou_thrs),
@@ -115,7 +119,9 @@ def score_text(report: Mapping[str, Any], images: str = 'images') -> str:
             rows += list(report[kind]['classes'].items())
         if len(report['batches']) > 1:
             rows += [(f'batch {row["batch"]}', row[kind]) for row in report['batches']]
-        blocks.append('\n'.join([head, *_score_lines(report['iou_thrs'], rows)]))
+        seen = report['run'].get('seen_in_training')
+        mark = [f'{MARK}: {", ".join(seen)}'] if seen else []
+        blocks.append('\n'.join([*mark, head, *_score_lines(report['iou_thrs'], rows)]))
     return '\n\n'.join(blocks)
 
 

@@ -21,6 +21,7 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
 from noise_mm.evaluation.evaluate import KINDS
 from noise_mm.evaluation.report import SCHEMA
+from noise_mm.seen_batches import MARK
 
 FORMATS = ('md', 'latex', 'csv')
 METRICS = ('P', 'R', 'mAP')
@@ -87,6 +88,11 @@ class Run:
         return self.report['run'].get('fold')
 
     @property
+    def seen(self) -> list[str]:
+        """The test batches that were seen in training."""
+        return list(self.report['run'].get('seen_in_training') or ())
+
+    @property
     def configuration(self) -> str:
         """Method and protocol as the paper writes them, such as 'NOISe M→H'; else the run's name."""
         method = METHOD_NAMES.get(self.method, self.method)
@@ -129,7 +135,9 @@ class Table:
     rows: list[Row]
 
 
-def make_tables(runs: Sequence[Run], kind: str = 'segm', with_paper: bool = False) -> list[Table]:
+def make_tables(
+    runs: Sequence[Run], kind: str = 'segm', with_paper: bool = False, allow_seen: bool = False
+) -> list[Table]:
     """A table of folds for each configuration that has some, then one of all configurations.
 
     Runs measured in different ways (mode, resolution of masks) never share a table.
@@ -138,13 +146,19 @@ def make_tables(runs: Sequence[Run], kind: str = 'segm', with_paper: bool = Fals
         runs: What to show.
         kind: 'segm' for masks or 'bbox' for boxes.
         with_paper: Whether to put the paper's row below ours where it has one (masks only).
+        allow_seen: Whether to show, and mark, runs whose test data were seen in training.
 
     Raises:
-        InputError: If there is no run, one lacks what is to be shown, thresholds differ, or two runs are of the same
-            configuration and fold.
+        InputError: If there is no run, one lacks what is to be shown, thresholds differ, two runs are of the same
+            configuration and fold, or the test data of one were seen in training.
     """
     if not runs:
         raise InputError('no metrics.json is given. Run tools/test.py first.')
+    for run in runs:
+        if run.seen and not allow_seen:
+            raise InputError(
+                f'{run.source}: {MARK}: {", ".join(run.seen)}. Leave it out, or add --allow-seen, which marks its rows.'
+            )
     iou_thrs = _common_thresholds(runs, kind)
     by_measure = defaultdict(list)
     for run in runs:
@@ -233,7 +247,7 @@ class _Show:
         if self.with_paper and paper_row is not None:
             paper = paper_tables.values_of(paper_row)
             cells = [cell for thr in self.iou_thrs for cell in paper.get(thr, (UNDEFINED,) * len(METRICS))]
-            rows.append(Row((f'{labels[0]} (paper)', *labels[1:]), cells))
+            rows.append(Row((f'{labels[0].removesuffix(f" ({MARK})")} (paper)', *labels[1:]), cells))
         return rows
 
 
@@ -292,10 +306,12 @@ def _fold_table(runs: Sequence[Run], show: _Show) -> Table:
         numbers = range(len(runs))
     rows = []
     for number, run in zip(numbers, runs, strict=True):
-        rows += show.rows((f'Fold {number + 1}', run.fold), _values(run, show), paper.get(run.fold))
+        rows += show.rows((_marked(f'Fold {number + 1}', [run]), run.fold), _values(run, show), paper.get(run.fold))
     averages, deviations = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
-    rows += show.rows(('Average', ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
-    rows += show.rows(('Standard Deviation', ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None)
+    rows += show.rows((_marked('Average', runs), ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
+    rows += show.rows(
+        (_marked('Standard Deviation', runs), ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None
+    )
     return Table(f'{runs[0].configuration} {show.what}', ('Model', 'held out'), show.iou_thrs, rows)
 
 
@@ -305,8 +321,13 @@ def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
     for runs in groups:
         averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
         paper = paper_tables.CONFIGURATIONS.get((runs[0].method, runs[0].protocol))
-        rows += show.rows((runs[0].configuration,), averages, paper)
+        rows += show.rows((_marked(runs[0].configuration, runs),), averages, paper)
     return Table(f'Configurations {show.what}', ('Model',), show.iou_thrs, rows)
+
+
+def _marked(label: str, runs: Sequence[Run]) -> str:
+    """Return a row's label, marked if test data of a run were seen in training."""
+    return f'{label} ({MARK})' if any(run.seen for run in runs) else label
 
 
 # --- from tables to text

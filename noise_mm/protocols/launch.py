@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import fcntl
 import shlex
 import shutil
 import signal
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from noise_mm.errors import InputError
 from noise_mm.files import require_folder
@@ -104,7 +105,8 @@ def run(command: Sequence[str], what: str) -> None:
         InputError: If it fails; it has said why itself.
     """
     print(f'  {shlex.join(command)}', flush=True)
-    status = subprocess.run(command, preexec_fn=_end_with_parent).returncode
+    on_linux = sys.platform.startswith('linux')
+    status = subprocess.run(command, preexec_fn=_end_with_parent if on_linux else None).returncode
     if status < 0:
         raise InputError(f'{what}: was ended by {signal.Signals(-status).name}. Run the same command again to go on.')
     if status:
@@ -132,14 +134,17 @@ def at_work(folder: Path) -> Iterator[None]:
         InputError: If another one works there, or the folder can't be made.
     """
     require_folder(folder)
-    with (folder / LOCK_FILE).open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f'{folder}: another run_protocol is at work there. Wait for it, then run this again.'
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # some network drives have no locks
-                raise
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f'{folder}: another run_protocol is at work there. Wait for it, then run this again.'
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # some network drives have no locks
+            raise
+    try:
         yield
+    finally:
+        lock.release()

@@ -19,8 +19,10 @@ from noise_mm.command_line import parse_cfg_options
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 from noise_mm.protocols.methods import METHODS
+from noise_mm.seen_batches import Seen, batches_of, refuse_repeated, seen_by_config, seen_in_test, through
 from noise_mm.stages import BEST_NAME, CONFIGS, run_name, stage_fold
 
+PSEUDO_FOLDER = 'pseudo'  # of the labels of nuclei, in the folder of all runs
 NUCLEI_FOLDER = 'nuclei'  # of the hand-marked nuclei, beside the batches
 TRAIN, LABEL, TEST = 'train', 'pseudo_label', 'test'  # the tools, by name
 
@@ -38,6 +40,9 @@ class Study:
         folds: Held-out batches to run; None for all.
         cfg_options: `KEY=VALUE`, see `options_for`.
         amp: Whether to train in mixed precision.
+        epochs: Epochs of all stages, or of each stage in turn; None for those of the configs.
+        allow_seen: Whether a batch may be both trained on and tested.
+        name: The method's name in the tables; None for its own.
     """
 
     protocol: str
@@ -48,6 +53,15 @@ class Study:
     folds: tuple[str, ...] | None = None
     cfg_options: tuple[str, ...] = ()
     amp: bool = False
+    epochs: tuple[int, ...] | None = None
+    allow_seen: bool = False
+    name: str | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The configs of all stages, relative to `configs/`."""
+        method = METHODS[self.method]
+        return tuple(each for each in (method.detector, method.pretraining, self.config) if each)
 
     @property
     def config(self) -> str:
@@ -133,6 +147,11 @@ def data_of(study: Study) -> Data:
     Raises:
         InputError: If batches don't make up the protocol, a fold is not one of them, or an option can't be followed.
     """
+    if study.epochs and len(study.epochs) not in (1, len(study.stages)):
+        raise InputError(
+            f'--epochs {" ".join(map(str, study.epochs))}: {study.method} has {len(study.stages)} trainings a fold. '
+            'Give one number for all, or one for each.'
+        )
     config = resolved_config(study.config, options_for(study.config, study))
     trained, tested = tuple(config.train_batches), tuple(config.test_batches)
     stage = METHODS[study.method].pretraining
@@ -159,11 +178,12 @@ def _check_batches(study: Study, mouse: Sequence[str], human: Sequence[str]) -> 
     if study.mouse and not METHODS[study.method].pretraining and study.protocol == 'h2h':
         raise InputError(f'--mouse-batches: {study.method} has none in h2h. Leave it out.')
     both = sorted({*mouse} & {*human})
-    if both:
-        raise InputError(f'--human-batches {both[0]}: is a mouse batch too. Name it in one of the two options.')
-    for name, batches in (('--mouse-batches', mouse), ('--human-batches', human)):
-        if len(set(batches)) < len(batches):
-            raise InputError(f'{name} {" ".join(batches)}: a batch is named twice. Name each once.')
+    if both and not study.allow_seen:
+        raise InputError(
+            f'--human-batches {both[0]}: is a mouse batch too. Name it in one of the two options, or add --allow-seen.'
+        )
+    for name, batches in (('--mouse-batches', mouse), ('--human-batches', human), ('--folds', study.folds)):
+        refuse_repeated(name, batches)
     held_out_in_turn = {'m2m': ('--mouse-batches', mouse), 'h2h': ('--human-batches', human)}.get(study.protocol)
     if held_out_in_turn and len(held_out_in_turn[1]) < 2:
         name, batches = held_out_in_turn
@@ -176,7 +196,25 @@ def plan(study: Study, data: Data) -> list[Step]:
     for fold in data.folds:
         for step in _steps_of_fold(study, data, fold):
             steps.setdefault((step.tool, step.folder), step)
+    refuse_seen(list(steps.values()), study.allow_seen)
     return list(steps.values())
+
+
+def refuse_seen(steps: Sequence[Step], allow_seen: bool) -> None:
+    """Refuse a plan in which a batch is tested that one of the stages before is trained on."""
+    trainings = {step.folder: step for step in steps if step.tool == TRAIN}
+
+    def seen_by(step: Step) -> Seen:
+        found = {}
+        for folder in step.needs:
+            found |= through(seen_by(trainings[folder]), str(folder))
+        return found | seen_by_config(resolved_config(step.config, step.cfg_options, step.fold))
+
+    for step in steps:
+        if step.tool == TEST:
+            config = resolved_config(step.config, step.cfg_options, step.fold)
+            seen = seen_by(trainings[step.folder])
+            seen_in_test(batches_of(config, 'test_dataloader'), seen, str(step.folder), allow_seen)
 
 
 def _steps_of_fold(study: Study, data: Data, fold: str | None) -> list[Step]:
@@ -208,7 +246,8 @@ def _steps_of_fold(study: Study, data: Data, fold: str | None) -> list[Step]:
     needs = (steps[-1].folder,) if steps else ()
     options = _stage_3_options(study, needs, fold, early_fold)
     last = _training('stage 3' if steps else 'training', study.config, study, fold, options, needs)
-    test = Step(TEST, f'test{_on(fold)}', last.config, last.folder, fold, (), options, (last.folder,))
+    flags = (*_allow_seen(study), *(('--name', study.name) if study.name else ()))
+    test = Step(TEST, f'test{_on(fold)}', last.config, last.folder, fold, flags, options, (last.folder,))
     return [*steps, last, test]
 
 
@@ -221,8 +260,12 @@ def _training(
     needs: tuple[Path, ...] = (),
 ) -> Step:
     folder = study.root / run_name(config, fold)
-    options = ('--amp',) if study.amp else ()
+    options = (*(('--amp',) if study.amp else ()), *_allow_seen(study))
     return Step(TRAIN, f'{name}{_without(fold)}', config, folder, fold, options, cfg_options, needs)
+
+
+def _allow_seen(study: Study) -> tuple[str, ...]:
+    return ('--allow-seen',) if study.allow_seen else ()
 
 
 def _stage_3_options(
@@ -243,14 +286,18 @@ def _stage_3_options(
 
 
 def options_for(config: str, study: Study) -> tuple[str, ...]:
-    """Those of the study's `KEY=VALUE` that are for this config.
+    """The settings of the study for this config: its epochs, where labels of nuclei are, and its `KEY=VALUE`.
 
-    A dotted one, such as `hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `hooks.pseudo_labels`; if
-    none of the study has it, it is for all.
+    Labels lie below the folder of all runs, so that studies in other folders have others. Of `KEY=VALUE` a dotted one,
+    such as `hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `hooks.pseudo_labels`; if none of the
+    study has it, it is for all.
     """
-    method = METHODS[study.method]
-    configs = [each for each in (method.detector, method.pretraining, study.config) if each]
+    configs = study.stages
     chosen = []
+    if study.epochs:
+        chosen.append(f'max_epochs={study.epochs[min(configs.index(config), len(study.epochs) - 1)]}')
+    if METHODS[study.method].detector and config != study.config:
+        chosen.append(f'pseudo_dir={(study.root / PSEUDO_FOLDER).absolute().as_posix()}')
     for option in study.cfg_options:
         parent = option.partition('=')[0].rpartition('.')[0]
         having = [each for each in configs if _has(resolved_config(each), parent)]

@@ -1,6 +1,5 @@
 """A detector of nuclei with its checkpoint, that finds the nuclei of patches on all ranks together."""
 
-import ast
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,12 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
 from noise_mm.checkpoints.loading import load_weights
+from noise_mm.checkpoints.provenance import training_of
 from noise_mm.checkpoints.weights_digest import weights_digest
 from noise_mm.coco.pseudo_file import NUCLEUS
 from noise_mm.errors import InputError
 from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, weak_nuclei
+from noise_mm.seen_batches import seen_by_checkpoint, trained_batches
 
 
 class NucleusLabeller:
@@ -34,7 +35,8 @@ class NucleusLabeller:
         num_workers: Processes that read patches, for each rank.
 
     Attributes:
-        facts: Of the detector, for the pseudo-label files: `checkpoint`, `config`, `train_batches` and `fold`.
+        facts: Of the detector, for the pseudo-label files: `checkpoint`, `config`, `train_batches` (all that it has
+            seen), `fold` and `training` (see `noise_mm.checkpoints.provenance`).
         made_from: What the nuclei of a patch follow from: digest of the weights and all settings.
 
     Raises:
@@ -160,25 +162,7 @@ def _facts(config: Config, checkpoint: str | Path, meta: Mapping) -> dict[str, A
     return {
         'checkpoint': Path(checkpoint).name,
         'config': Path(config.filename).name if config.filename else None,
-        'train_batches': batches,
+        'train_batches': sorted({*batches, *(seen_by_checkpoint(meta, checkpoint) or ())}),
         'fold': config.get('fold'),
+        'training': training_of(meta, checkpoint),
     }
-
-
-def trained_batches(meta: Mapping) -> list[str] | None:
-    """The `train_batches` of the run that wrote a checkpoint, from the config stored in it, which is not executed.
-
-    Returns:
-        None if the checkpoint has no config, or that has no such setting.
-    """
-    try:
-        statements = ast.parse(meta.get('cfg') or '').body
-    except (SyntaxError, ValueError, TypeError):
-        return None
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == 'train_batches':
-            try:
-                return [str(each) for each in ast.literal_eval(statement.value)]
-            except (ValueError, TypeError):
-                return None
-    return None

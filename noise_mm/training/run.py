@@ -1,5 +1,7 @@
 """Runs a config: training, and evaluation of a checkpoint."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,33 +9,43 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmyolo.registry import DATASETS, RUNNERS
 
 import noise_mm
 from noise_mm.checkpoints.loading import load_weights
+from noise_mm.checkpoints.provenance import training_of
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
+from noise_mm.evaluation.seen_mark import mark_seen
 from noise_mm.files import read_json, sha256_of
+from noise_mm.seen_batches import MARK, batches_of, seen_by_checkpoint, seen_by_config, seen_in_test, through
 from noise_mm.training.optimizer import cpu_multiplies_bfloat16
+from noise_mm.training.run_inputs import data_inputs, training_inputs
 from noise_mm.training.run_record import (
     RunRecord,
     begin_record,
-    data_inputs,
     digest,
     evaluation_settings,
     finish_record,
     listed,
-    training_inputs,
+    read_record,
     training_settings,
 )
-from noise_mm.training.runner import INITIAL_WEIGHTS_FILE
+from noise_mm.training.runner import INITIAL_WEIGHTS_FILE, YOLOv8Runner, image_passes
 
 
-def train(config: Config, resume: str | None = None, amp: bool = False, auto_scale_lr: bool = False) -> None:
+def train(
+    config: Config,
+    resume: str | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    allow_seen: bool = False,
+) -> None:
     """Trains; everything the run writes is in `config.work_dir`, at the very end `finished.json`.
 
     A folder of a finished run is trained in anew, and is not finished again before this run is.
@@ -43,9 +55,10 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
         resume: 'auto' for the last checkpoint of the work folder, a checkpoint's path, or None.
         amp: Mixed precision: float16 on a GPU, bfloat16 on a CPU that has instructions for it.
         auto_scale_lr: Scale the learning rate with the images per step.
+        allow_seen: Train also if a test batch is trained on, or was by what the training starts from.
 
     Raises:
-        InputError: If the config has no training part, or options can't be followed.
+        InputError: If the config has no training part, options can't be followed, or a test batch is seen.
     """
     _require(config, 'train_dataloader', 'is not for training')
     settings = training_settings(config, amp, auto_scale_lr)  # before the options change the config
@@ -59,14 +72,13 @@ def train(config: Config, resume: str | None = None, amp: bool = False, auto_sca
         if resume != 'auto':
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
-    for start in config.get('init_checkpoints') or ():
-        load_checkpoint_file(start['file'])
+    _check_seen(config, allow_seen)
     check_data(config, 'train_dataloader', 'val_dataloader')
     runner = _make_runner(config)
     runner.register_hook(RunRecordHook(settings), priority='LOWEST')
     runner.train()
     if is_main_process():
-        finish_record(config.work_dir)
+        finish_record(config.work_dir, runner.epoch, image_passes(runner, runner.epoch))
 
 
 def _set_mixed_precision(config: Config) -> None:
@@ -86,20 +98,31 @@ def _set_mixed_precision(config: Config) -> None:
         )
 
 
-def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], dict | None]:
+def evaluate(config: Config, checkpoint: str | Path, allow_seen: bool = False) -> tuple[dict[str, float], dict | None]:
     """The metrics of a checkpoint on the test data of a config.
+
+    Args:
+        config: From `noise_mm.configuration.load_config`, with `work_dir`.
+        checkpoint: A checkpoint of its network.
+        allow_seen: Score also if a test batch was seen in training; all results are then marked.
 
     Returns:
         All numbers by name, and the report of `OsteoclastMetric` (the content of `metrics.json`); None for the report
         on all processes but the first, and where the config has another metric.
 
     Raises:
-        InputError: If the config has no test part, or the checkpoint is not of its network.
+        InputError: If the config has no test part, the checkpoint is not of its network, or a test batch was seen.
     """
     _require(config, 'test_dataloader', 'has no test data')
     config.load_from, config.resume = None, False
-    load_checkpoint_file(checkpoint)
+    meta = load_checkpoint_file(checkpoint).get('meta') or {}
+    known = seen_by_checkpoint(meta, checkpoint)
+    tested = batches_of(config, 'test_dataloader')
+    seen = seen_in_test(tested, {**seen_by_config(config), **(known or {})}, str(checkpoint), allow_seen)
     check_data(config, 'test_dataloader')
+    facts = _facts(config, checkpoint, meta)
+    facts['seen_in_training'] = seen if seen or known is not None else None
+    mark_seen(config, seen)
     runner = _make_runner(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint)
@@ -107,8 +130,27 @@ def evaluate(config: Config, checkpoint: str | Path) -> tuple[dict[str, float], 
     reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, OsteoclastMetric)]
     report = reports[0] if reports else None
     if report is not None:
-        report['run'] |= _facts(config, checkpoint)
+        report['run'] |= facts
     return numbers, report
+
+
+def _check_seen(config: Config, allow_seen: bool) -> None:
+    """Refuse a training that sees a test batch, by itself or by what it starts from."""
+    seen = {}
+    starts = config.get('init_checkpoints') or ()
+    if config.get('load_from') and not config.get('resume'):
+        starts = [{'file': config.load_from}]
+    for start in starts:
+        meta = load_checkpoint_file(start['file']).get('meta') or {}
+        seen |= through(seen_by_checkpoint(meta, start['file']), start['file'])
+    seen |= seen_by_config(config)
+    both = seen_in_test(batches_of(config, 'test_dataloader'), seen, config.filename, allow_seen)
+    if both:
+        print_log(f'{MARK}: {", ".join(both)}', logger='current', level=logging.WARNING)
+    if allow_seen:  # labels of nuclei may come from a detector that has seen the test batch
+        for loader in ('train_dataloader', 'val_dataloader'):
+            if 'held_out' in ((config.get(loader) or {}).get('dataset') or {}):
+                config[loader].dataset.held_out = []
 
 
 def check_data(config: Config, *loaders: str) -> None:
@@ -141,11 +183,13 @@ class RunRecordHook(Hook):
         version, gpus = noise_mm.__version__, get_world_size()
         record = RunRecord(self.settings, training_inputs(runner.cfg), noise_mm_version=version, gpus=gpus)
         changed = begin_record(runner.work_dir, record, resumed=runner.iter > 0)
+        if isinstance(runner, YOLOv8Runner):
+            runner.training['run_id'] = read_record(runner.work_dir).run_id
         if changed:
             runner.logger.warning(f'resumed with other settings than it began with: {listed(changed)}')
 
 
-def _facts(config: Config, checkpoint: str | Path) -> dict[str, Any]:
+def _facts(config: Config, checkpoint: str | Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     """What `metrics.json` says about a run: what was scored on what, and what its training started from."""
     initial = Path(checkpoint).parent / INITIAL_WEIGHTS_FILE
     sources = read_json(initial)['checkpoints'] if initial.is_file() else None
@@ -153,6 +197,8 @@ def _facts(config: Config, checkpoint: str | Path) -> dict[str, Any]:
         'config': config.filename,
         'checkpoint': str(checkpoint),
         'checkpoint_sha256': sha256_of(checkpoint),
+        'training': training_of(meta, checkpoint),
+        'test_cfg': dict(config.model.get('test_cfg') or {}),
         'settings_digest': digest(evaluation_settings(config)),
         'data': data_inputs(config, 'test_dataloader'),
         'initialised_from': None

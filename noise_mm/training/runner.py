@@ -1,21 +1,26 @@
 """MMEngine's runner, with what can only be chosen when the data are known."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from mmyolo.registry import RUNNERS
 from torch import nn
 from torch.utils.data import DataLoader
 
+from noise_mm import seen_batches
+from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.files import write_json
+from noise_mm.seen_batches import Seen, seen_by_config, through
 from noise_mm.stages import COCO
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 from noise_mm.training.unread_data import unread_loader
@@ -38,6 +43,9 @@ class YOLOv8Runner(Runner):
 
     _is_training = False
     _is_testing = False
+    # Complete when training begins; see `noise_mm.seen_batches` and `noise_mm.checkpoints.provenance`.
+    seen_batches: Mapping[str, str] = MappingProxyType({})
+    training: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def total_batch_size(self) -> int:
@@ -174,8 +182,10 @@ class YOLOv8Runner(Runner):
         model = getattr(self.model, 'module', self.model)
         latest = (self._load_from or find_latest_checkpoint(self.work_dir)) if self._resume else None
         if latest is not None:
-            check_resumable(model, latest)
+            meta = check_resumable(model, latest)
             super().load_or_resume()
+            self.seen_batches = self._seen_batches([meta.get(seen_batches.META_KEY)])
+            self.training = meta.get(provenance.META_KEY) or self._training_facts([])
             return
         self._resume = False
         first = [{'file': self._load_from, 'origin': 'load_from'}] if self._load_from else []
@@ -203,6 +213,30 @@ class YOLOv8Runner(Runner):
         if is_main_process():
             report = {'checkpoints': reports, 'random': random, 'random_class_rows': random_classes}
             write_json(Path(self.work_dir) / INITIAL_WEIGHTS_FILE, report, indent=1)
+        self.training = self._training_facts(reports)
+        self.seen_batches = self._seen_batches([through(each['seen_batches'], each['file']) for each in reports])
+
+    def _seen_batches(self, before: Sequence[Seen | None]) -> Seen:
+        """Return the batches that this training sees, and those that what it starts from has seen."""
+        detectors = getattr(self.train_dataloader.dataset, 'label_detectors', ())
+        seen_by_labels = sorted({batch for each in detectors for batch in each.get('train_batches') or ()})
+        found = dict.fromkeys(seen_by_labels, 'trained on by the detector of its nuclei labels')
+        for each in before:
+            found |= each or {}
+        return found | seen_by_config(self.cfg)
+
+    def _training_facts(self, starts: Sequence[Mapping]) -> provenance.Training:
+        """Return what the checkpoints say about this training, but its length so far; see `provenance`."""
+        detectors = getattr(self.train_dataloader.dataset, 'label_detectors', ())
+        return {
+            **provenance.training_facts(self.cfg, starts, [each.get('training') for each in detectors]),
+            'config': Path(self.cfg.filename).name if self.cfg.filename else None,
+            'run_id': None,  # for who keeps a record of the run
+            'n_patches': len(self.train_dataloader.dataset),
+            'batch_size': self.total_batch_size,
+            'seed': self.seed,
+            'amp': 'Amp' in type(self.optim_wrapper).__name__,
+        }
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """As in the parent, which takes it for granted that several processes have a GPU each."""
@@ -211,8 +245,19 @@ class YOLOv8Runner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
-        """As in the parent, but a file of this name is at all times whole, so that a killed run can be resumed."""
+        """Save as the parent does, with what is known of the training and the batches that it has seen.
+
+        A file of this name is at all times whole, so that a killed run can be resumed.
+        """
         unfinished = f'unfinished_{filename}'
+        meta = kwargs.get('meta') or {}
+        epochs = meta.get('epoch', self.epoch + 1)  # counted up after the hooks that save at the end of an epoch
+        training = {**self.training, 'epochs': epochs, 'image_passes': image_passes(self, epochs)}
+        kwargs['meta'] = {
+            **meta,
+            provenance.META_KEY: training,
+            seen_batches.META_KEY: dict(self.seen_batches),
+        }
         super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
         if is_main_process():
             os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
@@ -220,3 +265,10 @@ class YOLOv8Runner(Runner):
     def _num_classes(self) -> int:
         model = getattr(self.model, 'module', self.model)
         return model.bbox_head.num_classes
+
+
+def image_passes(runner: Runner, epochs: int) -> int:
+    """Return how many samples the network of a runner was trained on in so many epochs."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return epochs * len(runner.train_dataloader.dataset)
+    return runner.iter * runner.train_dataloader.batch_size * runner.world_size

@@ -1,7 +1,5 @@
 """Plans carried out with stand-ins for the tools: what is run, what is left out, and what is refused."""
 
-import hashlib
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -112,55 +110,69 @@ def test_deleted_metrics_are_made_again(start):
 def test_changed_patches_are_named(start, data_root):
     start()
     (data_root / 'M2' / 'annotations.json').write_text('{}')
-    with pytest.raises(InputError, match=rf'{DETECTOR}: was trained from other files: patches of M2 .* has changed'):
+    with pytest.raises(
+        InputError, match=rf'{DETECTOR}: was trained from other files: annotation M2/annotations.json .* has changed'
+    ):
         start()
 
 
-def test_stage_trained_anew_makes_the_later_ones_stale(start, tools):
+def test_stage_trained_again_makes_the_later_ones_stale(start, tools):
     start()
-    runs = RUNS
-    shutil.rmtree(runs / DETECTOR)
+    shutil.rmtree(RUNS / DETECTOR)
     with pytest.raises(InputError, match=rf'{PRETRAIN}: was trained from .*{DETECTOR}, which is not finished'):
         start()
     assert tools.ran == []
 
-    # As if it had been trained anew by hand, with another end.
-    shutil.rmtree(runs / PRETRAIN)
-    shutil.rmtree(runs / 'noise_m2h')
+    # As if stage 2 had been trained again by hand, with the same settings.
+    shutil.rmtree(RUNS)
     start()
-    record = json.loads((runs / DETECTOR / 'finished.json').read_text())
-    (runs / DETECTOR / 'best.pth').write_text('another end')
-    with pytest.raises(InputError, match='is not the one that the run ended with'):
-        start()
-    record['checkpoint_sha256'] = hashlib.sha256(b'another end').hexdigest()
-    (runs / DETECTOR / 'finished.json').write_text(json.dumps(record))
-    with pytest.raises(InputError, match=rf'{PRETRAIN}: .*nuclei labels of M1 .* has changed'):
-        start()
-    # Now stage 2 is of another stage 1, and stage 3 of another stage 2.
-    shutil.rmtree(runs / PRETRAIN)
-    with pytest.raises(InputError, match=rf'noise_m2h: was trained from .*{PRETRAIN}'):
-        start()
-    shutil.rmtree(runs / 'noise_m2h')
-    assert start() == M2H[1:]
-
-
-def test_labels_of_another_study_in_the_same_folder_do_no_harm(start, tools):
+    kept = (RUNS / 'noise_m2h').rename('kept')
+    shutil.rmtree(RUNS / PRETRAIN)
     start()
-    start(root=Path('other'), cfg_options=('max_epochs=5',))  # writes its labels over those of the first
-    assert start() == []
+    shutil.rmtree(RUNS / 'noise_m2h')
+    kept.rename(RUNS / 'noise_m2h')
+    with pytest.raises(InputError, match=rf'noise_m2h: was trained from .*initial checkpoint 1 .*{PRETRAIN}'):
+        start()
+    shutil.rmtree(RUNS / 'noise_m2h')
+    assert start() == M2H[3:]
 
 
-def test_cut_training_gets_its_labels_back(start, tools):
+def test_metrics_of_a_former_training_are_made_again(start):
+    start()
+    former = (RUNS / 'noise_m2h' / 'metrics.json').read_text()
+    shutil.rmtree(RUNS / 'noise_m2h')
+    start()
+    (RUNS / 'noise_m2h' / 'metrics.json').write_text(former)
+    assert start() == M2H[-1:]
+
+
+def test_studies_in_other_folders_have_labels_of_their_own(start, tools):
     fail_at(tools, start, 2)
-    start(root=Path('other'), cfg_options=('max_epochs=5',))
+    labels = (RUNS / 'pseudo' / 'M1.json').read_text()
+    start(root=Path('other'), epochs=(5,))
+    assert (RUNS / 'pseudo' / 'M1.json').read_text() == labels != Path('other/pseudo/M1.json').read_text()
     assert start() == [M2H[1], ('train', PRETRAIN, True), *M2H[3:]]
 
 
-def test_edited_labels_are_named(start, data_root):
+def test_edited_labels_are_named(start):
     start()
-    path = data_root / 'pseudo' / 'M3.json'
+    path = RUNS / 'pseudo' / 'M3.json'
     path.write_text(path.read_text() + ' ')
-    with pytest.raises(InputError, match=rf'{PRETRAIN}: .*nuclei labels of M3 \({path}\) has changed'):
+    with pytest.raises(InputError, match=rf'{PRETRAIN}: .*annotation pseudo/M3.json \(.*{path}\) has changed'):
+        start()
+
+
+def test_data_that_were_removed_after_the_training_are_not_missed(start, data_root):
+    start()
+    shutil.rmtree(data_root)
+    shutil.rmtree(RUNS / 'pseudo')
+    assert start() == []
+
+
+def test_a_lost_best_checkpoint_is_named(start):
+    start()
+    (RUNS / PRETRAIN / 'best.pth').unlink()
+    with pytest.raises(InputError, match=rf'{PRETRAIN}/best.pth: no such file, but its training is finished'):
         start()
 
 

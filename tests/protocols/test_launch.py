@@ -136,10 +136,10 @@ def test_killed_process_leaves_no_lock(repo_dir, tmp_path):
 
 def test_folders_without_locks(tmp_path, monkeypatch):
     def refuse(number):
-        def flock(file, operation):
+        def acquire(self, timeout):
             raise OSError(number, 'no locks')
 
-        monkeypatch.setattr(launch.fcntl, 'flock', flock)
+        monkeypatch.setattr(launch.FileLock, 'acquire', acquire)
 
     refuse(launch.errno.ENOLCK)
     with at_work(tmp_path):

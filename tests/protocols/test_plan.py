@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 from noise_mm.protocols.methods import METHODS, PROTOCOLS
-from noise_mm.protocols.plan import Study, data_of, plan
+from noise_mm.protocols.plan import Study, data_of, plan, refuse_seen
 from noise_mm.stages import CONFIGS
 
 DETECTOR, PRETRAIN = 'nuclei_detector_yolov8-l', 'pretrain_osteoclast-nuclei_yolov8-l'
@@ -117,11 +119,12 @@ def test_the_words_of_a_command(make_study):
     train, label, *_, test = plan(study, data_of(study))
     root, data = study.root, data_of(study).root
     settings = ['--cfg-options', 'train_batches=[M1,M2,M3]', f'data_root={data}', 'model_size=n', 'max_epochs=1']
+    early = [*settings[:2], f'pseudo_dir={Path("runs/pseudo").absolute().as_posix()}', *settings[2:]]
     run = str(root / f'{DETECTOR}_M2')
-    assert train.arguments('C') == ['C', '--fold', 'M2', '--work-dir', run, '--amp', *settings]
-    assert train.arguments('C', resume=True)[-len(settings) - 1] == '--resume'
+    assert train.arguments('C') == ['C', '--fold', 'M2', '--work-dir', run, '--amp', *early]
+    assert train.arguments('C', resume=True)[-len(early) - 1] == '--resume'
     where = ['--data-root', str(data), '--batches', 'M1', 'M3']
-    assert label.arguments('C') == ['C', f'{run}/best.pth', '--fold', 'M2', *where, *settings]
+    assert label.arguments('C') == ['C', f'{run}/best.pth', '--fold', 'M2', *where, *early]
     run = str(root / 'noise_m2m_M2')
     assert test.arguments('C') == ['C', f'{run}/best.pth', '--fold', 'M2', '--work-dir', run, *settings]
     assert Study('m2h', 'yolov8', root).cfg_options == ()
@@ -163,3 +166,42 @@ def test_missing_files(make_study, data_root):
     (data_root / 'nuclei' / 'annotations.json').unlink()
     assert len(data.missing(with_nuclei=True)) == 2
     assert len(data.missing(with_nuclei=False)) == 1
+
+
+def test_epochs_of_each_stage_and_labels_of_the_study(make_study):
+    study = make_study('m2h', 'noise', epochs=(4, 5, 6), root=Path('runs/arm'))
+    options = {step.folder.name: step.cfg_options for step in plan(*both(study)) if step.tool == 'train'}
+    labels = f'pseudo_dir={Path("runs/arm/pseudo").absolute().as_posix()}'
+    assert [options[name][:2] for name in (DETECTOR, PRETRAIN)] == [
+        ('train_batches=[M1,M2,M3]', 'max_epochs=4'),
+        ('train_batches=[M1,M2,M3]', 'max_epochs=5'),
+    ]
+    assert labels in options[DETECTOR] and labels in options[PRETRAIN]
+    assert 'max_epochs=6' in options['noise_m2h'] and labels not in options['noise_m2h']
+    assert load_config(CONFIGS / f'noise/{PRETRAIN}.py', {'pseudo_dir': 'a/without_coco/pseudo'}, 'M1').pseudo_dir == (
+        'a/without_coco/pseudo/without_M1'
+    )
+    with pytest.raises(InputError, match='--epochs 1 2: noise has 3 trainings'):
+        data_of(make_study('m2h', 'noise', epochs=(1, 2)))
+
+
+def test_a_batch_in_training_and_test_is_refused(make_study):
+    with pytest.raises(InputError, match='--human-batches M1: is a mouse batch too'):
+        data_of(make_study('m2h', 'yolov8', human=('M1',)))
+    study = make_study('m2h', 'yolov8', human=('M1', 'H1'), allow_seen=True)
+    assert [step.options for step in plan(*both(study))] == [('--allow-seen',), ('--allow-seen',)]
+    with pytest.raises(InputError, match=r'runs/yolov8_m2h: test data seen in training: batch M1 \(trained on\)'):
+        refuse_seen(plan(*both(study)), allow_seen=False)
+
+
+def test_stages_that_have_seen_the_test_batch_are_refused(make_study):
+    """Stages 1 and 2 of h2h are of the mouse batches, whose names may be those of the human ones by mistake."""
+    study = make_study('h2h', 'noise', mouse=('M1', 'H1'), human=('H1', 'H2'), allow_seen=True)
+    steps = plan(*both(study))
+    with pytest.raises(InputError, match=rf'noise_h2h_H1: .*batch H1 \(trained on by runs/{DETECTOR}\)'):
+        refuse_seen(steps, allow_seen=False)
+
+
+def test_folds_named_twice_are_refused(make_study):
+    with pytest.raises(InputError, match='--folds: batch M1 is named twice'):
+        data_of(make_study('m2m', 'yolov8', folds=('M1', 'M1')))

@@ -15,7 +15,7 @@ from noise_mm.datasets import OsteoclastNucleiDataset
 from noise_mm.errors import InputError
 from noise_mm.pseudo_labels import labelling
 from noise_mm.pseudo_labels.batches import read_batches
-from noise_mm.pseudo_labels.labeller import NucleusLabeller, trained_batches
+from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.labelling import LabelSettings
 
 BOX_PX = 12.0
@@ -274,12 +274,11 @@ def test_another_network_is_refused(config, write_checkpoint):
         build()
 
 
-def test_the_batches_of_a_checkpoint_are_read_and_not_run(tmp_path):
-    marker = tmp_path / 'run'
-    assert trained_batches({'cfg': f"import os\nopen({str(marker)!r}, 'w')\ntrain_batches = ['M1']"}) == ['M1']
-    assert not marker.exists()
-    for text in (None, '', 'batches = 1', 'train_batches = open', 'not python', 'train_batches = 5'):
-        assert trained_batches({'cfg': text}) is None
+def test_labels_tell_all_that_their_detector_has_seen(config, write_checkpoint):
+    """Also what it was started from, so that stage 2 refuses them when one of these batches is tested."""
+    meta = {'seen_batches': {'M1': 'trained on', 'H1': 'trained on by old.pth'}}
+    labeller = NucleusLabeller(config, write_checkpoint(**meta), torch.device('cpu'), BOX_PX, 0.5, 1, 0)
+    assert labeller.facts['train_batches'] == ['H1', 'M1', 'M2']
 
 
 LAUNCHED = """
