@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,11 +196,12 @@ def test_a_batch_in_training_and_test_is_refused(make_study):
 
 
 def test_stages_that_have_seen_the_test_batch_are_refused(make_study):
-    """Stages 1 and 2 of h2h are of the mouse batches, whose names may be those of the human ones by mistake."""
-    study = make_study('h2h', 'noise', mouse=('M1', 'H1'), human=('H1', 'H2'), allow_seen=True)
-    steps = plan(*both(study))
-    with pytest.raises(InputError, match=rf'noise_h2h_H1: .*batch H1 \(trained on by runs/{DETECTOR}\)'):
-        refuse_seen(steps, allow_seen=False)
+    """Also where stage 3 itself is not trained on it."""
+    steps = plan(*both(make_study('m2h', 'noise')))
+    moved = ('train_batches=[M2,M3]', 'test_batches=[M1]')
+    late = [replace(step, cfg_options=(*step.cfg_options, *moved)) for step in steps[-2:]]
+    with pytest.raises(InputError, match=rf'noise_m2h: .*batch M1 \(trained on by runs/{PRETRAIN}\)'):
+        refuse_seen([*steps[:-2], *late], allow_seen=False)
 
 
 def test_folds_named_twice_are_refused(make_study):

@@ -114,6 +114,7 @@ def test_the_file_says_where_it_comes_from(culture, label, write_checkpoint):
         'config': None,
         'train_batches': ['M1', 'M2'],
         'fold': None,
+        'training': None,
     }
     assert provenance['threshold']['chosen_by'] == 'given'
     assert provenance['made_from'].keys() == {

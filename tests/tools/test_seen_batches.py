@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.evaluator import BaseMetric
+from mmyolo.registry import METRICS
 
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.errors import run_command
@@ -111,17 +113,27 @@ def test_allowed_it_is_marked_everywhere(run, tiny_config, trained, tmp_path):
         assert all(MARK in row for row in rows)
 
 
+@METRICS.register_module()
+class CountSamples(BaseMetric):
+    """A user's metric."""
+
+    def process(self, data_batch, data_samples):
+        self.results += list(data_samples)
+
+    def compute_metrics(self, results):
+        return {'n': len(results)}
+
+
 def test_another_metric_is_marked_too(run, tiny_config, trained, tmp_path):
     config = tmp_path / 'other.py'
     config.write_text(
-        f"_base_ = '{tiny_config}'\n"
-        f"test_evaluator = dict(_delete_=True, type='DumpDetResults', out_file_path='{tmp_path / 'out.pkl'}')\n"
+        f"_base_ = '{tiny_config}'\ntest_evaluator = dict(_delete_=True, type='CountSamples')\n"
         "test_batches = ['M1']\ntrain_batches = ['M2']\n"
     )
     status, printed, line = run('test', config, trained / 'best.pth', '--work-dir', tmp_path / 'work', '--allow-seen')
     assert status == 0, line
     assert f'{MARK}: 1.0000' in printed
-    assert json.loads((tmp_path / 'work' / 'metrics.json').read_text()) == {MARK: 1.0}
+    assert json.loads((tmp_path / 'work' / 'metrics.json').read_text()) == {'n': 6, MARK: 1.0}
 
 
 @pytest.mark.parametrize('key', ['train_batches', 'test_batches'])

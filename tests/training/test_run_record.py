@@ -1,34 +1,29 @@
 import json
-import shutil
+from dataclasses import replace
 
 import pytest
 
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
+from noise_mm.stages import FINISHED_FILE
 from noise_mm.training.run_record import (
-    FINISHED_FILE,
     STARTED_FILE,
     RunRecord,
     begin_record,
-    data_inputs,
     differences,
     digest,
     evaluation_settings,
     finish_record,
-    input_differences,
+    finished_run,
     listed,
     read_record,
-    training_inputs,
     training_settings,
 )
-
-DETECTOR = 'configs/noise/nuclei_detector_yolov8-l.py'
-PRETRAIN = 'configs/noise/pretrain_osteoclast-nuclei_yolov8-l.py'
 
 
 @pytest.fixture
 def record():
-    return RunRecord({'max_epochs': 2}, {'patches of M1': {'file': 'a', 'sha256': '1'}}, noise_mm_version='0', gpus=2)
+    return RunRecord({'max_epochs': 2}, {'annotation M1': {'file': 'a', 'identity': '1'}}, noise_mm_version='0', gpus=2)
 
 
 # --- settings
@@ -92,66 +87,6 @@ def test_long_lists_are_cut():
     assert listed(list('abcde')) == 'a; b; c; and 2 more'
 
 
-# --- inputs
-
-
-def test_patches_are_compared_by_content_wherever_they_lie(tiny_config, tiny_data, tmp_path):
-    copy = tmp_path / 'copy'
-    shutil.copytree(tiny_data, copy)
-    here, there = (training_inputs(load_config(tiny_config, {'data_root': str(root)})) for root in (tiny_data, copy))
-    assert list(here) == ['patches of M1']
-    assert input_differences(here, there) == []
-    (copy / 'M2' / 'annotations.json').write_text('{}')  # not trained on
-    assert input_differences(here, training_inputs(load_config(tiny_config, {'data_root': str(copy)}))) == []
-    image = next((copy / 'M1' / 'images').iterdir())
-    image.write_bytes(image.read_bytes() + b' ')
-    changed = training_inputs(load_config(tiny_config, {'data_root': str(copy)}))
-    assert input_differences(here, changed) == [f'patches of M1 ({copy}/M1/annotations.json) has changed']
-    shutil.rmtree(copy / 'M1')
-    gone = training_inputs(load_config(tiny_config, {'data_root': str(copy)}))
-    assert input_differences(here, gone) == [f'patches of M1 ({tiny_data}/M1/annotations.json) is gone']
-
-
-def test_test_data_are_those_of_the_test(tiny_config):
-    assert list(data_inputs(load_config(tiny_config), 'test_dataloader')) == ['patches of M2']
-
-
-def test_initial_checkpoints_are_told_apart_from_the_last_on(tmp_path):
-    coco, stage = tmp_path / 'coco.pth', tmp_path / 'stage.pth'
-    stage.write_bytes(b'2')
-    coco.write_bytes(b'1')
-    without = training_inputs({'init_checkpoints': [{'file': str(stage)}]})
-    both = training_inputs({'init_checkpoints': [{'file': str(coco)}, {'file': str(stage)}]})
-    assert input_differences(without, both) == [f'initial checkpoint 2 from the last ({coco}) was not there']
-
-
-def test_one_annotation_file(tmp_path):
-    (tmp_path / 'a.json').write_text('{}')
-    loader = {'dataset': {'type': 'OsteoclastDataset', 'ann_file': str(tmp_path / 'a.json')}}
-    assert list(training_inputs({'train_dataloader': loader})) == ['annotation']
-    loader['dataset']['type'] = 'CocoDataset'
-    assert training_inputs({'train_dataloader': loader}) == {}
-
-
-def test_stage_1_is_made_from_marked_nuclei_and_stage_2_from_labels(repo_dir, tmp_path):
-    options = {'data_root': str(tmp_path), 'train_batches': ['M1']}
-    for folder in ('M1', 'nuclei'):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / 'annotations.json').write_text('{}')
-    assert list(training_inputs(load_config(repo_dir / DETECTOR, options))) == ['patches of M1', 'marked nuclei']
-
-    labels = tmp_path / 'pseudo' / 'M1.json'
-    labels.parent.mkdir()
-    labels.write_text(json.dumps({'info': {'pseudo_labels': {'made_from': {'weights_sha256': 'abc'}}}}))
-    config = load_config(repo_dir / PRETRAIN, options)
-    inputs = training_inputs(config)
-    assert list(inputs) == ['patches of M1', 'nuclei labels of M1']
-    assert inputs['nuclei labels of M1']['weights_sha256'] == 'abc'
-    assert training_inputs(config, known=inputs) == inputs
-    labels.write_text('{"images": []}')  # of another program
-    assert training_inputs(config, known=inputs)['nuclei labels of M1']['weights_sha256'] is None
-
-
 # --- files
 
 
@@ -159,18 +94,28 @@ def test_a_run_is_finished_only_at_its_end(tmp_path, record):
     assert read_record(tmp_path) is None
     assert begin_record(tmp_path, record, resumed=False) == []
     assert read_record(tmp_path) == record
-    (tmp_path / 'best.pth').write_bytes(b'weights')
-    finish_record(tmp_path)
+    finish_record(tmp_path, epochs=2, image_passes=14)
     found = read_record(tmp_path)
-    assert found.finished and len(found.checkpoint_sha256) == 64
+    assert (found.finished, found.epochs, found.image_passes, found.run_id) == (True, 2, 14, record.run_id)
     assert (found.settings, found.inputs, found.gpus) == (record.settings, record.inputs, 2)
-    assert json.loads((tmp_path / FINISHED_FILE).read_text())['settings_digest'] == digest(record.settings)
     assert not (tmp_path / STARTED_FILE).exists()
+
+
+def test_the_digest_is_of_settings_and_inputs_wherever_they_lie(tmp_path, record):
+    def digest_of(**changes):
+        replace(record, **changes).write(tmp_path)
+        return json.loads((tmp_path / STARTED_FILE).read_text())['digest']
+
+    elsewhere = {'annotation M1': {'file': 'b', 'identity': '1'}}
+    other = {'annotation M1': {'file': 'a', 'identity': '2'}}
+    plain = digest_of()
+    assert plain == digest_of(inputs=elsewhere) == digest_of(run_id='other', gpus=1)
+    assert len({plain, digest_of(inputs=other), digest_of(settings={'max_epochs': 3})}) == 3
 
 
 def test_a_new_run_undoes_the_former_one(tmp_path, record):
     begin_record(tmp_path, record, resumed=False)
-    finish_record(tmp_path)
+    finish_record(tmp_path, 2, 14)
     (tmp_path / 'last_checkpoint').write_text('epoch_9.pth')
     begin_record(tmp_path, record, resumed=False)
     assert not read_record(tmp_path).finished
@@ -182,7 +127,7 @@ def test_a_resumed_run_keeps_the_inputs_that_it_began_with(tmp_path, record):
     (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
     changed = begin_record(tmp_path, RunRecord({'max_epochs': 3}, {}), resumed=True)
     assert changed == ['max_epochs: 2 -> 3']
-    assert read_record(tmp_path).inputs == record.inputs
+    assert (read_record(tmp_path).inputs, read_record(tmp_path).run_id) == (record.inputs, record.run_id)
     assert read_record(tmp_path).settings == {'max_epochs': 3}
     assert (tmp_path / 'last_checkpoint').exists()
 
@@ -199,10 +144,12 @@ def test_another_files_content_is_refused(tmp_path, text):
         read_record(tmp_path)
 
 
-def test_a_run_without_best_checkpoint(tmp_path, record):
+def test_only_the_best_checkpoint_of_a_finished_run_is_one(tmp_path, record):
     begin_record(tmp_path, record, resumed=False)
-    finish_record(tmp_path)
-    assert read_record(tmp_path).checkpoint_sha256 is None
+    assert finished_run(tmp_path / 'best.pth') is None
+    finish_record(tmp_path, 2, 14)
+    assert finished_run(tmp_path / 'best.pth').run_id == record.run_id
+    assert finished_run(tmp_path / 'epoch_1.pth') is None
 
 
 # --- real runs
@@ -228,14 +175,16 @@ def test_training_leaves_its_record(train, tiny_config, tmp_path):
     first = read_record(tmp_path)
     assert first.finished
     assert first.settings == training_settings(load_config(tiny_config, {'max_epochs': 1}))
-    assert list(first.inputs) == ['patches of M1']
+    assert list(first.inputs) == ['annotation M1/annotations.json']
+    assert (first.epochs, first.image_passes) == (1, 4)  # a third of M1's six patches is for validation
 
     config = load_config(tiny_config)
     config.work_dir, config.launcher = str(tmp_path), 'none'
     _, report = evaluate(config, tmp_path / 'best.pth')
-    assert report['run']['checkpoint_sha256'] == first.checkpoint_sha256
+    assert report['run']['training']['run_id'] == first.run_id
+    assert report['run']['training']['image_passes'] == 4
     assert report['run']['settings_digest'] == digest(evaluation_settings(load_config(tiny_config)))
-    assert list(report['run']['data']) == ['patches of M2']
+    assert list(report['run']['data']) == ['annotation M2/annotations.json']
     assert report['run']['initialised_from'] == []
     assert report['run']['coco_weights'] is False
 
@@ -246,4 +195,5 @@ def test_training_leaves_its_record(train, tiny_config, tmp_path):
 
     train(tmp_path, resume='auto', max_epochs=2)
     assert read_record(tmp_path).settings['max_epochs'] == 2
-    assert read_record(tmp_path).inputs == first.inputs
+    last = read_record(tmp_path)
+    assert (last.inputs, last.run_id, last.image_passes) == (first.inputs, first.run_id, 8)
