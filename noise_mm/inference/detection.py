@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+SCORE_THR = 0.25
+"""The usual least confidence of a cell; F1 decides better, on wells with known cells."""
+
 # Parts of a mask smaller than this share of its largest part are specks, which networks leave beside a cell.
 SPECK_SHARE = 0.05
 

@@ -12,7 +12,7 @@ from math import fsum
 import numpy as np
 
 from noise_mm.inference.detection import Detection
-from noise_mm.inference.merge.fragments import Cell, are_twins, host, is_mere_sliver, repeats
+from noise_mm.inference.merge.fragments import Cell, are_twins, host, is_mere_sliver, is_piece_at_edge, repeats
 from noise_mm.inference.merge.scene import Scene
 from noise_mm.inference.merge.views import Agreement, Box, View, common, inside_px
 
@@ -113,7 +113,8 @@ def _without_repeats(cells: list[Cell], owner: Mapping[int, Cell], scene: Scene)
     for cell in cells:
         near = {id(owner[other]): owner[other] for key in cell.views for other in scene.shared[key] if other in owner}
         near.pop(id(cell), None)
-        if not any(repeats(cell, other, scene) for other in near.values()) and not is_mere_sliver(cell, scene):
+        is_extra = any(repeats(cell, it, scene) or is_piece_at_edge(cell, it, scene) for it in near.values())
+        if not is_extra and not is_mere_sliver(cell, scene):
             kept.append(cell)
     return kept
 

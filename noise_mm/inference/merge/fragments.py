@@ -25,6 +25,7 @@ from noise_mm.inference.merge.views import (
     widened,
 )
 
+STRAIGHT = 0.6  # share of its width in which a strip of a cell ends straight; a disc of 20 px: 0.45
 LOOKED_AT_ALL = 0.8  # share of a view's box that a tile has to show well to deny the view
 
 
@@ -107,7 +108,35 @@ def is_mere_sliver(cell: Cell, scene: Scene) -> bool:
         return False
     own = {*cell.views, *cell.fragments}
     is_near_others = any(other not in own for key in cell.views for other in scene.shared[key])
-    return is_near_others and len(_unconfirming(cell.views, scene)) >= len(cell.tiles)
+    if not is_near_others:
+        return False
+    looking = scene.looking_at(box_of(cell.found))  # also those that show what goes on beyond the border
+    showing = {scene.views[key].core for key in own}
+    return len(looking - showing) > len(looking & showing)
+
+
+def is_piece_at_edge(cell: Cell, other: Cell, scene: Scene) -> bool:
+    """Whether a cell is a strip of a larger one along the image's edge, shown by one tile only.
+
+    At the image's edge networks break cells as they do at the borders of tiles. No tile looks beyond, so the strip
+    seems to be whole. Its straight end tells it from a small cell on a large one.
+    """
+    if cell.area > other.area or len(cell.tiles) > 1:
+        return False
+    both = shared_px(cell.found, other.found)
+    if both < scene.agreement.covered * cell.area:
+        return False
+    ours, theirs = scene.gaps_to_edge(box_of(cell.found)), scene.gaps_to_edge(box_of(other.found))
+    near_px = scene.agreement.border_px
+    sides = [side for side in range(4) if ours[side] <= near_px and theirs[side] <= near_px]
+    return any(_straight_share(cell.found.mask, side) >= STRAIGHT for side in sides)
+
+
+def _straight_share(mask: np.ndarray, side: int) -> float:
+    """Share of a mask's width along one side that ends in a straight line opposite of it."""
+    along = mask.any(axis=1 if side in (0, 2) else 0)
+    last = (mask[:, -1], mask[-1], mask[:, 0], mask[0])[side]
+    return np.count_nonzero(last) / np.count_nonzero(along)
 
 
 def _unconfirming(keys: Sequence[int], scene: Scene) -> set[Box]:
@@ -184,7 +213,7 @@ def _is_cut_beside(cell: Cell, other: Cell, scene: Scene) -> bool:
     x1, y1, x2, y2 = box_of(other.found)
     for view in (scene.views[key] for key in cell.views):
         left, top, right, bottom = view.tile_box
-        reaches = zip(view.gaps, (x1 - left, y1 - top, right - x2, bottom - y2), strict=True)
-        if not any(gap is not None and reach <= scene.agreement.border_px for gap, reach in reaches):
+        reaches = (x1 - left, y1 - top, right - x2, bottom - y2)  # also at the image's own edge
+        if not any(reach <= scene.agreement.border_px for reach in reaches):
             return False
     return True

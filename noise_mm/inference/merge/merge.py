@@ -19,18 +19,29 @@ a pixel of each view's box.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from noise_mm.geometry.tiles import Window
-from noise_mm.inference.detection import Detection
+from noise_mm.inference.detection import SCORE_THR, Detection
 from noise_mm.inference.merge.cells import cells_of
 from noise_mm.inference.merge.evidence import Evidence
 from noise_mm.inference.merge.fragments import Cell
 from noise_mm.inference.merge.lines import Lines, border_ends
 from noise_mm.inference.merge.scene import Scene
-from noise_mm.inference.merge.views import BOTTOM, TOP, Agreement, Box, View, box_of, common, core_of, is_empty
+from noise_mm.inference.merge.views import (
+    BOTTOM,
+    TOP,
+    Agreement,
+    View,
+    box_of,
+    box_of_tile,
+    common,
+    core_of,
+    is_empty,
+)
+from noise_mm.inference.merge.votes import vote_on
 
 __all__ = ['Agreement', 'Merger', 'SeamReport']
 
@@ -43,15 +54,24 @@ class SeamReport:
         on_seam: Cells of which some view is cut off at an inner tile border.
         joined: Cells put together from cut views, because no tile shows them whole.
         unresolved: Centres (x, y) of cells that only one view shows, cut off, although a neighbour looks there, too.
+        dropped: Cells left out by vote: their score, lowered, is below the threshold; see `votes`.
+        lowered: Cells whose score was lowered by vote, and that were kept.
+        unvoted: Cells that a single tile should have seen, so that no other could confirm or deny them.
     """
 
     on_seam: int = 0
     joined: int = 0
     unresolved: tuple[tuple[int, int], ...] = ()
+    dropped: int = 0
+    lowered: int = 0
+    unvoted: int = 0
 
     def __str__(self) -> str:
         """One line for the log."""
-        return f'{self.on_seam} cells on seams, {self.joined} joined, {len(self.unresolved)} unresolved'
+        return (
+            f'{self.on_seam} cells on seams, {self.joined} joined, {len(self.unresolved)} unresolved; by vote of the '
+            f'tiles {self.dropped} dropped and {self.lowered} lowered in score, {self.unvoted} seen by one tile only'
+        )
 
 
 class Merger:
@@ -61,13 +81,16 @@ class Merger:
         width_px: Width of the well at the resolution of the tiles.
         height_px: Its height.
         agreement: Thresholds.
+        score_thr: Cells whose score falls below it because most tiles do not show them are left out.
 
     Attributes:
         report: What was found at the seams, among the cells that were taken out so far.
     """
 
-    def __init__(self, width_px: int, height_px: int, agreement: Agreement | None = None) -> None:
-        self.size_px = (width_px, height_px)
+    def __init__(
+        self, width_px: int, height_px: int, agreement: Agreement | None = None, score_thr: float = SCORE_THR
+    ) -> None:
+        self.size_px, self.score_thr = (width_px, height_px), score_thr
         self.agreement = agreement or Agreement()
         self.report = SeamReport()
         self._count = 0
@@ -81,7 +104,7 @@ class Merger:
         """Adds what was found in one tile, in pixels of the well; all of it at once. What reaches over is cut off."""
         inside = (_clipped(found, tile, *self.size_px) for found in detections)
         views = [View(found, tile, *self.size_px, self.agreement.border_px) for found in inside if found is not None]
-        self._lines.ends[_box_of_tile(tile)] = border_ends(views, self.agreement.border_px)
+        self._lines.ends[box_of_tile(tile, *self.size_px)] = border_ends(views, self.agreement.border_px)
         for view in views:
             self._views[self._count] = view
             self._new.append(self._count)
@@ -105,9 +128,11 @@ class Merger:
         reach_px = 2 * self.agreement.border_px + 1
         near = {key for key, view in views.items() if view.box[BOTTOM] + reach_px > y_px}
         cores = [core_of(tile, *self.size_px, self.agreement.border_px) for tile in self._lines.ends]
-        scene = Scene(views, evidence.shared, evidence.ties, np.array(cores).reshape(-1, 4), self.agreement)
+        cores = np.array(cores).reshape(-1, 4)
+        scene = Scene(views, evidence.shared, evidence.ties, cores, self.size_px, self.agreement)
         settled, needed = scene.settled_and_needed(near | waiting)
         done = [cell for cell in cells_of(scene) if cell.views[0] in settled and cell.views[0] not in self._given]
+        done = self._voted(done, scene)
         self._note(done)
         self._given |= settled
         self._forget(set(views) - needed)
@@ -116,6 +141,22 @@ class Merger:
     def close(self) -> list[Detection]:
         """All cells that were not taken out before, largest score first."""
         return self.finish_above(float('inf'))
+
+    def _voted(self, cells: Sequence[Cell], scene: Scene) -> list[Cell]:
+        """Lower the scores of cells that most tiles deny, and leave out those that end below the threshold."""
+        kept = []
+        for cell in cells:
+            vote = vote_on(cell, scene)
+            self.report.unvoted += vote.looked == 1
+            if vote.factor < 1:
+                score = cell.found.score * vote.factor
+                if score < min(self.score_thr, cell.found.score):
+                    self.report.dropped += 1
+                    continue
+                self.report.lowered += 1
+                cell.found = replace(cell.found, score=score)
+            kept.append(cell)
+        return kept
 
     def _forget(self, keys: set[int]) -> None:
         self._evidence.forget(keys)
@@ -143,17 +184,13 @@ class Merger:
         return any(not is_empty(common(tile, view.box)) for tile in tiles)
 
 
-def _box_of_tile(tile: Window) -> Box:
-    return tile.x, tile.y, tile.x + tile.width, tile.y + tile.height
-
-
 def _order(found: Detection) -> tuple:
     return -found.score, found.y, found.x, found.mask.shape, found.label, found.mask.tobytes()
 
 
 def _clipped(found: Detection, tile: Window, width_px: int, height_px: int) -> Detection | None:
     """What of a detection lies inside its tile and the well."""
-    box = common(common(box_of(found), _box_of_tile(tile)), (0, 0, width_px, height_px))
+    box = common(box_of(found), box_of_tile(tile, width_px, height_px))
     if is_empty(box):
         return None
     if box == box_of(found):

@@ -27,7 +27,13 @@ class Scene:
     shared: Mapping[int, Mapping[int, int]]
     ties: Mapping[int, Mapping[int, float]]
     cores: np.ndarray
+    size_px: tuple[int, int]
     agreement: Agreement
+
+    def gaps_to_edge(self, box: Box) -> tuple[int, int, int, int]:
+        """Distances of a box from the edges of the image: left, top, right, bottom."""
+        width_px, height_px = self.size_px
+        return box[0], box[1], width_px - box[2], height_px - box[3]
 
     def looking_at(self, box: Box, share: float = LOOKED_AT) -> set[Box]:
         """The cores of the tiles that show a share of a box well."""

@@ -68,7 +68,7 @@ class View:
 
     def __init__(self, found: Detection, tile: Window, width_px: int, height_px: int, border_px: int) -> None:
         self.found, self.tile = found, tile
-        self.box, self.tile_box = box_of(found), (tile.x, tile.y, tile.x + tile.width, tile.y + tile.height)
+        self.box, self.tile_box = box_of(found), box_of_tile(tile, width_px, height_px)
         self.core = core_of(self.tile_box, width_px, height_px, border_px)
         self.area = int(np.count_nonzero(found.mask))
         (x1, y1, x2, y2), (left, top, right, bottom) = self.box, self.tile_box
@@ -92,6 +92,11 @@ def box_of(found: Detection) -> Box:
     """The box of a detection's mask."""
     height, width = found.mask.shape
     return found.x, found.y, found.x + width, found.y + height
+
+
+def box_of_tile(tile: Window, width_px: int, height_px: int) -> Box:
+    """The box of what a tile shows of the well; tiles of small wells are padded."""
+    return tile.x, tile.y, min(tile.x + tile.width, width_px), min(tile.y + tile.height, height_px)
 
 
 def core_of(tile: Box, width_px: int, height_px: int, border_px: int) -> Box:
