@@ -191,7 +191,7 @@ def _tiles(args: argparse.Namespace, config: Any) -> Any:
         raise InputError(
             f'--stride must lie between 1 and {tile_px}, the side of a tile (got {stride_px}); more would leave gaps.'
         )
-    return TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background)
+    return TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background, args.score_thr)
 
 
 def main() -> None:

@@ -120,6 +120,7 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Fol
         found = predict_well(slide, detector, detector.classes, mpp, options.tiles, well, options.nucleus_finder)
         folder.begin_well(well)
         content = write_well(folder.path, well, slide, found, mpp, options.formats, options.well)
+        content['row'] |= found.seams.columns()
         record = {
             'seams': _seams_as_json(found.seams),
             'tiles': found.tiles,

@@ -15,7 +15,7 @@ from noise_mm.geometry.packed_outlines import LazyOutlines, PackedOutline
 from noise_mm.geometry.pixels import trace
 from noise_mm.geometry.tiles import Window, window_grid
 from noise_mm.geometry.windows import clipped, scaled
-from noise_mm.inference.detection import Detection
+from noise_mm.inference.detection import SCORE_THR, Detection
 from noise_mm.inference.merge.merge import Merger, SeamReport
 from noise_mm.inference.tile_pipeline import OneStage, StagedDetector, TileRow, predict_rows
 from noise_mm.measure.found import Found
@@ -41,12 +41,15 @@ class TileSettings:
         stride_px: Distance between neighbouring tiles.
         batch_size: Largest number of tiles in a batch of the network.
         skip_background: Whether tiles that show only background are skipped.
+        score_thr: Cells whose score falls below it by vote of the tiles are left out; see
+            `noise_mm.inference.merge.votes`.
     """
 
     tile_px: int = 832
     stride_px: int = 416
     batch_size: int = 4
     skip_background: bool = False
+    score_thr: float = SCORE_THR
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class _WellCollector:
     def __init__(self, well: TiledWell, classes: Sequence[str], with_nuclei: bool = False) -> None:
         self.well, self.classes = well, classes
         width_px, height_px = well.view.width_px, well.view.height_px
-        self._cells = Merger(width_px, height_px)
+        self._cells = Merger(width_px, height_px, score_thr=well.settings.score_thr)
         grid_px = width_px, height_px, well.settings.tile_px, well.settings.stride_px
         self._nuclei = NucleiMerger(*grid_px) if with_nuclei else None
         self._outlines: list[PackedOutline] = []
@@ -159,9 +162,10 @@ class _WellCollector:
     def add_row(self, row: TileRow) -> None:
         """Add the next row; cells that end above the row after it become outlines."""
         for window, found in zip(row.windows, row.found, strict=True):
-            detections = [] if found is None else found[0]
-            self._cells.add_tile(window, [_placed(detection, window) for detection in detections])
-            if self._nuclei is not None and found is not None:
+            if found is None:  # a skipped tile has no say on what other tiles show
+                continue
+            self._cells.add_tile(window, [_placed(detection, window) for detection in found[0]])
+            if self._nuclei is not None:
                 self._nuclei.add_tile(window, found[1])
         self._tiles += len(row.windows)
         self._skipped += row.skipped

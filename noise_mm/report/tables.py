@@ -51,6 +51,9 @@ WELL_COLUMNS = (
     'well_area_px2',
     'well_area_from',
     'um_per_px',
+    'cells_dropped',
+    'cells_lowered',
+    'cells_unvoted',
 )
 
 
@@ -128,6 +131,9 @@ def well_row(well: str, measures: WellMeasures) -> dict[str, Any]:
         'well_area_px2': _rounded(area.px2, 1) if area else None,
         'well_area_from': area.source if area else None,
         'um_per_px': measures.mpp,
+        'cells_dropped': None,  # these three follow from the merging of tiles; None where there was none
+        'cells_lowered': None,
+        'cells_unvoted': None,
     }
 
 

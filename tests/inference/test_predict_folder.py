@@ -130,9 +130,10 @@ def test_record_of_the_run(plate, tmp_path, capsys):
     predict(find_images([plate]), out)
     record = json.loads((out / 'run.json').read_text())
     assert record['seams'] == {
-        'A1': {'on_seam': 1, 'joined': 0, 'unresolved_at_px': [[90, 45]]},
-        'A2': {'on_seam': 0, 'joined': 0, 'unresolved_at_px': []},
+        'A1': {'on_seam': 1, 'joined': 0, 'unresolved_at_px': [[90, 45]], 'dropped': 0, 'lowered': 1, 'unvoted': 0},
+        'A2': {'on_seam': 0, 'joined': 0, 'unresolved_at_px': [], 'dropped': 0, 'lowered': 0, 'unvoted': 0},
     }
+    assert [(row['cells_dropped'], row['cells_lowered']) for row in table(out)] == [('0', '1'), ('0', '0')]
     assert record['arguments'] == {'config': 'a.py'}
     assert record['failed'] == {}
     assert record['tiles'] == {'A1': 2, 'A2': 2}

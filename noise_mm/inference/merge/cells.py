@@ -1,9 +1,9 @@
-"""From views and what ties them to cells. Pure.
+"""From detections and what matches them to cells. Pure.
 
-Whole views first, for they say how far a cell goes: tied ones are of one cell, as long as no tile shows two of them
-apart. Cut views then join the cell that they are tied to, or, without such a tie, the cell that they lie in. What
-remains are views of cells that no tile shows whole: those tied to one another make a cell. In the end, cells that
-repeat another one or are a fragment of it are left out; see `fragments`.
+Whole detections first, for they say how far a cell goes: matched ones are of one cell, as long as no tile shows two of
+them apart. Cut detections then join the cell that they are matched to, or, without such a match, the cell that they lie
+in. What remains are detections of cells that no tile shows whole: those matched to one another make a cell. In the end,
+cells that repeat another one or are a fragment of it are left out; see `fragments`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,36 +12,45 @@ from math import fsum
 import numpy as np
 
 from noise_mm.inference.detection import Detection
-from noise_mm.inference.merge.fragments import Cell, are_twins, host, is_mere_sliver, is_piece_at_edge, repeats
-from noise_mm.inference.merge.scene import Scene
-from noise_mm.inference.merge.views import Agreement, Box, View, common, inside_px
+from noise_mm.inference.merge.fragments import (
+    Cell,
+    are_duplicates,
+    containing_cell,
+    is_mere_sliver,
+    is_piece_at_edge,
+    is_redundant,
+)
+from noise_mm.inference.merge.merge_graph import MergeGraph
+from noise_mm.inference.merge.tile_detection import Box, MergeThresholds, TileDetection, common, inside_px
 
-BEYOND = 0.05  # share of a view beyond a tile from which on a view in that tile is not whole
+BEYOND = 0.05  # share of a detection beyond a tile from which on a detection in that tile is not whole
 
 
-def cells_of(scene: Scene) -> list[Cell]:
-    """The cells that views show, each once; those left out are marked as such."""
-    views = scene.views
-    keys = sorted(views, key=lambda key: views[key].order)
-    whole = [key for key in keys if not views[key].is_cut and not _goes_on(key, scene)]
-    cells = [Cell(group, views, views[group[0]].found, is_whole=True) for group in _same_whole(whole, scene)]
-    owner = {key: cell for cell in cells for key in cell.views}
+def cells_of(graph: MergeGraph) -> list[Cell]:
+    """Return the cells that detections show, each once; those left out are marked as such."""
+    detections = graph.detections
+    keys = sorted(detections, key=lambda key: detections[key].order)
+    whole = [key for key in keys if not detections[key].is_cut and not _goes_on(key, graph)]
+    cells = [Cell(group, detections, detections[group[0]].found, is_whole=True) for group in _same_whole(whole, graph)]
+    owner = {key: cell for cell in cells for key in cell.detections}
     cut = [key for key in keys if key not in owner]
-    _join_tied(cut, owner, scene)
-    hosts = {key: host(key, owner, scene) for key in cut if key not in owner}
-    for key, cell in hosts.items():
+    _join_matched(cut, owner, graph)
+    containing_cells = {key: containing_cell(key, owner, graph) for key in cut if key not in owner}
+    for key, cell in containing_cells.items():
         if cell is not None:
             cell.fragments.append(key)
-    loose = [key for key, cell in hosts.items() if cell is None]
-    pairs = ((key, other) for key in loose for other in scene.ties[key] if hosts.get(other, owner) is None)
+    loose = [key for key, cell in containing_cells.items() if cell is None]
+    pairs = (
+        (key, other) for key in loose for other in graph.matches[key] if containing_cells.get(other, owner) is None
+    )
     for group in groups(loose, pairs):
-        cells.append(Cell(group, views, _voted([views[key] for key in group]), is_whole=False))
+        cells.append(Cell(group, detections, _voted([detections[key] for key in group]), is_whole=False))
         owner |= dict.fromkeys(group, cells[-1])
-    return _without_repeats(cells, owner, scene)
+    return _without_redundant(cells, owner, graph)
 
 
 def groups(keys: Iterable[int], pairs: Iterable[tuple[int, int]], may_join: Callable | None = None) -> list[list[int]]:
-    """Keys connected by pairs, in the order of the keys.
+    """Return keys connected by pairs, in the order of the keys.
 
     Args:
         keys: All keys.
@@ -60,85 +69,94 @@ def groups(keys: Iterable[int], pairs: Iterable[tuple[int, int]], may_join: Call
     return [sorted(group, key=place.get) for group in unique.values()]
 
 
-def _goes_on(key: int, scene: Scene) -> bool:
-    """Whether another view shows that a cell goes on where it seems to be whole: beyond the tile, or to its border."""
-    view = scene.views[key]
-    others = [scene.views[other] for other in scene.ties[key]]
-    return any(_lies_beyond(other, view.tile_box) or _reaches_further(other, view, scene.agreement) for other in others)
+def _goes_on(key: int, graph: MergeGraph) -> bool:
+    """Return whether others show that a cell goes on where it seems to be whole: beyond the tile, or to its border."""
+    detection = graph.detections[key]
+    others = [graph.detections[other] for other in graph.matches[key]]
+    return any(
+        _lies_beyond(other, detection.tile_box) or _reaches_further(other, detection, graph.thresholds)
+        for other in others
+    )
 
 
-def _lies_beyond(view: View, tile: Box) -> bool:
-    """Whether a good part of a view lies beyond a tile."""
-    return common(view.box, tile) != view.box and view.area - inside_px(view.found, tile) > BEYOND * view.area
+def _lies_beyond(detection: TileDetection, tile: Box) -> bool:
+    """Return whether a good part of a detection lies beyond a tile."""
+    return (
+        common(detection.box, tile) != detection.box
+        and detection.area - inside_px(detection.found, tile) > BEYOND * detection.area
+    )
 
 
-def _reaches_further(other: View, view: View, agreement: Agreement) -> bool:
-    """Whether a view comes close to a border of another one's tile that this one ends clearly short of."""
-    (x1, y1, x2, y2), (left, top, right, bottom) = common(other.box, view.tile_box), view.tile_box
-    near_px, far_px = agreement.border_px, 2 * agreement.border_px + agreement.jitter_px
-    gaps = zip(view.gaps, (x1 - left, y1 - top, right - x2, bottom - y2), strict=True)
+def _reaches_further(other: TileDetection, detection: TileDetection, thresholds: MergeThresholds) -> bool:
+    """Return whether a detection comes close to a border of another one's tile that this one ends clearly short of."""
+    (x1, y1, x2, y2), (left, top, right, bottom) = common(other.box, detection.tile_box), detection.tile_box
+    near_px, far_px = thresholds.border_px, 2 * thresholds.border_px + thresholds.jitter_px
+    gaps = zip(detection.gaps, (x1 - left, y1 - top, right - x2, bottom - y2), strict=True)
     return any(gap is not None and gap > far_px and reach <= near_px for gap, reach in gaps)
 
 
-def _same_whole(keys: list[int], scene: Scene) -> list[list[int]]:
-    """Groups of whole views, given best first, that are of one cell."""
-    views, ties, rank = scene.views, scene.ties, {key: i for i, key in enumerate(keys)}
-    pairs = [(key, other) for key in keys for other in ties[key] if rank.get(other, -1) > rank[key]]
-    pairs.sort(key=lambda it: (-ties[it[0]][it[1]], rank[it[0]], rank[it[1]]))
+def _same_whole(keys: list[int], graph: MergeGraph) -> list[list[int]]:
+    """Return groups of whole detections, given best first, that are of one cell."""
+    detections, matches, rank = graph.detections, graph.matches, {key: i for i, key in enumerate(keys)}
+    pairs = [(key, other) for key in keys for other in matches[key] if rank.get(other, -1) > rank[key]]
+    pairs.sort(key=lambda it: (-matches[it[0]][it[1]], rank[it[0]], rank[it[1]]))
 
     def may_join(one: list[int], other: list[int]) -> bool:
-        same_tile = ((a, b) for a in one for b in other if views[a].tile_box == views[b].tile_box)
-        return all(are_twins(a, b, scene) for a, b in same_tile)
+        same_tile = ((a, b) for a in one for b in other if detections[a].tile_box == detections[b].tile_box)
+        return all(are_duplicates(a, b, graph) for a, b in same_tile)
 
     return groups(keys, pairs, may_join)
 
 
-def _join_tied(cut: list[int], owner: dict[int, Cell], scene: Scene) -> None:
-    """Gives cut views to the whole cells that they are tied to, best tie first."""
+def _join_matched(cut: list[int], owner: dict[int, Cell], graph: MergeGraph) -> None:
+    """Give cut detections to the whole cells that they are matched to, best match first."""
     joins = []
     for key in cut:
-        ties = scene.ties[key]
-        tied = [other for other in ties if other in owner]
-        if tied:
-            best = min(tied, key=lambda other: (-ties[other], scene.views[other].order))
+        matches = graph.matches[key]
+        matched = [other for other in matches if other in owner]
+        if matched:
+            best = min(matched, key=lambda other: (-matches[other], graph.detections[other].order))
             joins.append((key, owner[best]))
     for key, cell in joins:
         owner[key] = cell
-        cell.add(key, scene.views[key])
+        cell.add(key, graph.detections[key])
 
 
-def _without_repeats(cells: list[Cell], owner: Mapping[int, Cell], scene: Scene) -> list[Cell]:
-    """Leaves out cells that are another one again, fragments of others, and slivers that nothing confirms."""
+def _without_redundant(cells: list[Cell], owner: Mapping[int, Cell], graph: MergeGraph) -> list[Cell]:
+    """Leave out cells that are another one again, fragments of others, and slivers that nothing confirms."""
     kept = []
     for cell in cells:
-        near = {id(owner[other]): owner[other] for key in cell.views for other in scene.shared[key] if other in owner}
+        near = {
+            id(owner[other]): owner[other] for key in cell.detections for other in graph.shared[key] if other in owner
+        }
         near.pop(id(cell), None)
-        is_extra = any(repeats(cell, it, scene) or is_piece_at_edge(cell, it, scene) for it in near.values())
-        if not is_extra and not is_mere_sliver(cell, scene):
+        is_extra = any(is_redundant(cell, it, graph) or is_piece_at_edge(cell, it, graph) for it in near.values())
+        if not is_extra and not is_mere_sliver(cell, graph):
             kept.append(cell)
     return kept
 
 
-def _voted(views: Sequence[View]) -> Detection:
-    """One cell from views of its parts, best first: the pixels that at least half of the tiles looking there show.
+def _voted(detections: Sequence[TileDetection]) -> Detection:
+    """Make one cell of detections of its parts, best first: the pixels that at least half of the tiles looking there
+    show.
 
     A tile does not count close to its inner borders, where masks end too early, unless no other looks there. The score
-    is the mean over the pixels of all views.
+    is the mean over the pixels of all detections.
     """
-    if len(views) == 1:
-        return views[0].found
-    boxes = np.array([view.box for view in views])
+    if len(detections) == 1:
+        return detections[0].found
+    boxes = np.array([detection.box for detection in detections])
     (left, top), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     shape = bottom - top, right - left
     says, looks, anyone = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), np.zeros(shape, bool)
-    by_tile: dict[Box, list[View]] = {}
-    for view in views:
-        by_tile.setdefault(view.tile_box, []).append(view)
+    by_tile: dict[Box, list[TileDetection]] = {}
+    for detection in detections:
+        by_tile.setdefault(detection.tile_box, []).append(detection)
     for seen in by_tile.values():
         shown = np.zeros(shape, dtype=bool)
-        for view in seen:
-            x1, y1, x2, y2 = view.box
-            shown[y1 - top : y2 - top, x1 - left : x2 - left] |= view.found.mask
+        for detection in seen:
+            x1, y1, x2, y2 = detection.box
+            shown[y1 - top : y2 - top, x1 - left : x2 - left] |= detection.found.mask
         anyone |= shown
         x1, y1, x2, y2 = common(seen[0].core, (left, top, right, bottom))
         if x1 < x2 and y1 < y2:
@@ -146,5 +164,7 @@ def _voted(views: Sequence[View]) -> Detection:
             looks[part] += 1
             says[part] += shown[part]
     mask = np.where(looks > 0, says >= looks - looks // 2, anyone)
-    score = fsum(view.found.score * view.area for view in views) / sum(view.area for view in views)
-    return Detection.from_bitmap(mask if mask.any() else anyone, left, top, score, views[0].found.label)
+    score = fsum(detection.found.score * detection.area for detection in detections) / sum(
+        detection.area for detection in detections
+    )
+    return Detection.from_bitmap(mask if mask.any() else anyone, left, top, score, detections[0].found.label)

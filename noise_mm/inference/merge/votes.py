@@ -9,8 +9,8 @@ that show the cell count in any case. With a single tile there is nobody to ask,
 from typing import NamedTuple
 
 from noise_mm.inference.merge.fragments import Cell
-from noise_mm.inference.merge.scene import Scene
-from noise_mm.inference.merge.views import box_of
+from noise_mm.inference.merge.merge_graph import MergeGraph
+from noise_mm.inference.merge.tile_detection import box_of
 
 DOUBT = 1.5
 """How much an unconfirmed cell is doubted: the power of the share of tiles that show it, see `Vote.factor`.
@@ -40,7 +40,7 @@ class Vote(NamedTuple):
         return (self.seen / self.looked) ** DOUBT
 
 
-def vote_on(cell: Cell, scene: Scene) -> Vote:
+def vote_on(cell: Cell, graph: MergeGraph) -> Vote:
     """Count the tiles that show a cell and those that should have."""
-    seen = {scene.views[key].core for key in (*cell.views, *cell.fragments)}
-    return Vote(len(seen), len(seen | scene.looking_at(box_of(cell.found))))
+    seen = {graph.detections[key].core for key in (*cell.detections, *cell.fragments)}
+    return Vote(len(seen), len(seen | graph.tiles_showing(box_of(cell.found))))

@@ -10,7 +10,7 @@ from noise_mm.formats.read import read_outlines
 from noise_mm.geometry.pixels import fill_pixels
 from noise_mm.geometry.tiles import Window, window_grid
 from noise_mm.inference.detection import Detection
-from noise_mm.inference.merge.merge import Agreement, Merger
+from noise_mm.inference.merge.merge import Merger, MergeThresholds
 
 
 def disc(labels, value, x, y, radius_x, radius_y=None):
@@ -120,7 +120,7 @@ def test_confident_truncated_view_does_not_replace_the_whole_one(x, short_px):
 def test_border_px_is_a_setting():
     tile = window_grid(200, 100, 100, 50)[0]
     for border_px, on_seam in ((0, 0), (4, 0), (5, 1)):
-        merger = Merger(200, 100, Agreement(border_px=border_px))
+        merger = Merger(200, 100, MergeThresholds(border_px=border_px))
         merger.add_tile(tile, [Detection(75, 40, np.ones((20, 20), bool), 0.9, 0)])
         merger.close()
         assert merger.report.on_seam == on_seam

@@ -17,18 +17,18 @@ LEFT, TOP, RIGHT, BOTTOM = range(4)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MergeThresholds:
     """When two masks are of one cell. Lengths are in pixels of the tile, all else shares from 0 to 1.
 
     Attributes:
         border_px: A mask that comes so close to an inner border of its tile is taken for cut off there. Networks let
             masks end short of the border, mostly by one cell of their prototypes: 8 px. A cell that really ends there
-            loses nothing: another tile shows it whole, or it becomes the union of its views.
-        jitter_px: How far two views may draw the border of one cell apart.
-        strip_iou: Least intersection over union of two views within what both tiles show.
-        part: Share of a connected part of a cut view, within what both tiles show, that has to lie in another cut
-            view for it to be a part of the same cell.
-        covered: Share of a view that has to lie in another cell for it to be a mere fragment of it.
+            loses nothing: another tile shows it whole, or it becomes the union of its detections.
+        jitter_px: How far two detections may draw the border of one cell apart.
+        strip_iou: Least intersection over union of two detections within what both tiles show.
+        part: Share of a connected part of a cut detection, within what both tiles show, that has to lie in another cut
+            detection for it to be a part of the same cell.
+        covered: Share of a detection that has to lie in another cell for it to be a mere fragment of it.
         duplicate_iou: Intersection over union from which on two masks are of one cell, also within a tile.
         contained: Share of the smaller of two masks of one tile that has to lie in the larger one for them to be of
             one cell, if they are of similar size: a small cell on a big one is another cell.
@@ -45,7 +45,7 @@ class Agreement:
     similar_size: float = 0.5
 
 
-class View:
+class TileDetection:
     """A detection and the tile that it was seen in.
 
     Attributes:
@@ -59,7 +59,7 @@ class View:
             ends there, too.
         is_cut: Whether it comes close to an inner border.
         is_sliver: Whether it is a mere strip along one.
-        order: Sorts views, best first, whatever order they came in: whole before cut, among whole ones those well
+        order: Sorts detections, best first, whatever order they came in: whole before cut, among whole ones those well
             clear of the borders before those that a network may have cut short; then by score, area and distance from
             the borders. What follows only makes the order total.
     """
@@ -89,18 +89,18 @@ class View:
 
 
 def box_of(found: Detection) -> Box:
-    """The box of a detection's mask."""
+    """Return the box of a detection's mask."""
     height, width = found.mask.shape
     return found.x, found.y, found.x + width, found.y + height
 
 
 def box_of_tile(tile: Window, width_px: int, height_px: int) -> Box:
-    """The box of what a tile shows of the well; tiles of small wells are padded."""
+    """Return the box of what a tile shows of the well; tiles of small wells are padded."""
     return tile.x, tile.y, min(tile.x + tile.width, width_px), min(tile.y + tile.height, height_px)
 
 
 def core_of(tile: Box, width_px: int, height_px: int, border_px: int) -> Box:
-    """A tile without what is close to its inner borders, where masks may end too early."""
+    """Return a tile without what is close to its inner borders, where masks may end too early."""
     left, top, right, bottom = tile
     return (
         left + border_px * (left > 0),
@@ -111,10 +111,10 @@ def core_of(tile: Box, width_px: int, height_px: int, border_px: int) -> Box:
 
 
 def common(one: Box, other: Box) -> Box:
-    """The rectangle that two boxes share; empty if right <= left or bottom <= top."""
+    """Return the rectangle that two boxes share; empty if right <= left or bottom <= top."""
     left, top, right, bottom = one
     x1, y1, x2, y2 = other
-    # Called for every pair of views, hence without the calls of `min` and `max`.
+    # Called for every pair of detections, hence without the calls of `min` and `max`.
     return (
         left if left > x1 else x1,
         top if top > y1 else y1,
@@ -124,17 +124,17 @@ def common(one: Box, other: Box) -> Box:
 
 
 def is_empty(box: Box) -> bool:
-    """Whether a box has no pixel."""
+    """Return whether a box has no pixel."""
     return box[2] <= box[0] or box[3] <= box[1]
 
 
 def grown(box: Box, by_px: int) -> Box:
-    """A box with `by_px` more at each side."""
+    """Return a box with `by_px` more at each side."""
     return box[0] - by_px, box[1] - by_px, box[2] + by_px, box[3] + by_px
 
 
 def window(found: Detection, box: Box) -> np.ndarray:
-    """The part of the mask in a box that lies within the mask's own; empty for an empty box."""
+    """Return the part of the mask in a box that lies within the mask's own; empty for an empty box."""
     left, top, right, bottom = box
     return found.mask[
         max(top - found.y, 0) : max(bottom - found.y, 0), max(left - found.x, 0) : max(right - found.x, 0)
@@ -142,7 +142,7 @@ def window(found: Detection, box: Box) -> np.ndarray:
 
 
 def canvas(found: Detection, box: Box) -> np.ndarray:
-    """The mask on the pixels of a box: (height, width) bool, False beyond the mask's own box."""
+    """Return the mask on the pixels of a box: (height, width) bool, False beyond the mask's own box."""
     out = np.zeros((max(box[3] - box[1], 0), max(box[2] - box[0], 0)), dtype=bool)
     inside = common(box, box_of(found))
     if not is_empty(inside):
@@ -152,7 +152,7 @@ def canvas(found: Detection, box: Box) -> np.ndarray:
 
 
 def shared_px(one: Detection, other: Detection) -> int:
-    """Number of pixels that two masks have in common."""
+    """Return the number of pixels that two masks have in common."""
     left, top, right, bottom = box = common(box_of(one), box_of(other))
     if is_empty(box):
         return 0
@@ -162,12 +162,12 @@ def shared_px(one: Detection, other: Detection) -> int:
 
 
 def inside_px(found: Detection, box: Box) -> int:
-    """Number of a mask's pixels in a box."""
+    """Return the number of a mask's pixels in a box."""
     return int(np.count_nonzero(window(found, box)))
 
 
 def widened(mask: np.ndarray, by_px: int) -> np.ndarray:
-    """A mask grown by a disc; same shape."""
+    """Return a mask grown by a disc; same shape."""
     side = 2 * by_px + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     return cv2.dilate(mask.view(np.uint8), disc).view(bool)
