@@ -11,7 +11,8 @@ looks. The top level always wins: change a value there, not where it is written 
   that have such a setting; `test_batches` -> `held_out` of those that must not have seen them;
 * `train_batches`, `data_root`, `pseudo_dir` -> the hook that labels nuclei;
 * `train_pipeline`, `test_pipeline` -> the datasets; `train_pipeline_no_mosaic` -> the hook that closes mosaic;
-* `batch_size`, `num_workers` -> all loaders; `network_size_px` -> every step and dataset that has such a setting;
+* `batch_size`, `num_workers` -> all loaders; `network_size_px`, `stain_augmentation` -> every step and dataset that has
+  such a setting;
 * `max_epochs`, `val_interval` -> the training loop; what follows in turn is worked out in the run, by `noise_mm.hooks`;
 * `best_metric` -> the hooks that keep the best checkpoint and stop early;
 * `hooks`, a dictionary -> the list `custom_hooks`, so that a child config can change one hook and keep the others.
@@ -232,9 +233,9 @@ def _resolve_data(config: Config) -> None:
             dataset.held_out = list(config.get('test_batches') or ())
         config[loader].update({key: config[key] for key in ('batch_size', 'num_workers') if key in config})
         config[loader].persistent_workers = config[loader].get('num_workers', 0) > 0
-    if 'network_size_px' in config:
+    for key in {'network_size_px', 'stain_augmentation'} & set(config):
         for name in (*LOADERS, *PIPELINES):
-            _set_everywhere(config.get(name), 'network_size_px', config.network_size_px)
+            _set_everywhere(config.get(name), key, config[key])
 
 
 def _set_everywhere(node: Any, key: str, value: Any) -> None:

@@ -14,6 +14,7 @@ num_workers = 4  # of each GPU
 classes = ('osteoclast',)
 patch_size_px = 832  # side of a patch in the well, at the reference resolution; also of a tile at prediction
 network_size_px = 416  # side of the network's input, a multiple of 32
+stain_augmentation = False  # True varies the strength of the stains (see StainJitter); the paper has no such step
 split_unit = 'well'  # 'patch' lets overlapping patches lie in training and validation
 val_fraction = 0.2
 split_seed = 0
@@ -31,6 +32,7 @@ load = [
 # plus vertical flips and quarter turns, because a dish has no up.
 affine = dict(type='PatchAffine', network_size_px=network_size_px, min_area_ratio=0.01)
 finish = [
+    dict(type='StainJitter', stain_augmentation=stain_augmentation),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),

@@ -2,6 +2,7 @@
 _base_ = 'data_osteoclast.py'
 
 network_size_px = 416  # side of the network's input, a multiple of 32
+stain_augmentation = False  # as in stage 3
 
 # --- hardly ever changed
 # As in stage 3, without outlines, and with Ultralytics' rule for boxes: half-hidden ones are dropped sooner (0.1).
@@ -12,6 +13,7 @@ load = [
 ]
 affine = dict(type='PatchAffine', network_size_px=network_size_px, min_area_ratio=0.1)
 finish = [
+    dict(type='StainJitter', stain_augmentation=stain_augmentation),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),

@@ -2,6 +2,7 @@
 
 from noise_mm.datasets.collation import collate_with_ignored
 from noise_mm.datasets.patch_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
+from noise_mm.datasets.stain_jitter import StainJitter
 from noise_mm.datasets.transforms import (
     DrawTargetMasks,
     FitPatch,
@@ -23,5 +24,6 @@ __all__ = [
     'PatchAffine',
     'PatchMosaic',
     'RandomQuarterTurn',
+    'StainJitter',
     'collate_with_ignored',
 ]
