@@ -23,6 +23,7 @@ from shapely import MultiPolygon, Polygon
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import replacing
+from noise_mm.formats.tiff_chain import check_chain
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import fill_pixels, mask_of_runs, row_runs, trace
 
@@ -177,6 +178,7 @@ def _png_runs(path: str | Path, size_px: tuple[int, int] | None, collector: Outl
 def _tiff_runs(path: str | Path, size_px: tuple[int, int] | None, collector: OutlineCollector) -> list[Runs]:
     """Return the runs of labelled pixels of each page of a TIFF."""
     with tifffile.TiffFile(path) as tiff:
+        check_chain(path, tiff)
         pages = [page for page in tiff.pages if not page.is_reduced]
         if len(pages) < len(tiff.pages):
             collector.note(f'{len(tiff.pages) - len(pages)} smaller levels are not read')

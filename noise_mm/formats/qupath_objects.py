@@ -133,7 +133,7 @@ def _extent(feature: Mapping) -> shapely.Geometry:
 def _note_planes(features: Sequence[Mapping], collector: OutlineCollector) -> None:
     """Note that objects lie on several planes of a stack, and that outlines of nuclei inside cells are not read."""
     planes = {
-        tuple(mapping(mapping(feature.get('geometry')).get('plane')).get(axis, 0) for axis in 'zt')
+        repr([mapping(mapping(feature.get('geometry')).get('plane')).get(axis, 0) for axis in 'zt'])
         for feature in features
     }
     if len(planes) > 1:

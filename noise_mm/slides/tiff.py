@@ -17,7 +17,9 @@ import numpy.typing as npt
 import tifffile
 
 from noise_mm.errors import InputError
+from noise_mm.formats.tiff_chain import check_chain
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
+from noise_mm.geometry.outline import LARGEST_PX
 from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
 from noise_mm.slides.color import eight_bit, rgb_from_ycbcr, rgb_on_white
 from noise_mm.slides.pixel_size import agreed_um_per_px, of_tags
@@ -88,6 +90,7 @@ class TiffSlide(Slide):
         with _naming(path, 'truncated or damaged TIFF'):
             tiff = tifffile.TiffFile(path)
             try:
+                check_chain(path, tiff)
                 found = _with_unstated_levels(path, tiff, images_in(path, tiff))
                 slide = cls(path, tiff, chosen_image(path, found, scene))
                 slide.notes += found.notes
@@ -228,11 +231,15 @@ def _check_layout(path: Path, level: tifffile.TiffPageSeries, frame: tifffile.Ti
             raise InputError(
                 f'{path}: holds {length} {what}. Save a single RGB plane (ImageJ: Image > Type > RGB Color).'
             )
+    if not (0 < frame.imagewidth <= LARGEST_PX and 0 < frame.imagelength <= LARGEST_PX):
+        raise InputError(f'{path}: an image of {frame.imagewidth} x {frame.imagelength} px. Copy or export it again.')
     photometric, dtype = frame.photometric, frame.dtype
     if photometric not in (0, 1, 2, 3, 6):
         raise InputError(f'{path}: colour model {photometric!r} is not supported. Save it as 8-bit RGB.')
     if dtype is None or dtype.kind not in 'ub' or frame.bitspersample > 16:
         raise InputError(f'{path}: pixels of type {dtype} are not supported. Save it as 8-bit RGB.')
+    if photometric == 3 and np.shape(frame.colormap) != (3, 2**frame.bitspersample):
+        raise InputError(f'{path}: a palette image without its colours. Save it as 8-bit RGB.')
     if frame.samplesperpixel < 3 and photometric in (2, 6):
         raise InputError(f'{path}: a colour image with {frame.samplesperpixel} samples a pixel. Save it as 8-bit RGB.')
 
