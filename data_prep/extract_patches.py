@@ -46,6 +46,8 @@ def parse_arguments() -> argparse.Namespace:
     add('--out', type=Path, required=True, metavar='DIR', help='root of the dataset; the batch folder is made in it')
     add('--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells; by default as each file says, else '
         f'{REFERENCE_UM_PER_PX}. Wells of another magnification are resampled to {REFERENCE_UM_PER_PX}')  # fmt: skip
+    add('--assume-mpp', action='store_true', help=f'accept {REFERENCE_UM_PER_PX} for files that state no pixel size; '
+        'without it their areas stay in px')  # fmt: skip
     add('--patch-size', type=int, default=standard.patch_px, metavar='PX', help='side of a patch (%(default)s)')
     add('--stride', type=int, default=standard.stride_px, metavar='PX', help='from patch to patch (%(default)s)')
     add('--network-size', type=int, metavar='PX', help='store the patches at this size, shrunk, for faster training')
@@ -97,6 +99,7 @@ def main() -> None:
         crowd=arguments.iscrowd,
         scene=arguments.scene,
         exif=arguments.exif,
+        assume_mpp=arguments.assume_mpp,
     )
     try:
         result = extract(request, arguments.workers, arguments.dask)

@@ -61,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
         '--val-fraction', type=float, default=0.2, help='share of images for validation, 0 for none (default: 0.2)'
     )
     parser.add_argument('--seed', type=int, default=0, help='decides which images are for validation (default: 0)')
+    parser.add_argument('--assume-mpp', action='store_true', help='accept 0.7784 for images that state no pixel size')
     parser.add_argument(
         '--exif',
         choices=EXIF_CHOICES,
@@ -83,6 +84,7 @@ class NucleiBatch:
         box_px: Side of the boxes at the reference magnification.
         um_per_px: Resolution of the images; None takes that of each file, or the reference where it says none.
         exif: Whether points are places in the image as its EXIF orientation turns it ('turned'), or as it is stored.
+        assume_mpp: Whether the reference counts as the pixel size of images that state none.
         images: COCO entries so far.
         annotations: COCO annotations so far.
         wells: Entries of `wells.json` so far.
@@ -92,6 +94,7 @@ class NucleiBatch:
     box_px: float
     um_per_px: float | None
     exif: str
+    assume_mpp: bool
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     wells: list[dict[str, Any]] = field(default_factory=list)
@@ -103,7 +106,7 @@ class NucleiBatch:
             InputError: If the image is damaged, or points lie outside it.
         """
         slide = open_slide(image.path)
-        um_per_px, origin = pixel_size(slide, self.um_per_px)
+        um_per_px, origin = pixel_size(slide, self.um_per_px, self.assume_mpp)
         stored_px = (slide.width_px, slide.height_px)
         turned = slide.orientation != UPRIGHT and self.exif == 'turned'
         shown_px = shown_size(slide.orientation, stored_px) if turned else stored_px
@@ -151,7 +154,7 @@ class NucleiBatch:
                     'well': image.well,
                     'x': x,
                     'y': y,
-                    'mpp': um_per_px / scale,
+                    'mpp': None if origin == 'assumed' else um_per_px / scale,
                     'scale': scale,
                 }
                 self.images.append(image_entry(len(self.images) + 1, file_name, *size, **facts, split=split))
@@ -204,7 +207,7 @@ def main() -> None:
         raise InputError(f'{arguments.via[0]}: no point in the VIA files. Mark nuclei first.')
     held_back = validation_images(marked, arguments.val_fraction, arguments.seed)
     with new_batch_folder(arguments.out / 'nuclei') as folder:
-        batch = NucleiBatch(folder, box_px, arguments.mpp, arguments.exif)
+        batch = NucleiBatch(folder, box_px, arguments.mpp, arguments.exif, arguments.assume_mpp)
         for image in marked:
             batch.add(image, 'val' if image.well in held_back else 'train')
         info = {
@@ -233,7 +236,7 @@ def print_summary(folder: Path, found: list[MarkedImage], marked: list[MarkedIma
     assumed = [well['source'] for well in batch.wells if well['mpp_origin'] == 'assumed']
     if assumed:
         said = f'note: {len(assumed)} images state no pixel size; {REFERENCE_UM_PER_PX} um is assumed.'
-        print(f'{said} Give it with --mpp.', file=sys.stderr)
+        print(f'{said} Give it with --mpp, or accept it with --assume-mpp.', file=sys.stderr)
     for image in marked:
         if image.repeated:
             print(f'{image.path.name}: {image.repeated} points stand at the same place as another; one of each kept')

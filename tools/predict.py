@@ -62,6 +62,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as files say, else 0.7784)'
     )
+    group.add_argument('--scene', type=int, metavar='N', help='which image to take, from 1, where files hold several')
     group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (0.25)')
     group.add_argument(
         '--stride',
@@ -204,9 +205,11 @@ def main() -> None:
     from noise_mm.report.options import WellOptions
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
-    from noise_mm.slides.well_images import find_images
+    from noise_mm.slides.well_images import find_images, label_images
 
-    images = find_images(args.wells)
+    images, not_used = find_images(args.wells), label_images(args.wells)
+    for image in not_used:
+        print(f'note: {image}: passed over, named like a label image and not like a well')
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
     check_output_folder(args.out, images, args.plate_map)
     from noise_mm.configuration import load_config
@@ -227,6 +230,7 @@ def main() -> None:
     options = FolderOptions(
         tiles=tiles,
         mpp=args.mpp,
+        scene=args.scene,
         formats=formats,
         nucleus_finder=finder,
         well=WellOptions(args.min_nuclei, args.well_area, args.well_mask),
@@ -238,6 +242,7 @@ def main() -> None:
     arguments = {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) for name, value in vars(args).items()
     }
+    arguments['not_used'] = list(map(str, not_used))
     predict_folder(images, detector, args.out, options, arguments)
 
 

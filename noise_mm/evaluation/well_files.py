@@ -117,6 +117,7 @@ def read_well(
     notes: list[str] = []
     image = image_named(content, predictions.path, predictions.coco_image or name, well_of)
     found = coco_outlines(content, predictions.path, None, image.file_name, crowd=crowd, notes=notes)
+    origin = 'given' if um_per_px else 'file'
     um_per_px = um_per_px or _stated_mpp(image, predictions.path)
     size_px = image.width, image.height
     objects = read_outlines(
@@ -129,7 +130,7 @@ def read_well(
         notes=notes,
     )
     batch = str(image.entry.get('batch') or image.entry.get('plate') or UNKNOWN_BATCH)
-    return WellPair(name, batch, size_px, um_per_px, found, objects, tuple(notes))
+    return WellPair(name, batch, size_px, um_per_px, found, objects, tuple(notes), origin if um_per_px else '')
 
 
 def _stated_mpp(image: CocoImage, path: Path) -> float | None:

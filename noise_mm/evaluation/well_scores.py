@@ -25,7 +25,7 @@ WORDS = {'n': 'cells', 'area_px2': 'area (px^2)', 'area_um2': 'area (um^2)'}
 WELL_COLUMNS = (
     'batch', 'well', 'n_annotated', 'n_predicted', 'n_error', 'n_error_percent', 'n_true_positives', 'precision',
     'recall', 'area_px2_annotated', 'area_px2_predicted', 'area_px2_error', 'area_px2_error_percent', 'um_per_px',
-    'area_um2_annotated', 'area_um2_predicted', 'area_um2_error',
+    'um_per_px_from', 'area_um2_annotated', 'area_um2_predicted', 'area_um2_error',
 )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ class WellPair:
         um_per_px: Pixel size; None where nobody knows.
         found: What was found.
         objects: What is annotated.
+        um_per_px_from: `given` by the user, or stated by the `file` of predictions; empty where nobody knows.
         notes: What readers left out, assumed or changed.
     """
 
@@ -50,6 +51,7 @@ class WellPair:
     found: list[Outline]
     objects: list[Outline]
     notes: tuple[str, ...] = ()
+    um_per_px_from: str = ''
 
 
 def score_wells(
@@ -199,7 +201,7 @@ def _well_rows(evaluation: Evaluation, wells: Sequence[WellPair], score_thr: flo
         row |= {
             name: _ratio(n_true, counts[side]) for name, side in (('precision', 'predicted'), ('recall', 'annotated'))
         }
-        row |= {**_compared('area_px2', areas), 'um_per_px': well.um_per_px}
+        row |= {**_compared('area_px2', areas), 'um_per_px': well.um_per_px, 'um_per_px_from': well.um_per_px_from}
         if well.um_per_px is not None:
             in_um2 = {side: area_um2(area, well.um_per_px) for side, area in areas.items()}
             row |= {key: value for key, value in _compared('area_um2', in_um2).items() if key in WELL_COLUMNS}

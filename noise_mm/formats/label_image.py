@@ -40,7 +40,7 @@ PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # What tifffile and the codecs raise on damaged files; imagecodecs' errors are RuntimeErrors.
 DAMAGED = (
     tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
-    SyntaxError, struct.error, zlib.error,
+    AssertionError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
 BINARY_VALUES = (1, 255)  # of a mask, in which cells are not told apart
 

@@ -40,6 +40,7 @@ class FolderOptions:
     Attributes:
         tiles: The tiles of each well.
         mpp: Pixel size of all wells in um; None to use that of each file, or the reference where a file states none.
+        scene: Number, from 1, of the image to take from files that hold several; None refuses such files.
         formats: Of `noise_mm.report.output_files.FORMATS`.
         nucleus_finder: Finds nuclei in the same tiles.
         well: How wells are measured.
@@ -52,6 +53,7 @@ class FolderOptions:
 
     tiles: TileSettings = field(default_factory=TileSettings)
     mpp: float | None = None
+    scene: int | None = None
     formats: Sequence[str] = ('coco', 'csv', 'overlay')
     nucleus_finder: NucleusFinder | None = None
     well: WellOptions = field(default_factory=WellOptions)
@@ -66,6 +68,7 @@ class FolderOptions:
             **self.metadata,
             'noise_mm': noise_mm.__version__,
             'mpp': self.mpp,
+            'scene': self.scene,
             'tile_px': self.tiles.tile_px,
             'stride_px': self.tiles.stride_px,
             'skip_background': self.tiles.skip_background,
@@ -113,7 +116,7 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Fol
     Raises:
         InputError: If the image can't be used or a file can't be written.
     """
-    with open_slide(folder.images[well]) as slide:
+    with open_slide(folder.images[well], options.scene) as slide:
         if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
             raise InputError(f'{folder.path}: the disk is full. Make room or choose another output folder.')
         mpp = _pixel_size(slide, options.mpp)

@@ -208,7 +208,8 @@ def _coco_entries(wells: Sequence[PlannedWell], request: Request) -> tuple[list[
             x, y = patch_origin(patch.window, well.scale)
             file_name = patch_file(well.files.name, patch.window)
             scale = well.scale * stored_scale
-            place = {'batch': request.batch, 'well': well.files.name, 'x': x, 'y': y, 'mpp': well.facts['mpp'] / scale}
+            mpp = None if well.facts['mpp_origin'] == 'assumed' else well.facts['mpp'] / scale
+            place = {'batch': request.batch, 'well': well.files.name, 'x': x, 'y': y, 'mpp': mpp}
             images.append(image_entry(len(images) + 1, file_name, stored_px, stored_px, **place, scale=scale))
             annotations.extend(_annotations(well, patch, len(images), len(annotations) + 1))
     return images, annotations
@@ -252,7 +253,8 @@ def _notes(wells: Sequence[PlannedWell]) -> list[str]:
     notes = []
     if assumed:
         notes.append(
-            f'{_some(assumed)}: the file states no pixel size; {REFERENCE_UM_PER_PX} um is assumed. Give it with --mpp.'
+            f'{_some(assumed)}: the file states no pixel size; {REFERENCE_UM_PER_PX} um is assumed, and no '
+            'area in um^2 is written. Give it with --mpp, or accept it with --assume-mpp.'
         )
     if sparse:
         notes.append(f'{_some(sparse)}: the file leaves out tiles or strips; they are white in the patches.')

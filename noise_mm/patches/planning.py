@@ -46,6 +46,8 @@ class Request:
         skip_bad: Whether wells with faults are left out instead of ending the work.
         crowd: What `iscrowd` means in COCO files of other programs, see `coco.outlines`.
         scene: Number, from 1, of the image to take from files that hold several; None refuses such files.
+        assume_mpp: Whether the reference counts as the pixel size of wells whose files state none; without it they have
+            no areas in um^2.
         exif: Whether outlines were drawn on the image as its EXIF orientation turns it, or as it is stored: 'turned' or
             'stored'; None decides by the format, see `patches.orientation`.
     """
@@ -62,6 +64,7 @@ class Request:
     crowd: str | None = None
     scene: int | None = None
     exif: str | None = None
+    assume_mpp: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what can't be a folder's name or a pixel's size.
@@ -120,7 +123,7 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
         InputError: If the image or the annotation file is damaged, or has cells of an unknown class.
     """
     with open_slide(files.image, request.scene) as slide:
-        um_per_px, origin = pixel_size(slide, request.um_per_px)
+        um_per_px, origin = pixel_size(slide, request.um_per_px, request.assume_mpp)
         for note in slide.notes:
             logger.warning('%s: %s', files.image, note)
         outlines, notes = _read_cells(files, slide, um_per_px, request)
@@ -142,6 +145,7 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
         )
         for windows in groups
     ]
+    area_px2 = sum(outline.geometry.area for outline in outlines)
     facts = {
         'well': files.name,
         'width': slide.width_px,
@@ -151,7 +155,7 @@ def plan_well(files: WellFiles, request: Request) -> PlannedWell:
         'source': files.image.name,
         'annotation_source': files.annotation.name if files.annotation else None,
         'cells': len(outlines),
-        'cell_area_um2': area_um2(sum(outline.geometry.area for outline in outlines), um_per_px),
+        'cell_area_um2': None if origin == 'assumed' else area_um2(area_px2, um_per_px),
         'patches': len(patches),
         'empty_segments': slide.empty_segments,
         'notes': [*slide.notes, *notes],
@@ -173,11 +177,26 @@ def default_workers(wells: Sequence[PlannedWell]) -> int:
     return max(workers, 1)
 
 
-def pixel_size(slide: Slide, of_option: float | None) -> tuple[float, str]:
-    """Return the pixel size of a well and where it is from: the option, the file, or the reference for want of both."""
+def pixel_size(slide: Slide, of_option: float | None, assume: bool = False) -> tuple[float, str]:
+    """Return the pixel size of a well, and where it is from.
+
+    Args:
+        slide: The well.
+        of_option: What the user gave.
+        assume: Whether the user accepts the reference where neither says it.
+
+    Returns:
+        The size, and `option`, `file`, `assumed` (the reference, because neither says it) or `accepted` (the same, with
+        --assume-mpp).
+
+    Raises:
+        InputError: If the file contradicts itself.
+    """
     if of_option is not None:
         return of_option, 'option'
-    return (slide.um_per_px, 'file') if slide.um_per_px is not None else (REFERENCE_UM_PER_PX, 'assumed')
+    if slide.um_per_px is not None:
+        return slide.um_per_px, 'file'
+    return REFERENCE_UM_PER_PX, 'accepted' if assume else 'assumed'
 
 
 def _read_cells(files: WellFiles, slide: Slide, um_per_px: float, request: Request) -> tuple[list[Outline], list[str]]:

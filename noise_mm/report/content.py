@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.geometry.cell_masks import CellMask, cell_masks
+from noise_mm.geometry.orientation import UPRIGHT
 from noise_mm.geometry.outline import Outline
 from noise_mm.measure.cells import (
     PRE_OSTEOCLAST,
@@ -103,10 +104,18 @@ def measured_content(
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
-    notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
+    notes = slide_notes(slide) + _notes(thumbnail, cells, nuclei, disc, measures, options)
     return WellContent(
         well, slide.path.name, size_px, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes
     )
+
+
+def slide_notes(slide: Slide) -> list[str]:
+    """Return what of an image file is not used: further images, and the orientation that a camera noted."""
+    if slide.orientation == UPRIGHT:
+        return list(slide.notes)
+    turned = f'the EXIF orientation {slide.orientation} is not applied; places are those of the image as it is stored'
+    return [*slide.notes, turned]
 
 
 def _disc(thumbnail: Rgb, size_px: tuple[int, int]) -> Disc | None:

@@ -121,7 +121,7 @@ def test_every_pixel_and_every_cell_of_a_batch(folders, run):
     write_imagej(rois / 'RoiSet_a.zip', truth['a'])
     write_roi_csv(rois / 'roi_b.csv', truth['b'])
     write_geojson(rois / 'c.geojson', truth['c'])
-    stdout, errors, status = run(wells, rois, out, *SMALL, '--keep-empty', '1')
+    stdout, errors, status = run(wells, rois, out, *SMALL, '--keep-empty', '1', '--assume-mpp')
     assert status == 0
     assert [line for line in errors if line.startswith('error')] == []
     assert stdout.startswith(f'{out / "M1"}: {3 * 8 * 6} patches of 3 wells')
@@ -223,7 +223,7 @@ def test_network_size(folders, run):
     run(wells, rois, out, *SMALL)
     full = read(out)
     patch = np.asarray(Image.open(out / 'M1' / full['images'][3]['file_name']))
-    _, _, status = run(wells, rois, out, *SMALL, '--network-size', 50)
+    _, _, status = run(wells, rois, out, *SMALL, '--network-size', 50, '--assume-mpp')
     half = read(out)
     assert status == 0
     image = half['images'][3]
@@ -602,3 +602,36 @@ def test_on_the_real_image(shared_dir, folders, run):
     pixels = cv2.imread(str(out / 'M1' / image['file_name']))[..., ::-1]
     whole = tifffile.imread(source / 'oc_finder_example.tif')
     np.testing.assert_array_equal(pixels, whole[image['y'] : image['y'] + 832, image['x'] : image['x'] + 832])
+
+
+def test_an_assumed_pixel_size_never_looks_known(folders, run):
+    add_well(folders, 'a')
+    wells, rois, out = folders
+    _, errors, status = run(wells, rois, out, *SMALL)
+    assert status == 0 and any('0.7784 um is assumed' in line for line in errors)
+    (well,) = json.loads((out / 'M1' / 'wells.json').read_text())
+    assert (well['mpp_origin'], well['cell_area_um2']) == ('assumed', None)
+    assert {image['mpp'] for image in read(out)['images']} == {None}
+    run(wells, rois, out, *SMALL, '--assume-mpp')
+    (well,) = json.loads((out / 'M1' / 'wells.json').read_text())
+    assert (well['mpp_origin'], well['mpp']) == ('accepted', 0.7784)
+    assert well['cell_area_um2'] > 0
+    assert {image['mpp'] for image in read(out)['images']} == {0.7784}
+
+
+def test_what_readers_say_is_recorded(folders, run):
+    """In wells.json for each well, in annotations.json for the folder."""
+    add_well(folders, 'a')
+    wells, rois, out = folders
+    (rois / 'b7.zip').write_bytes(b'')
+    (wells / 'a_labels.tif').write_bytes(b'')
+    write_geojson(rois / 'a.geojson', [Outline(shapely.box(5, 5, 50, 50))], nuclei_px=np.array([[9.0, 9.0]]))
+    for other in rois.glob('a*'):
+        if other.name != 'a.geojson':
+            other.unlink()
+    _, _, status = run(wells, rois, out, *SMALL)
+    assert status == 0
+    (well,) = json.loads((out / 'M1' / 'wells.json').read_text())
+    assert well['notes'] == ['left out: 1 nuclei (points)']
+    notes = read(out)['info']['notes']
+    assert len(notes) == 2 and 'a_labels.tif' in notes[0] and 'b7.zip' in notes[1]

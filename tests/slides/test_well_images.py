@@ -1,7 +1,7 @@
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.slides.well_images import find_images, well_name
+from noise_mm.slides.well_images import find_images, label_images, well_name
 
 
 @pytest.fixture
@@ -25,6 +25,24 @@ def test_what_only_looks_like_an_image_is_passed_over(plate):
     (plate / '._A1.png').write_bytes(b'what macOS leaves beside a file')
     (plate / 'B1.tif').mkdir()
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
+
+
+def test_label_images_in_a_folder_are_no_wells(plate):
+    """As Cellpose, napari and this project put them beside the image; one that is named itself is taken."""
+    labels = ['A1_labels.tif', 'A1_cp_masks.png', 'A2_masks.tif']
+    for name in labels:
+        (plate / name).touch()
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
+    assert [path.name for path in label_images([plate, plate / 'A1.png'])] == sorted(labels)
+    assert find_images([plate / 'A1_labels.tif']) == [plate / 'A1_labels.tif']
+    for name in ('A1.png', 'A2.png'):
+        (plate / name).unlink()
+    with pytest.raises(InputError, match='all images in this folder are named like label images'):
+        find_images([plate])
+
+
+def test_umlauts_of_macos(plate):
+    assert well_name(plate / 'Ma\u0308use.tif') == 'M\u00e4use'
 
 
 def test_wells_of_one_name_are_refused(plate):
