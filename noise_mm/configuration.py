@@ -1,78 +1,158 @@
-"""Reads a config and makes everything follow that is derived from something else in it.
+"""Read a config, and fill in what its values refer to.
 
 MMEngine computes nothing again when a child config or `--cfg-options` changes a value that others were made from. So
-the configs of this project state such values once, at the top level, and `load_config` writes them to where MMEngine
-looks. The top level always wins: change a value there, not where it is written to.
+the configs of this project state such a value once, at the top level, and other places refer to it:
 
-* `model_size` -> depth, width and channels of backbone, neck and head;
-* `classes` -> class counts of head and assigner, class names of all datasets;
-* `train_batches`, `test_batches` -> the batches of the datasets;
-* `data_root`, `split_unit`, `val_fraction`, `split_seed`, `later_validation`, `cache`, `pseudo_dir` -> the datasets
-  that have such a setting; `test_batches` -> `held_out` of those that must not have seen them;
-* `train_batches`, `data_root`, `pseudo_dir` -> the hook that labels nuclei;
-* `train_pipeline`, `test_pipeline` -> the datasets; `train_pipeline_no_mosaic` -> the hook that closes mosaic;
-* `batch_size`, `num_workers` -> all loaders; `network_size_px`, `stain_augmentation` -> every step and dataset that has
-  such a setting;
-* `max_epochs`, `val_interval` -> the training loop; what follows in turn is worked out in the run, by `noise_mm.hooks`;
-* `best_metric` -> the hooks that keep the best checkpoint and stop early;
-* `hooks`, a dictionary -> the list `custom_hooks`, so that a child config can change one hook and keep the others.
+    max_epochs = 100
+    train_cfg = dict(type='EpochBasedTrainLoop', max_epochs='${max_epochs}')
+
+`fill` replaces every such reference by the setting it names, when a runner is built (`YOLOv8Runner.from_cfg`), when
+MMDetection's inference sets up a detector, and in `load_config`. It replaces nothing else: what an author writes at a
+place instead of the reference is kept, and a config without references is left as it is. docs/configs.md lists what
+can be written where.
 """
 
 import copy
 import difflib
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from noise_mm.checkpoints.yolov8_size import SIZES
-from noise_mm.derived_settings import base_paths, refuse_overwritten, setting_behind
 from noise_mm.errors import InputError
-from noise_mm.seen_batches import refuse_repeated
+from noise_mm.seen_batches import datasets_in, refuse_repeated
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-OUR_TYPES = (
-    'YOLOv8DetHeadModule',
-    'YOLOv8InsHeadModule',
-    'OsteoclastDataset',
-    'NucleiDataset',
-    'OsteoclastNucleiDataset',
-)
+REFERENCE = re.compile(r'\$\{([a-z][a-z0-9_]*)\}')
+FILLED_IN = 'filled_in'  # in a filled config: what was a reference, so that settings can be changed later
+DETECTOR = 'YOLOv8Detector'
+DEFAULT_SIZE = 'l'
 NETWORK_STRIDE_PX = 32  # of the coarsest level: the network's input is a multiple of it
-PIPELINES = ('train_pipeline', 'train_pipeline_no_mosaic', 'test_pipeline')
-DATASET_SETTINGS = ('data_root', 'split_unit', 'val_fraction', 'split_seed', 'later_validation', 'cache', 'pseudo_dir')
 FOLD_FOLDER = '/without_'  # between the folder of pseudo-labels and the batch whose nuclei were not trained on
 
+# Settings that places refer to; all settings of this project; names that MMEngine and MMDetection read.
+REFERRED_TO = {
+    *('data_root', 'train_batches', 'test_batches', 'batch_size', 'num_workers', 'classes', 'network_size_px'),
+    *('split_unit', 'val_fraction', 'split_seed', 'cache', 'later_validation', 'pseudo_dir', 'best_metric'),
+    *(
+        'train_pipeline',
+        'train_pipeline_no_mosaic',
+        'test_pipeline',
+        'max_epochs',
+        'val_interval',
+        'stain_augmentation',
+    ),
+}
+SETTINGS = REFERRED_TO | {
+    *('patch_size_px', 'nominal_batch_size', 'model_size', 'hooks', 'init_from', 'init_checkpoints'),
+    *('coco_checkpoint', 'protocol', 'method', 'fold', 'noise_mm_version', FILLED_IN),
+}
+MMENGINE_NAMES = {
+    *('model', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg'),
+    *('test_cfg', 'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator'),
+    *('default_hooks', 'custom_hooks', 'data_preprocessor', 'load_from', 'resume', 'launcher', 'env_cfg'),
+    *('log_processor', 'log_level', 'visualizer', 'vis_backends', 'default_scope', 'randomness', 'experiment_name'),
+    *('custom_imports', 'runner_type', 'tta_model', 'tta_pipeline', 'backend_args', 'hooks_are_listed'),
+}
 
-def load_config(path: str | Path, overrides: dict[str, Any] | None = None, fold: str | None = None) -> Config:
-    """A config with all its consequences.
+
+def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None, fold: str | None = None) -> Config:
+    """Read a config with everything filled in.
 
     Args:
-        path: A config file.
-        overrides: What `--cfg-options` gave: dotted keys and values, applied before anything is derived.
+        path: A config file, or the config that a run has saved.
+        overrides: What `--cfg-options` gave: dotted keys and values. They win over the file.
         fold: The batch to hold out: it becomes `test_batches`, and the others of `train_batches` and
             `test_batches` together become `train_batches`; if `overrides` give only `train_batches`, the others of
             these. The saved config of a run records it.
 
     Raises:
-        InputError: If the file is missing or not a config, an option can't be applied, values contradict each other,
-            or the file or an option sets what follows from another setting.
+        InputError: If the file is missing or not a config, an option can't be applied, or values contradict each other.
     """
-    path, overrides = Path(path), overrides or {}
+    path, overrides = Path(path), dict(overrides or {})
     config = _read(path)
-    _check_file(path, config)
-    _apply(config, overrides, path)
-    resolve(config)
-    for key, value in overrides.items():
-        _check_kept(config, key, value)
+    try:
+        _restore(config)
+        _refuse_misspelled(config)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    later = {key: overrides.pop(key) for key in list(overrides) if _crosses_reference(config, key)}
+    _apply(config, _for_model(config, overrides), path)
     if fold is not None:
         if 'train_batches' in overrides and 'test_batches' not in overrides:
             config.test_batches = []
         hold_out(config, fold)
-        resolve(config)
+    fill(config)
+    _refuse_unused(config, overrides)
+    _apply(config, later, path)
+    if fold is not None:
+        _check_fold(config, fold)
     return config
+
+
+def fill(config: Config | ConfigDict) -> None:
+    """Replace references by the settings they name, in place; doing it twice changes nothing more.
+
+    What was filled in before follows its setting again, unless somebody has changed it since.
+
+    Raises:
+        InputError: If a reference names no setting, or settings are impossible or contradict each other.
+    """
+    _restore(config)
+    if not _is_ours(config):
+        return
+    _refuse_misspelled(config)
+    _merge_hooks(config)
+    _check_values(config)
+    _fill_model(config)
+    filled: dict[str, str] = {}
+    for name in list(config):
+        config[name] = _filled(config[name], name, config, filled, (name,))
+    if filled:
+        config[FILLED_IN] = filled
+
+
+def refuse_references(owner: str, values: Mapping[str, Any]) -> None:
+    """Refuse arguments that still are references: what a class is built from has not been filled in.
+
+    Args:
+        owner: Name of the class.
+        values: Its arguments.
+
+    Raises:
+        InputError: With what to do.
+    """
+    for name, value in values.items():
+        if isinstance(value, str) and REFERENCE.fullmatch(value):
+            raise InputError(
+                f'{owner}: {name}={value!r} refers to a setting of the config that was not filled in. Build the runner '
+                'with RUNNERS.build(config), or read the config with noise_mm.configuration.load_config; for other '
+                'tools write a complete config with tools/print_config.py.'
+            )
+
+
+def hold_out(config: Config, fold: str) -> None:
+    """Make batch `fold` the test data and all the other batches of the config the training data.
+
+    Raises:
+        InputError: If the config names no such batch, or no other one.
+    """
+    batches = sorted({*_names(config.get('train_batches')), *_names(config.get('test_batches'))})
+    if fold not in batches:
+        raise InputError(f'--fold {fold}: not a batch of this config. Choose one of {", ".join(batches)}.')
+    config.train_batches = [batch for batch in batches if batch != fold]
+    config.test_batches = [fold]
+    config.fold = fold
+    if config.get('pseudo_dir'):
+        config.pseudo_dir = re.sub(rf'{FOLD_FOLDER}[^/]*$', '', config.pseudo_dir) + FOLD_FOLDER + fold
+    if not config.train_batches:
+        raise InputError(f'--fold {fold}: no other batch is left to train on. Add some to train_batches.')
+
+
+# --- reading
 
 
 def _read(path: Path) -> Config:
@@ -87,94 +167,179 @@ def _read(path: Path) -> Config:
         raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
 
 
-def _check_file(path: Path, config: Config, is_base: bool = False) -> None:
-    """Refuses a file that sets what follows from another setting, and one whose bases do.
-
-    A base need not be complete: one that can't be resolved by itself is not compared.
-    """
-    if not _is_ours(config):
-        return
-    plain = copy.deepcopy(config)
-    try:
-        resolve(plain)
-    except (InputError, AttributeError, KeyError):
-        if not is_base:
-            raise
-        return
-    refuse_overwritten(path, config.to_dict(), plain.to_dict())
-    for base in base_paths(path) or ():
-        _check_file(base, _read(base), is_base=True)
-
-
-def _apply(config: Config, overrides: dict[str, Any], path: Path) -> None:
-    """Applies the options, after a look for names that are nearly right and would do nothing."""
+def _apply(config: Config, overrides: Mapping[str, Any], path: Path) -> None:
+    """Apply the options, after a check for names that are nearly right and would do nothing."""
     for key in overrides:
         near = difflib.get_close_matches(key, list(config), n=1, cutoff=0.8) if '.' not in key else []
-        if near and key not in config:
+        if near and key not in config and key not in SETTINGS | MMENGINE_NAMES:
             raise InputError(f'--cfg-options {key}: {path} has no such setting. Did you mean {near[0]}?')
     try:
-        config.merge_from_dict(overrides)
+        config.merge_from_dict(dict(overrides))
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise InputError(f'--cfg-options: cannot be applied to {path} ({error}). Check the names.') from error
 
 
-def _check_kept(config: Config, key: str, value: Any) -> None:
-    """Refuses an option that a value of the top level has overwritten: it would do nothing without a word."""
-    node = config
+def _crosses_reference(config: Config, key: str) -> bool:
+    """Whether a dotted name leads into a value that is still a reference."""
+    node: Any = config
     for part in key.split('.'):
-        node = node[int(part)] if isinstance(node, list) else node[part]
-    given = list(value) if isinstance(value, tuple) else value
-    found = list(node) if isinstance(node, tuple) else node
-    if found != given and not isinstance(value, dict) and not (isinstance(found, list) and [given] == found):
-        raise InputError(
-            f'--cfg-options {key}={value}: follows from a setting of the top level, which makes it {node}. '
-            f'Set {setting_behind(key)} instead.'
-        )
+        if isinstance(node, str):
+            return REFERENCE.fullmatch(node) is not None
+        try:
+            node = node[int(part)] if isinstance(node, list | tuple) else node[part]
+        except (LookupError, ValueError, TypeError):
+            return False
+    return False
 
 
-def hold_out(config: Config, fold: str) -> None:
-    """Makes batch `fold` the test data and all the other batches of the config the training data.
+def _for_model(config: Config, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with those that the model follows written to the model too: there an option beats the file."""
+    options = dict(overrides)
+    if _is_detector(config.get('model')):
+        if 'model_size' in options:
+            options.setdefault('model.size', options['model_size'])
+        if 'classes' in options:
+            options.setdefault('model.num_classes', len(_names(options['classes'])))
+    return options
+
+
+def _refuse_unused(config: Config, overrides: Mapping[str, Any]) -> None:
+    """Refuse options that no place refers to: they would do nothing without a word."""
+    if not _is_ours(config) and FILLED_IN not in config:
+        return
+    used = {note.partition(' ')[0] for note in (config.get(FILLED_IN) or {}).values()}
+    used |= {'classes'} if _is_detector(config.get('model')) else set()
+    for key in overrides:
+        name = key.partition('.')[0]
+        if name in REFERRED_TO - used:
+            raise InputError(
+                f'--cfg-options {key}: would do nothing, because nothing in this config refers to {name} (the file '
+                f"writes its own values where the bases have '${{{name}}}'). Set those instead."
+            )
+
+
+def _check_fold(config: Config, fold: str) -> None:
+    """Refuse a fold that batches written in the datasets themselves contradict: training could see the test data."""
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for dataset in datasets_in((config.get(loader) or {}).get('dataset')):
+            batches = dataset.get('batches', config.train_batches)
+            is_test = loader == 'test_dataloader'
+            if (list(batches or ()) != [fold]) if is_test else (batches is None or fold in batches):
+                raise InputError(
+                    f'--fold {fold}: the dataset of {loader} names its own batches, {batches}. '
+                    f"Leave them out, or write batches='${{{'test' if is_test else 'train'}_batches}}'."
+                )
+
+
+# --- filling
+
+
+def _restore(config: Config | ConfigDict) -> None:
+    """Put back the references of a filled config where the value is still the one that was filled in."""
+    for place, note in (config.get(FILLED_IN) or {}).items():
+        *parents, last = place.split('.')
+        node: Any = config
+        for part in parents:
+            node = _child(node, part)
+        name, _, digest = note.partition(' ')
+        if _digest(_child(node, last)) == digest:
+            node[int(last) if isinstance(node, list) else last] = f'${{{name}}}'
+    config.pop(FILLED_IN, None)
+
+
+def _child(node: Any, part: str) -> Any:
+    """Return what a part of a dotted name leads to; None where it leads nowhere."""
+    if isinstance(node, list | tuple):
+        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
+    return node.get(part) if isinstance(node, Mapping | Config) else None
+
+
+def _filled(
+    node: Any, place: str, settings: Config | ConfigDict, filled: dict[str, str] | None, pending: tuple[str, ...]
+) -> Any:
+    """Return a value without references; `filled` notes each place, `pending` are the settings it is part of."""
+    if isinstance(node, Mapping):
+        # A new dictionary: steps that several pipelines share are one object in a config file.
+        return type(node)({key: _filled(node[key], f'{place}.{key}', settings, filled, pending) for key in node})
+    if isinstance(node, list | tuple):
+        items = [_filled(item, f'{place}.{i}', settings, filled, pending) for i, item in enumerate(node)]
+        return items if isinstance(node, list) else tuple(items)
+    if isinstance(node, str) and (match := REFERENCE.fullmatch(node)):
+        name = match[1]
+        if name not in settings:
+            raise InputError(f'{place} = {node!r}: there is no setting {name}. Set it at the top level, or correct it.')
+        if name in pending:
+            raise InputError(f'{place} = {node!r}: {name} refers to itself. Correct it.')
+        value = _filled(copy.deepcopy(settings[name]), place, settings, None, (*pending, name))
+        if filled is not None:
+            filled[place] = f'{name} {_digest(value)}'
+        return value
+    return node
+
+
+def _digest(value: Any) -> str:
+    """Return a short name for a value, the same for lists and tuples, which a saved config may exchange."""
+    return f'{zlib.crc32(repr(_plain(value)).encode()):08x}'
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_ours(config: Config | ConfigDict) -> bool:
+    """Whether a config asks to be filled in: it has references, or this project's detector."""
+    return _is_detector(config.get('model')) or any(_has_reference(config[name]) for name in config)
+
+
+def _has_reference(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return any(_has_reference(child) for child in node.values())
+    if isinstance(node, list | tuple):
+        return any(_has_reference(child) for child in node)
+    return isinstance(node, str) and REFERENCE.fullmatch(node) is not None
+
+
+def _is_detector(model: Any) -> bool:
+    kind = model.get('type') if isinstance(model, Mapping) else None
+    return (kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')) == DETECTOR
+
+
+def _merge_hooks(config: Config | ConfigDict) -> None:
+    """Add `hooks`, the older name of the project's part of `default_hooks`, to those."""
+    if config.get('hooks') and 'default_hooks' in config and 'hooks_are_listed' not in config:
+        merged = Config({'default_hooks': config.default_hooks})
+        merged.merge_from_dict({'default_hooks': config.pop('hooks')})
+        config.default_hooks = merged.default_hooks
+
+
+def _fill_model(config: Config | ConfigDict) -> None:
+    """Give this project's detector the size and the number of classes of the top level.
 
     Raises:
-        InputError: If the config names no such batch, or no other one.
+        InputError: If the model says otherwise.
     """
-    batches = sorted({*config.get('train_batches', ()), *config.get('test_batches', ())})
-    if fold not in batches:
-        raise InputError(f'--fold {fold}: not a batch of this config. Choose one of {", ".join(batches)}.')
-    config.train_batches = [batch for batch in batches if batch != fold]
-    config.test_batches = [fold]
-    config.fold = fold
-    if config.get('pseudo_dir'):
-        config.pseudo_dir = re.sub(rf'{FOLD_FOLDER}[^/]*$', '', config.pseudo_dir) + FOLD_FOLDER + fold
-    if not config.train_batches:
-        raise InputError(f'--fold {fold}: no other batch is left to train on. Add some to train_batches.')
-
-
-def resolve(config: Config) -> None:
-    """Writes every derived value to its place; see the module's text. Doing it twice changes nothing more.
-
-    Configs that aren't built on those of this project, such as MMDetection's own, are left as they are.
-    """
-    if not _is_ours(config):
+    if not _is_detector(config.get('model')):
         return
-    _check_values(config)
-    if 'model_size' in config:
-        _resolve_size(config)
-    if 'classes' in config:
-        _resolve_classes(config)
-    _resolve_data(config)
-    _resolve_run(config)
+    classes = config.get('classes')
+    for setting, key, value in (
+        ('model_size', 'size', config.get('model_size')),
+        ('classes', 'num_classes', None if classes is None else len(classes)),
+    ):
+        if value is None:
+            continue
+        if config.model.get(key, value) != value:
+            raise InputError(
+                f'{setting} is {config[setting]!r}, but model.{key} is {config.model[key]!r}. Change one of them.'
+            )
+        config.model[key] = value
+    config.model.setdefault('size', DEFAULT_SIZE)
+    config.model.setdefault('num_classes', 1)
 
 
-def _is_ours(config: Config) -> bool:
-    """Whether the network or a dataset is one of this project's."""
-    head = (config.get('model') or {}).get('bbox_head') or {}
-    types = [(head.get('head_module') or {}).get('type'), *(dataset.get('type') for dataset in _datasets(config))]
-    return any(str(kind).rpartition('.')[2] in OUR_TYPES for kind in types)
-
-
-def _check_values(config: Config) -> None:
-    """Refuses sizes and counts that nothing could be made of, and makes lists of single names.
+def _check_values(config: Config | ConfigDict) -> None:
+    """Refuse sizes and counts that nothing could be made of, and make lists of single names.
 
     Raises:
         InputError: With the name of the setting.
@@ -183,102 +348,37 @@ def _check_values(config: Config) -> None:
         if isinstance(config.get(key), str):
             config[key] = [config[key]]
         refuse_repeated(key, config.get(key) if key != 'init_from' else None)
+    if 'classes' in config:
+        config.classes = tuple(_names(config.classes))
+        if not config.classes or len(set(config.classes)) < len(config.classes):
+            raise InputError(f'classes is {config.classes!r}. Give at least one name, each once.')
     least = {'batch_size': 1, 'max_epochs': 1, 'val_interval': 1, 'nominal_batch_size': 1, 'num_workers': 0}
     for key, smallest in least.items():
         value = config.get(key, smallest)
         if not isinstance(value, int) or value < smallest:
             raise InputError(f'{key} is {value!r}. Give a whole number from {smallest} on.')
+    if config.get('model_size', DEFAULT_SIZE) not in SIZES:
+        raise InputError(f'model_size is {config.model_size!r}. Choose one of {", ".join(SIZES)}.')
     size = config.get('network_size_px', NETWORK_STRIDE_PX)
     if not isinstance(size, int) or size < NETWORK_STRIDE_PX or size % NETWORK_STRIDE_PX:
         raise InputError(f'network_size_px is {size!r}. Give a multiple of {NETWORK_STRIDE_PX}, such as 416.')
 
 
-def _resolve_size(config: Config) -> None:
-    if config.model_size not in SIZES:
-        raise InputError(f'model_size is {config.model_size!r}. Choose one of {", ".join(SIZES)}.')
-    depth, width, last_channels = SIZES[config.model_size]
-    channels = [256, 512, last_channels]
-    model = config.model
-    model.backbone.update(deepen_factor=depth, widen_factor=width, last_stage_out_channels=last_channels)
-    model.neck.update(deepen_factor=depth, widen_factor=width, in_channels=channels, out_channels=channels)
-    model.bbox_head.head_module.update(widen_factor=width, in_channels=channels)
+def _refuse_misspelled(config: Config | ConfigDict) -> None:
+    """Refuse names of the top level that are nearly those of settings, and would do nothing.
+
+    Raises:
+        InputError: With the name that is probably meant.
+    """
+    if not _is_ours(config):
+        return
+    known = SETTINGS | MMENGINE_NAMES
+    for name in config:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85) if name not in known else []
+        if near and not name.startswith('_'):
+            raise InputError(f'{name}: there is no such setting, it would do nothing. Did you mean {near[0]}?')
 
 
-def _resolve_classes(config: Config) -> None:
-    classes = tuple([config.classes] if isinstance(config.classes, str) else config.classes)
-    if not classes or len(set(classes)) < len(classes):
-        raise InputError(f'classes is {classes!r}. Give at least one name, each once.')
-    config.classes = classes
-    if 'model' in config:
-        config.model.bbox_head.head_module.num_classes = len(classes)
-        config.model.train_cfg.assigner.num_classes = len(classes)
-    for dataset in _datasets(config):
-        dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': classes}
-
-
-def _resolve_data(config: Config) -> None:
-    """Batches, folder, split and pipelines of the datasets; sizes of batches and of images."""
-    for loader in LOADERS:
-        dataset = _dataset(config, loader)
-        if dataset is None:
-            continue
-        batches = config.get('test_batches' if loader == 'test_dataloader' else 'train_batches')
-        if batches is not None:
-            dataset.batches = list(batches)
-        pipeline = config.get('train_pipeline' if loader == 'train_dataloader' else 'test_pipeline')
-        if pipeline is not None:
-            dataset.pipeline = copy.deepcopy(pipeline)
-        dataset.update({key: config[key] for key in DATASET_SETTINGS if key in config and key in dataset})
-        if 'held_out' in dataset:
-            dataset.held_out = list(config.get('test_batches') or ())
-        config[loader].update({key: config[key] for key in ('batch_size', 'num_workers') if key in config})
-        config[loader].persistent_workers = config[loader].get('num_workers', 0) > 0
-    for key in {'network_size_px', 'stain_augmentation'} & set(config):
-        for name in (*LOADERS, *PIPELINES):
-            _set_everywhere(config.get(name), key, config[key])
-
-
-def _set_everywhere(node: Any, key: str, value: Any) -> None:
-    """Sets `key` in every dictionary below `node` that has it."""
-    if isinstance(node, dict):
-        if key in node:
-            node[key] = value
-        for child in node.values():
-            _set_everywhere(child, key, value)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            _set_everywhere(child, key, value)
-
-
-def _resolve_run(config: Config) -> None:
-    """Length of the run, the metric that decides, and the list of hooks."""
-    if config.get('train_cfg'):
-        config.train_cfg.update({key: config[key] for key in ('max_epochs', 'val_interval') if key in config})
-    hooks = config.get('hooks') or {}
-    if 'best_metric' in config and 'default_hooks' in config:
-        config.default_hooks.checkpoint.save_best = config.best_metric
-        if hooks.get('early_stopping'):
-            hooks.early_stopping.monitor = config.best_metric
-    if hooks.get('pseudo_labels'):
-        hooks.pseudo_labels.update(
-            batches=list(config.train_batches), data_root=config.data_root, pseudo_dir=config.pseudo_dir
-        )
-    if hooks.get('close_mosaic') and 'train_pipeline_no_mosaic' in config:
-        hooks.close_mosaic.switch_pipeline = config.train_pipeline_no_mosaic
-    if hooks:
-        # Sorted, because a saved config lists them so.
-        listed = [hooks[name] for name in sorted(hooks) if hooks[name]]
-        if config.get('custom_hooks', listed) != listed and not config.get('hooks_are_listed'):
-            raise InputError(
-                'custom_hooks: is made from the dictionary hooks. Add yours as hooks = dict(name=dict(...)).'
-            )
-        config.custom_hooks, config.hooks_are_listed = listed, True
-
-
-def _dataset(config: Config, loader: str) -> ConfigDict | None:
-    """The dataset of a loader; None where the config has no such loader."""
-    return config[loader].dataset if config.get(loader) else None
-
-
-def _datasets(config: Config) -> Iterator[ConfigDict]:
-    return (dataset for dataset in (_dataset(config, loader) for loader in LOADERS) if dataset is not None)
+def _names(value: Any) -> list[str]:
+    """Return one name or several as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)

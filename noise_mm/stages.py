@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from noise_mm.configuration import load_config
+from noise_mm.configuration import DEFAULT_SIZE, load_config
 from noise_mm.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -108,7 +108,7 @@ def _coco_checkpoint(config: Config) -> list[dict[str, str]]:
     if config.get('coco_checkpoint'):
         return [_required(config.coco_checkpoint, COCO, 'Correct coco_checkpoint.')]
     is_segmentor = 'Ins' in config.model.bbox_head.type
-    name = f'yolov8{config.get("model_size", "l")}' + ('-seg' if is_segmentor else '')
+    name = f'yolov8{config.model.get("size", DEFAULT_SIZE)}' + ('-seg' if is_segmentor else '')
     file = COCO_FOLDER / f'{name}.pth'
     if file.is_file():
         return [{'file': str(file), 'origin': COCO}]

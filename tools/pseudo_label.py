@@ -88,7 +88,7 @@ def settings_of(config: Any, args: argparse.Namespace) -> Any:
     """The settings of the config's hook, changed by options."""
     from noise_mm.pseudo_labels.labelling import LabelSettings
 
-    hook = (config.get('hooks') or {}).get('pseudo_labels') or {}
+    hook = (config.get('default_hooks') or {}).get('pseudo_labels') or {}
     values = {key: hook[key] for key in (*SETTINGS, 'min_distance_px') if key in hook}
     values.update({key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None})
     return LabelSettings(**values)

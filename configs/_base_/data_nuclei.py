@@ -6,6 +6,6 @@ split_unit = 'well'  # or 'stored', as data_prep/import_nuclei.py divided the im
 later_validation = 'left_out'  # wells that stages 2 and 3 validate on are not used here; 'kept': they are
 pseudo_dir = 'pseudo'  # where labels for stage 2 go, below data_root; see data_osteoclast_nuclei.py
 
-train_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation=later_validation))
-val_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation=later_validation))
+train_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation='${later_validation}'))
+val_dataloader = dict(dataset=dict(type='NucleiDataset', later_validation='${later_validation}'))
 test_dataloader = dict(dataset=dict(type='NucleiDataset'))

@@ -1,7 +1,7 @@
 # Stage 3: patches with osteoclast outlines.
 #
-# The settings of the first two bands are written to where they belong when the config is read by this project's tools
-# (noise_mm/configuration.py); change them here and nowhere below.
+# '${name}' stands for the setting of that name, whatever a child config or --cfg-options makes of it: it is filled in
+# when the run is built (noise_mm/configuration.py). Values written in its place are kept.
 
 # --- often changed
 data_root = 'data/osteoclast'
@@ -25,14 +25,14 @@ cache = 'auto'
 # --- hardly ever changed
 load = [
     dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px, pad=False),
+    dict(type='FitPatch', network_size_px='${network_size_px}', pad=False),
     dict(type='LoadTargets', with_mask=True),
 ]
 # Ultralytics' defaults for YOLOv8 (scale 0.5, shift 0.1, no rotation or shear, HSV 0.015, 0.7, 0.4, horizontal flips),
 # plus vertical flips and quarter turns, because a dish has no up.
-affine = dict(type='PatchAffine', network_size_px=network_size_px, min_area_ratio=0.01)
+affine = dict(type='PatchAffine', network_size_px='${network_size_px}', min_area_ratio=0.01)
 finish = [
-    dict(type='StainJitter', stain_augmentation=stain_augmentation),
+    dict(type='StainJitter', stain_augmentation='${stain_augmentation}'),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
@@ -42,12 +42,12 @@ finish = [
 ]
 # The other patches of a mosaic come from the whole dataset, so that samples are the same in a resumed run and with any
 # number of workers. use_cached=True takes them from the worker's last ones: fewer files are read, without that promise.
-mosaic = dict(type='PatchMosaic', network_size_px=network_size_px, use_cached=False, pre_transform=load)
+mosaic = dict(type='PatchMosaic', network_size_px='${network_size_px}', use_cached=False, pre_transform=load)
 train_pipeline = [*load, mosaic, affine, *finish]
 # For the last epochs, see the hook `close_mosaic`.
 train_pipeline_no_mosaic = [
     dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px),
+    dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(type='LoadTargets', with_mask=True),
     affine,
     *finish,
@@ -55,7 +55,7 @@ train_pipeline_no_mosaic = [
 # The annotation is not transformed: `instances` is the truth at the resolution of the patch.
 test_pipeline = [
     dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=network_size_px),
+    dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(
         type='mmdet.PackDetInputs',
         meta_keys=(
@@ -72,24 +72,32 @@ test_pipeline = [
     ),
 ]
 
-dataset = dict(type='OsteoclastDataset', data_root=data_root, network_size_px=network_size_px, cache=cache)
-split = dict(split_unit=split_unit, val_fraction=val_fraction, split_seed=split_seed)
-loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True, pin_memory=True)
+dataset = dict(
+    type='OsteoclastDataset',
+    data_root='${data_root}',
+    metainfo=dict(classes='${classes}'),
+    network_size_px='${network_size_px}',
+    cache='${cache}',
+)
+split = dict(split_unit='${split_unit}', val_fraction='${val_fraction}', split_seed='${split_seed}')
+loader = dict(batch_size='${batch_size}', num_workers='${num_workers}', pin_memory=True)
 train_dataloader = dict(
     **loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='yolov5_collate'),
-    dataset=dict(**dataset, **split, batches=train_batches, split='train', pipeline=train_pipeline),
+    dataset=dict(**dataset, **split, batches='${train_batches}', split='train', pipeline='${train_pipeline}'),
 )
 val_dataloader = dict(
     **loader,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, **split, batches=train_batches, split='val', pipeline=test_pipeline, test_mode=True),
+    dataset=dict(
+        **dataset, **split, batches='${train_batches}', split='val', pipeline='${test_pipeline}', test_mode=True
+    ),
 )
 test_dataloader = dict(
     **loader,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, batches=test_batches, split='all', pipeline=test_pipeline, test_mode=True),
+    dataset=dict(**dataset, batches='${test_batches}', split='all', pipeline='${test_pipeline}', test_mode=True),
 )
 
 # mode='ultralytics' matches and interpolates as the paper's numbers do; see docs/metrics.md

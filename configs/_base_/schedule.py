@@ -8,7 +8,7 @@ nominal_batch_size = 64  # images per step of the optimizer; fewer for a dataset
 val_interval = 1  # epochs from one validation to the next
 
 # --- sometimes changed
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs='${max_epochs}', val_interval='${val_interval}')
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -11,9 +11,12 @@ train_batches = ['M1', 'M2', 'M3', 'M4', 'M5']
 test_batches = []  # --fold B holds one out
 init_from = ['coco']
 
-hooks = dict(
+default_hooks = dict(
     pseudo_labels=dict(
         type='NucleiPseudoLabelHook',
+        batches='${train_batches}',
+        data_root='${data_root}',
+        pseudo_dir='${pseudo_dir}',
         score_thr=None,  # None: the one of maximum F1 on the validation patches
         uncertain_from=None,  # nuclei from this score to score_thr become regions to ignore; None: there are none
         box_px=36.0,  # all nuclei alike, as in the hand-made labels; 'predicted': as the detector says

@@ -11,4 +11,8 @@ test_batches = []  # --fold B holds one out
 init_from = ['coco']
 
 # Where stage 1 left nuclei uncertain, a nucleus is neither rewarded nor punished (`uncertain_from` of its hook).
-model = dict(data_preprocessor=dict(type='IgnoredRegionsPreprocessor'), bbox_head=dict(spare_ignored=True))
+model = dict(
+    num_classes=2,
+    data_preprocessor=dict(type='IgnoredRegionsPreprocessor'),
+    bbox_head=dict(spare_ignored=True),
+)

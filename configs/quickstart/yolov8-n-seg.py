@@ -2,7 +2,6 @@
 # GPU. With so few patches the full augmentation would need far more epochs, so it is flips and quarter turns only.
 _base_ = '../baseline/yolov8-seg.py'
 
-model_size = 'n'
 init_from = []
 data_root = 'quickstart/data'
 train_batches = ['M1']
@@ -16,7 +15,7 @@ cache = 'ram'
 
 train_pipeline = [
     dict(type='LoadPatch'),
-    dict(type='FitPatch', network_size_px=416),
+    dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(type='LoadTargets', with_mask=True),
     dict(type='YOLOv5HSVRandomAug'),
     dict(type='mmdet.RandomFlip', prob=0.5, direction='horizontal'),
@@ -25,10 +24,7 @@ train_pipeline = [
     dict(type='DrawTargetMasks', overlap=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
-hooks = dict(close_mosaic=None)  # there is none
+default_hooks = dict(close_mosaic=None)  # there is none
 
 # An epoch has a handful of iterations here: running statistics that follow the weights faster than YOLOv8's (0.03).
-norm_cfg = dict(type='BN', momentum=0.1, eps=0.001)
-model = dict(
-    backbone=dict(norm_cfg=norm_cfg), neck=dict(norm_cfg=norm_cfg), bbox_head=dict(head_module=dict(norm_cfg=norm_cfg))
-)
+model = dict(size='n', norm_cfg=dict(momentum=0.1))

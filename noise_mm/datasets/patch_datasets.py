@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmyolo.registry import DATASETS
 
 from noise_mm.coco.pseudo_file import check_pseudo_labels, label_command, provenance_of, pseudo_path
+from noise_mm.configuration import refuse_references
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.datasets.later_validation import wells_of_batches, without_later_validation
 from noise_mm.datasets.patch_images import PatchCache, has_room
@@ -87,6 +88,7 @@ class PatchDataset(BaseDetDataset):
         network_size_px: int = 416,
         **kwargs: object,
     ) -> None:
+        refuse_references(type(self).__name__, {'data_root': data_root, 'batches': batches, **kwargs})
         choices = {'split': (split, SPLITS), 'split_unit': (split_unit, SPLIT_UNITS), 'cache': (cache, CACHES)}
         for name, (value, allowed) in choices.items():
             if value not in allowed:
@@ -368,6 +370,7 @@ class NucleiDataset(PatchDataset):
     def __init__(
         self, *args: object, split_unit: str = 'stored', later_validation: str = 'kept', **kwargs: object
     ) -> None:
+        refuse_references('NucleiDataset', {**kwargs, 'later_validation': later_validation})
         if later_validation not in LATER_VALIDATIONS:
             raise InputError(
                 f'NucleiDataset: later_validation={later_validation!r}. Choose one of {", ".join(LATER_VALIDATIONS)}.'

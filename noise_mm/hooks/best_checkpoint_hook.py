@@ -2,12 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
 
+from noise_mm.configuration import refuse_references
 from noise_mm.files import replacing
 from noise_mm.stages import BEST_NAME
 
@@ -18,6 +20,11 @@ class BestCheckpointHook(CheckpointHook):
 
     The parent's name for it contains metric and epoch, so that nothing could refer to it beforehand.
     """
+
+    def __init__(self, *args: Any, save_best: str | list[str] | None = None, **kwargs: Any) -> None:
+        # Runners build their hooks first, so this is where one that fills in nothing is refused.
+        refuse_references(type(self).__name__, {'save_best': save_best})
+        super().__init__(*args, save_best=save_best, **kwargs)
 
     def before_train(self, runner: Runner) -> None:
         """Validates the epoch that a resumed run goes on from, if it was due for validation.

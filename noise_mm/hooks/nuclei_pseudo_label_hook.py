@@ -73,7 +73,7 @@ class NucleiPseudoLabelHook(Hook):
         if not best.is_file():
             raise InputError(
                 f'{best}: the run has kept no best checkpoint, so nothing can label nuclei. '
-                'Set best_metric, or leave out hooks.pseudo_labels.'
+                'Set best_metric, or set default_hooks.pseudo_labels=None.'
             )
         if found:
             loader = runner.cfg.val_dataloader

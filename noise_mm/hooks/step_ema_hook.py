@@ -16,5 +16,8 @@ class StepEMAHook(EMAHook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Updates the average if this iteration changed the weights."""
-        if runner.optim_wrapper.stepped:
+        wrapper = runner.optim_wrapper
+        # MMEngine's own wrappers say after an iteration whether it has been one of those that step.
+        stepped = wrapper.stepped if hasattr(wrapper, 'stepped') else wrapper.should_update()
+        if stepped:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)

@@ -4,6 +4,7 @@ import warnings
 
 from noise_mm.models.data_preprocessor import IgnoredRegionsPreprocessor
 from noise_mm.models.task_aligned_assigner import YOLOv8TaskAlignedAssigner
+from noise_mm.models.yolov8_detector import YOLOv8Detector
 from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead, YOLOv8InsHeadModule
 
@@ -14,6 +15,7 @@ __all__ = [
     'IgnoredRegionsPreprocessor',
     'YOLOv8DetHead',
     'YOLOv8DetHeadModule',
+    'YOLOv8Detector',
     'YOLOv8InsHead',
     'YOLOv8InsHeadModule',
     'YOLOv8TaskAlignedAssigner',

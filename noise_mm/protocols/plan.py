@@ -9,6 +9,7 @@ The folders are those in which the tools look for them: `<root>/<config>[_<held-
 """
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,8 +290,8 @@ def options_for(config: str, study: Study) -> tuple[str, ...]:
     """The settings of the study for this config: its epochs, where labels of nuclei are, and its `KEY=VALUE`.
 
     Labels lie below the folder of all runs, so that studies in other folders have others. Of `KEY=VALUE` a dotted one,
-    such as `hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `hooks.pseudo_labels`; if none of the
-    study has it, it is for all.
+    such as `default_hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `default_hooks.pseudo_labels`; if none of
+    the study has it, it is for all.
     """
     configs = study.stages
     chosen = []
@@ -300,6 +301,7 @@ def options_for(config: str, study: Study) -> tuple[str, ...]:
         chosen.append(f'pseudo_dir={(study.root / PSEUDO_FOLDER).absolute().as_posix()}')
     for option in study.cfg_options:
         parent = option.partition('=')[0].rpartition('.')[0]
+        parent = re.sub(r'^hooks\b', 'default_hooks', parent)  # the older name
         having = [each for each in configs if _has(resolved_config(each), parent)]
         if config in having or not having:
             chosen.append(option)

@@ -36,8 +36,8 @@ NOT_COMPARED = {
     *('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_keep_ckpts'),
     # what only the evaluation reads; test_pipeline is also that of the validation
     *('test_batches', 'test_dataloader', 'test_evaluator', 'test_cfg'),
-    # the same again, as MMEngine wants it
-    *('custom_hooks', 'hooks_are_listed', 'custom_imports', 'default_scope'),
+    # how MMEngine finds all that
+    *('filled_in', 'custom_imports', 'default_scope'),
 }
 # Names of settings that change no result wherever they stand.
 NOT_COMPARED_ANYWHERE = {
@@ -157,8 +157,6 @@ def training_settings(config: Mapping[str, Any], amp: bool = False, auto_scale_l
     """
     content = {key: config[key] for key in config}  # MMEngine's Config is no mapping
     found = {name: value for name, value in _flat(content) if not _is_ignored(name)}
-    if 'hooks' not in config:  # not a config of this project: its hooks are in MMEngine's list only
-        found |= {name: value for name, value in _flat({'custom_hooks': config.get('custom_hooks')})}
     return found | {'--amp': amp, '--auto-scale-lr': auto_scale_lr}
 
 

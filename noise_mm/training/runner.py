@@ -1,5 +1,6 @@
 """MMEngine's runner, with what can only be chosen when the data are known."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,28 +8,29 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_checkpoint
-from mmyolo.registry import RUNNERS
 from torch import nn
 from torch.utils.data import DataLoader
 
 from noise_mm import seen_batches
 from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
+from noise_mm.configuration import fill
 from noise_mm.files import write_json
 from noise_mm.seen_batches import Seen, seen_by_config, through
-from noise_mm.stages import COCO
+from noise_mm.stages import COCO, initial_checkpoints
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 from noise_mm.training.unread_data import unread_loader
 
 INITIAL_WEIGHTS_FILE = 'initial_weights.json'
 
 
-@RUNNERS.register_module()
+@RUNNERS.register_module()  # MMEngine's own registry, where MMDetection's tools look
 class YOLOv8Runner(Runner):
     """Chooses the optimizer by the number of iterations, and scales weight decay and learning rate with the batch.
 
@@ -36,7 +38,8 @@ class YOLOv8Runner(Runner):
     scaled by MMYOLO's `YOLOv5OptimizerConstructor` for batches that aren't a divisor of the nominal one, and applies to
     weights only, not to normalisation and biases.
 
-    A training starts from `init_checkpoints`, see `noise_mm.stages`.
+    `from_cfg` fills in the config, see `noise_mm.configuration`. A training starts from `init_checkpoints`, or where
+    nobody has set it from what `init_from` names, see `noise_mm.stages`.
 
     A small dataset wants more steps than one every 64 images: `nominal_batch_size` of the config lowers that number.
     """
@@ -46,6 +49,17 @@ class YOLOv8Runner(Runner):
     # Complete when training begins; see `noise_mm.seen_batches` and `noise_mm.checkpoints.provenance`.
     seen_batches: Mapping[str, str] = MappingProxyType({})
     training: Mapping[str, Any] = MappingProxyType({})
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | ConfigDict) -> 'YOLOv8Runner':
+        """Build a runner from a config, filled in.
+
+        Raises:
+            InputError: If the config cannot be filled in.
+        """
+        cfg = copy.deepcopy(cfg)
+        fill(cfg)
+        return super().from_cfg(cfg)
 
     @property
     def total_batch_size(self) -> int:
@@ -105,11 +119,8 @@ class YOLOv8Runner(Runner):
 
         Weights are in channels-last memory format, in which convolutions and normalisations are faster on CPUs and
         what GPUs' half precision asks for; a convolution follows the format of its weights. Activations are not in
-        place: autograd would first copy what they overwrite. Synchronised batch norm, which runs on GPUs only, is left
-        out where there is none.
+        place: autograd would first copy what they overwrite.
         """
-        if isinstance(model, dict) and model.get('type') == 'YOLODetector' and not torch.cuda.is_available():
-            model = {**model, 'use_syncbn': False}
         model = super().build_model(model)
         for module in model.modules():
             if isinstance(module, nn.SiLU):
@@ -118,13 +129,24 @@ class YOLOv8Runner(Runner):
 
     @staticmethod
     def build_dataloader(
-        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+        dataloader: DataLoader | Mapping, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a loader as the parent does, with at most as many processes as there are processor cores."""
-        cores = os.cpu_count() or 1
-        if isinstance(dataloader, dict) and dataloader.get('num_workers', 0) > cores:
-            dataloader = {**dataloader, 'num_workers': cores}
+        """Build a loader as the parent does, with at most as many processes as there are processor cores.
+
+        They live on between epochs unless the config says otherwise.
+        """
+        if isinstance(dataloader, Mapping):
+            workers = min(dataloader.get('num_workers', 0), os.cpu_count() or 1)
+            dataloader = {'persistent_workers': workers > 0, **dataloader, 'num_workers': workers}
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+    def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
+        """Register the hooks as the parent does; one that is None is left out, whatever its name."""
+        known = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+        hooks = hooks or {}
+        super().register_default_hooks(
+            {name: hook for name, hook in hooks.items() if hook is not None or name in known}
+        )
 
     def train(self) -> nn.Module:
         """As in the parent."""
@@ -189,7 +211,9 @@ class YOLOv8Runner(Runner):
             return
         self._resume = False
         first = [{'file': self._load_from, 'origin': 'load_from'}] if self._load_from else []
-        self._load_initial(model, first or self.cfg.get('init_checkpoints') or [])
+        if not first and self.cfg.get('init_checkpoints') is None:
+            self.cfg.init_checkpoints = initial_checkpoints(self.cfg)
+        self._load_initial(model, first or self.cfg.init_checkpoints)
         # The averaged model was copied before the weights were there; MMEngine's hook takes them over at this call.
         self.call_hook('after_load_checkpoint', checkpoint={'state_dict': model.state_dict()})
         self._has_loaded = True
@@ -258,6 +282,7 @@ class YOLOv8Runner(Runner):
             provenance.META_KEY: training,
             seen_batches.META_KEY: dict(self.seen_batches),
         }
+        kwargs['save_param_scheduler'] = kwargs.get('save_param_scheduler', True) and bool(self.param_schedulers)
         super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
         if is_main_process():
             os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)

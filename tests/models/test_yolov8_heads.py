@@ -148,7 +148,8 @@ def test_no_detection_gives_empty_results(build):
 def test_every_size_and_class_count_has_yolov8s_shape(repo_dir, size, classes):
     names = tuple(f'class{i}' for i in range(classes))
     config = load_config(repo_dir / 'configs/_base_/model_yolov8_seg.py', {'model_size': size, 'classes': names})
-    module = MODELS.build(config.model.bbox_head | {'train_cfg': None, 'test_cfg': None}).head_module
+    with torch.device('meta'):
+        module = MODELS.build(config.model).bbox_head.head_module
     assert module.cls_preds[0][-1].out_channels == classes
     # YOLOv8's rule: as wide as the first level, or as the classes up to 100.
     assert module.cls_preds[0][0].conv.out_channels == max(module.in_channels[0], min(classes, 100))
@@ -197,8 +198,7 @@ IGNORED = [
 def sparing(repo_dir):
     """A two-class head in training that spares ignored regions."""
     options = {'model_size': 'n', 'classes': ('osteoclast', 'nucleus'), 'model.bbox_head.spare_ignored': True}
-    model = load_config(repo_dir / 'configs/_base_/model_yolov8_det.py', options).model
-    return MODELS.build(model.bbox_head | {'train_cfg': model.train_cfg, 'test_cfg': model.test_cfg}).train()
+    return MODELS.build(load_config(repo_dir / 'configs/_base_/model_yolov8_det.py', options).model).bbox_head.train()
 
 
 @pytest.fixture
