@@ -58,7 +58,7 @@ def test_builds(path):
 
 
 def test_file_means_the_same_to_tools_that_know_nothing_of_references(path):
-    """The network is the same; data are refused; a runner and MMDetection's inference fill in what `load_config` does."""
+    """The network is the same; data are refused; MMDetection's inference fills in what `load_config` does."""
     from mmyolo.registry import DATASETS, MODELS
 
     config, plain = load_config(path), Config.fromfile(path)

@@ -146,7 +146,7 @@ def test_single_names_become_lists(child):
         ('model = dict(backbone=dict(widen_factor=0.5))', 'model.backbone.widen_factor', 0.5),
         ("test_dataloader = dict(dataset=dict(batches=['H1']))", 'test_dataloader.dataset.batches', ['H1']),
         ('train_dataloader = dict(dataset=dict(batches=[]))', 'train_dataloader.dataset.batches', []),
-        ("train_dataloader = dict(dataset=dict(pipeline=[dict(type='A')]))", 'train_dataloader.dataset.pipeline', [{'type': 'A'}]),
+        ('val_dataloader = dict(dataset=dict(pipeline=[{}]))', 'val_dataloader.dataset.pipeline', [{}]),
         ('test_dataloader = dict(dataset=dict(pipeline=[]))', 'test_dataloader.dataset.pipeline', []),
         ("default_hooks = dict(checkpoint=dict(save_best='a/b'))", 'default_hooks.checkpoint.save_best', 'a/b'),
         ('default_hooks = dict(checkpoint=dict(save_best=None))', 'default_hooks.checkpoint.save_best', None),

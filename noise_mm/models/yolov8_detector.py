@@ -14,7 +14,11 @@ from noise_mm.errors import InputError
 
 BACKBONE = {'type': 'YOLOv8CSPDarknet'}
 NECK = {'type': 'YOLOv8PAFPN', 'num_csp_blocks': 3}
-HEAD_MODULES = {'YOLOv8DetHead': 'YOLOv8DetHeadModule', 'YOLOv8InsHead': 'YOLOv8InsHeadModule'}
+HEAD_MODULES = {
+    'YOLOv8DetHead': 'YOLOv8DetHeadModule',
+    'YOLOv8InsHead': 'YOLOv8InsHeadModule',
+    'YOLOv8Head': 'YOLOv8HeadModule',  # MMYOLO's own
+}
 NORM = {'type': 'BN', 'momentum': 0.03, 'eps': 0.001}
 STRIDES_PX = (8, 16, 32)
 

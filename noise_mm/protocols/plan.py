@@ -290,8 +290,8 @@ def options_for(config: str, study: Study) -> tuple[str, ...]:
     """The settings of the study for this config: its epochs, where labels of nuclei are, and its `KEY=VALUE`.
 
     Labels lie below the folder of all runs, so that studies in other folders have others. Of `KEY=VALUE` a dotted one,
-    such as `default_hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `default_hooks.pseudo_labels`; if none of
-    the study has it, it is for all.
+    such as `default_hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `default_hooks.pseudo_labels`; if
+    none of the study has it, it is for all.
     """
     configs = study.stages
     chosen = []

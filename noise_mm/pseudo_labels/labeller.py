@@ -62,7 +62,7 @@ class NucleusLabeller:
         test_cfg = model.get('test_cfg') or {}
         if 'multi_label' in test_cfg:
             test_cfg['multi_label'] = False  # a place is a nucleus or something else, not both
-        if model.get('type') == 'YOLODetector':
+        if model.get('type') in ('YOLODetector', 'YOLOv8Detector'):
             model['use_syncbn'] = False  # of no use without training, and fails without a GPU
         with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
             self.pipeline = Compose(config.val_dataloader.dataset.pipeline)

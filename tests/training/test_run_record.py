@@ -54,7 +54,7 @@ def test_what_changes_no_training_is_not_compared(tiny_config, option):
         ({'max_epochs': 3}, 'max_epochs: 2 -> 3'),
         ({'train_batches': ['M2']}, 'train_batches: ["M1"] -> ["M2"]'),
         ({'randomness.seed': 1}, 'randomness.seed: 0 -> 1'),
-        ({'hooks.ema.momentum': 0.5}, 'hooks.ema.momentum: 0.0001 -> 0.5'),
+        ({'hooks.ema.momentum': 0.5}, 'default_hooks.ema.momentum: 0.0001 -> 0.5'),
         ({'train_dataloader.dataset.filter_cfg': {'a': 1}}, 'train_dataloader.dataset.filter_cfg.a: not set -> 1'),
     ],
 )
