@@ -20,6 +20,7 @@ from sample_cultures import generator_hash
 from sample_cultures.batches import BATCHES, DOMAIN_SHIFT, PRESETS, Preset, batch_named
 from sample_cultures.writing import WellCounts, WellTask, is_finished, write_well
 
+MOST = {'size': 200_000, 'wells': 100_000, 'workers': 1_000}  # a well of 200,000 px has 120 GB of pixels
 MIN_WELL_PX = 256  # a well must hold at least a few cells
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -100,6 +101,8 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
     lowest = {'seed': 0, 'workers': 1, 'wells': 1, 'first_well': 1, 'size': MIN_WELL_PX, 'nuclei_wells': 0}
     for name, least in lowest.items():
         value = getattr(options, name)
+        if value is not None and value > MOST.get(name, value):
+            raise InputError(f'--{name.replace("_", "-")} {value}: too large. Choose {MOST[name]} or less.')
         if value is not None and value < least:
             raise InputError(f'--{name.replace("_", "-")} {value}: too small. Choose {least} or more.')
     preset = PRESETS[options.preset]

@@ -17,6 +17,10 @@ from noise_mm.geometry.tiles import Window, starts_meeting, tile_starts, window_
 from noise_mm.geometry.windows import clipped, scaled, shifted
 
 
+LARGEST_PATCH_PX = 16_384
+"""A patch is held in memory whole; one of this size takes 0.8 GB."""
+
+
 @dataclass(frozen=True)
 class PatchSettings:
     """How wells are cut; the defaults are the paper's, section 3.
@@ -49,6 +53,8 @@ class PatchSettings:
                 f'--stride must be from 1 to --patch-size, got --stride {self.stride_px} and '
                 f'--patch-size {self.patch_px}. A larger stride would leave gaps.'
             )
+        if self.patch_px > LARGEST_PATCH_PX:
+            raise InputError(f'--patch-size must be at most {LARGEST_PATCH_PX} px, got {self.patch_px}.')
         for option, share in (('--sliver-fraction', self.sliver_fraction), ('--keep-empty', self.keep_empty)):
             if not 0 <= share <= 1:
                 raise InputError(f'{option} must be from 0 to 1, got {share}.')

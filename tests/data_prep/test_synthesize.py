@@ -78,6 +78,7 @@ def test_nuclei_points_for_some_wells_only(repo_dir, tmp_path):
     [
         (('--batches', 'M6'), "unknown batch 'M6'"),
         (('--size', '255'), '--size 255: too small. Choose 256 or more.'),
+        (('--size', '1000000000000'), '--size 1000000000000: too large. Choose 200000 or less.'),
         (('--wells', '0'), '--wells 0: too small'),
         (('--workers', '0'), '--workers 0: too small'),
         (('--seed', '-1'), '--seed -1: too small'),

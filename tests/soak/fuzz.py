@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-MEMORY_BYTES, CASE_SECONDS, BATCH = 4 * 2**30, 20, 1000
+MEMORY_BYTES, CASE_SECONDS, BATCH = 4 * 2**30, 20, 4000
 
 
 class TooLongError(BaseException):
