@@ -233,7 +233,12 @@ def _owners(truths: Sequence[_Truth], results: Sequence[Mapping], name: str) -> 
                 twice |= {key} & by_stem.keys()
                 by_stem[key] = truth, image_id
     ids = {id_of(entry['image_id']) for entry in results}
-    if ids <= by_id.keys() or not ids <= by_stem.keys() - twice:
+    if ids <= by_id.keys():
+        return by_id
+    by_text = {str(key): owner for key, owner in by_id.items()}
+    if all(str(key) in by_text for key in ids):  # text for numbers, or numbers for text
+        return {key: by_text[str(key)] for key in ids}
+    if not ids <= by_stem.keys() - twice:
         return by_id
     logger.warning('%s: image_id is the name of the image file without suffix, as some programs write it', name)
     return by_stem
@@ -311,7 +316,8 @@ def _near_image(segmentation: Any, image: CocoImage) -> Any:
     if image.width * image.height > LARGEST_PX2:
         raise ValueError(f'pycocotools draws no masks on images of {image.width} x {image.height} px')
     if isinstance(segmentation, dict):
-        return segmentation
+        size = [image.height, image.width]
+        return {**segmentation, 'size': size} if segmentation.get('size') == size else segmentation  # 30.0 for 30
     rings = rings_of(segmentation)
     for ring in rings:
         beyond = np.maximum(-ring, ring - [image.width, image.height]).max(axis=0)

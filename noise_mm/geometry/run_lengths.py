@@ -45,8 +45,11 @@ def run_lengths(rle: Mapping) -> NDArray[np.int64]:
             the image.
     """
     size, counts = rle.get('size'), rle.get('counts')
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int | float) for side in size):
         raise ValueError('the RLE has no size (height, width)')
+    if not all(0 < side < LARGEST_PX2 and side == int(side) for side in size):
+        raise ValueError(f'the RLE has the size {size}')
+    size = [int(side) for side in size]  # some programs write whole floats
     if math.prod(size) > LARGEST_PX2:
         raise ValueError(f'an RLE cannot hold an image of {size[1]} x {size[0]} px; write polygons')
     if isinstance(counts, str | bytes):

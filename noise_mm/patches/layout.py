@@ -16,7 +16,6 @@ from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window, starts_meeting, tile_starts, window_grid
 from noise_mm.geometry.windows import clipped, scaled, shifted
 
-
 LARGEST_PATCH_PX = 16_384
 """A patch is held in memory whole; one of this size takes 0.8 GB."""
 

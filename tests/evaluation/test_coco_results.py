@@ -188,3 +188,51 @@ def test_files_that_do_not_fit_each_other(files, tmp_path):
         score_results_files(truths[:1] * 2, results)
     with pytest.raises(InputError, match='no such file'):
         score_results_files(truths[:1], [tmp_path / 'missing.json'])
+
+
+def named(**changes):
+    """Ground truth whose images have names."""
+    content = truth(**changes)
+    for image, name in zip(content['images'], ('images/A1_0_0.png', 'images/17.png'), strict=True):
+        image['file_name'] = name
+    return content
+
+
+@pytest.mark.parametrize('ids', [(1, 2), ('1', '2'), ('A1_0_0', '17'), ('A1_0_0', 17)])
+def test_results_name_images_by_id_or_by_file_name(ids, caplog):
+    """Ultralytics writes the name without suffix, and a number if it is one."""
+    results = [result(ids[0]), result(ids[1], segmentation=square(20, 20))]
+    assert aps(evaluate_coco_results(named(), results)) == [1.0] * 5
+    assert ('name of the image file' in caplog.text) == (ids[0] == 'A1_0_0')
+
+
+def test_names_that_two_images_have_are_not_guessed():
+    content = named()
+    content['images'][1]['file_name'] = 'other/A1_0_0.jpg'
+    with pytest.raises(InputError, match="image_id 'A1_0_0', which the ground truth has not"):
+        evaluate_coco_results(content, [result('A1_0_0')])
+
+
+def test_sizes_and_ids_that_other_programs_write():
+    content = truth()
+    content['images'][0].update(width=100.0, height=100.0)
+    content['annotations'][0].update(image_id='1', segmentation=square(0, 0)[0])
+    mask = {'size': [100.0, 100.0], 'counts': [0, *[10, 90] * 9, 10, 9090]}  # the square, column by column
+    assert aps(evaluate_coco_results(content, [result(segmentation=mask)]))[0] > 0
+
+
+@pytest.mark.parametrize('far', [1e300, -1e12, 201, 10**400, float('nan'), float('inf')])
+@pytest.mark.parametrize('side', ['truth', 'results'])
+def test_absurd_coordinates_do_not_reach_native_code(side, far):
+    """pycocotools ends the process for them."""
+    content, results = truth(), [result()]
+    entry = content['annotations'][0] if side == 'truth' else results[0]
+    entry['segmentation'] = [[0, 0, 10, 0, 10, far]]
+    with pytest.raises(InputError, match='beyond the image|not a finite|something else than numbers'):
+        evaluate_coco_results(content, results)
+
+
+def test_images_too_large_for_masks_are_refused():
+    content = truth(images=[{'id': 1, 'width': 70000, 'height': 70000}, {'id': 2, 'width': 100, 'height': 100}])
+    with pytest.raises(InputError, match='no masks on images of 70000 x 70000 px'):
+        evaluate_coco_results(content, [result()])
