@@ -63,7 +63,7 @@ def train(
     _require(config, 'train_dataloader', 'is not for training')
     settings = training_settings(config, amp, auto_scale_lr)  # before the options change the config
     if amp:
-        _set_mixed_precision(config)
+        set_mixed_precision(config)
     if auto_scale_lr:
         config.auto_scale_lr.enable = True
     if resume is not None:
@@ -81,7 +81,7 @@ def train(
         finish_record(config.work_dir, runner.epoch, image_passes(runner, runner.epoch))
 
 
-def _set_mixed_precision(config: Config) -> None:
+def set_mixed_precision(config: Config) -> None:
     """Choose the optimizer wrapper of mixed precision for the device.
 
     Raises:

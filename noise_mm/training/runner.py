@@ -24,6 +24,7 @@ from noise_mm.configuration import fill
 from noise_mm.files import write_json
 from noise_mm.seen_batches import Seen, seen_by_config, through
 from noise_mm.stages import COCO, initial_checkpoints
+from noise_mm.training.freed_memory import keep_freed_memory
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 from noise_mm.training.unread_data import unread_loader
 
