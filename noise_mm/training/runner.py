@@ -150,7 +150,9 @@ class YOLOv8Runner(Runner):
         )
 
     def train(self) -> nn.Module:
-        """As in the parent."""
+        """Train as the parent does; without a GPU, freed memory is kept for the next iteration."""
+        if not torch.cuda.is_available():
+            keep_freed_memory()
         self._is_training, self._is_testing = True, False
         return super().train()
 
