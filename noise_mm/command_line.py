@@ -18,6 +18,11 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help='change settings of the config, e.g. max_epochs=50 model_size=s "test_batches=[H1,H2]"',
     )
+    parser.add_argument(
+        '--as-paper',
+        action='store_true',
+        help="measure as the paper's numbers were: Ultralytics' matching, interpolation, mask grid and best epoch",
+    )
     add_launcher_option(parser)
 
 
@@ -61,8 +66,12 @@ def parse_cfg_options(pairs: list[str]) -> dict[str, Any]:
 def load_run_config(args: argparse.Namespace) -> Any:
     """The config that the options of `add_config_options` ask for, with its work folder and launcher."""
     from noise_mm.configuration import load_config
+    from noise_mm.paper_preset import paper_settings, with_paper_settings
 
-    config = load_config(args.config, parse_cfg_options(args.cfg_options), args.fold)
+    given = parse_cfg_options(args.cfg_options)
+    if args.as_paper:
+        given = with_paper_settings(paper_settings(load_config(args.config)), given)
+    config = load_config(args.config, given, args.fold)
     name = Path(args.config).stem + (f'_{args.fold}' if args.fold else '')
     config.work_dir = str(args.work_dir or config.get('work_dir') or Path('work_dirs') / name)
     config.launcher = args.launcher

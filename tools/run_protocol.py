@@ -93,7 +93,8 @@ def study_of(options: argparse.Namespace) -> 'Study':
     Raises:
         InputError: If `--cfg-options` has a setting for which there is an option.
     """
-    from noise_mm.protocols.plan import Study
+    from noise_mm.paper_preset import paper_settings
+    from noise_mm.protocols.plan import Study, resolved_config
 
     own = OWN_OPTIONS.copy()
     settings = []
@@ -107,6 +108,8 @@ def study_of(options: argparse.Namespace) -> 'Study':
             own[name] = option
     if options.epochs:
         own['max_epochs'] = '--epochs'
+    if options.as_paper:
+        own |= dict.fromkeys(paper_settings(resolved_config('baseline/yolov8-seg.py')), '--as-paper')
     for pair in options.cfg_options:
         name = pair.partition('=')[0]
         if name in own:
@@ -121,6 +124,7 @@ def study_of(options: argparse.Namespace) -> 'Study':
         (*settings, *options.cfg_options),
         options.amp,
         options.epochs and tuple(options.epochs),
+        options.as_paper,
         options.allow_seen,
         options.name,
     )
@@ -128,7 +132,8 @@ def study_of(options: argparse.Namespace) -> 'Study':
 
 def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
     """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
-    from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables, render
+    from noise_mm.evaluation.table_formats import render
+    from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables
     from noise_mm.files import read_json, write_text
 
     paths = [folder / METRICS_FILE for folder in folders]
@@ -168,6 +173,11 @@ def parse_options() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         default=True,
         help='whether trainings that were cut go on from their last checkpoint, or begin anew (default: they go on)',
+    )
+    add(
+        '--as-paper',
+        action='store_true',
+        help="measure, and choose the best epoch, as the paper's numbers were; see docs/metrics.md",
     )
     add(
         '--allow-seen',

@@ -19,7 +19,8 @@ METRICS_FILE = 'metrics.json'
 def main() -> None:
     """Finds the files, makes the tables and prints or writes them."""
     options = parse_options()
-    from noise_mm.evaluation.tables import Run, make_tables, render
+    from noise_mm.evaluation.table_formats import render
+    from noise_mm.evaluation.tables import Run, make_tables
 
     runs = [Run.of_file(path, read_json(path)) for path in find_metrics(options.work_dirs)]
     runs = with_scores(runs, options.kind, named={str(path) for path in options.work_dirs})

@@ -3,7 +3,9 @@
 `meta['training']` of every checkpoint of a training holds
 
     config, run_id                    file of the config; id of the run, as in its `finished.json`
-    model_size, network_size_px, patch_size_px, seed, amp, best_metric, stain_augmentation
+    model_size, network_size_px, patch_size_px, seed, amp, best_metric, split_unit
+    patience                          of early stopping, in validations; null without it
+    augmentation                      random steps of the training pipeline, such as 'RandomFlip horizontal'
     batches, n_patches, batch_size    what one epoch is made of; images of an iteration on all devices
     max_epochs                        as configured
     epochs, image_passes              trained when the checkpoint was written; a pass is one sample of one epoch
@@ -23,7 +25,8 @@ from noise_mm.stages import BEST_NAME, COCO, FINISHED_FILE
 
 META_KEY = 'training'
 STAGE_KEYS = ('config', 'run_id', 'batches', 'n_patches', 'epochs', 'image_passes')
-CONFIG_KEYS = ('model_size', 'network_size_px', 'patch_size_px', 'best_metric', 'stain_augmentation', 'max_epochs')
+CONFIG_KEYS = ('model_size', 'network_size_px', 'patch_size_px', 'best_metric', 'split_unit', 'max_epochs')
+TARGET_STEPS = ('LoadPatch', 'FitPatch', 'LoadTargets', 'DrawTargetMasks', 'PackDetInputs')  # no augmentation
 
 Training = dict[str, Any]
 
@@ -41,11 +44,23 @@ def training_facts(
     before = [*labels, *(each['training'] for each in starts)]
     return {
         **{key: config.get(key) for key in CONFIG_KEYS},
+        'patience': ((config.get('hooks') or {}).get('early_stopping') or {}).get('patience'),
+        'augmentation': _augmentation(config.get('train_pipeline') or ()),
         'batches': list(config.get('train_batches') or ()),
         'coco_weights': any(each['origin'] == COCO for each in starts)
         or any((each or {}).get('coco_weights') for each in before),
         'stages': stages_before(before),
     }
+
+
+def _augmentation(pipeline: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the random steps; of flips with their direction."""
+    names = []
+    for step in pipeline:
+        name = str(step['type']).rpartition('.')[2]
+        if name not in TARGET_STEPS and step.get('stain_augmentation', True):
+            names.append(' '.join([name, *([step['direction']] if isinstance(step.get('direction'), str) else [])]))
+    return names
 
 
 def stages_before(trainings: Iterable[Training | None]) -> list[Training]:

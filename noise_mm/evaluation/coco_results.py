@@ -81,7 +81,7 @@ def evaluate_coco_results(
     contents = {'ground truth': ('unknown', _read_truth(ground_truth, 'ground truth'))}
     classes = _class_names(contents, classes)
     truths = _parse_truths(contents, classes)
-    return evaluate(_overlaps(truths, results, 'results', kinds, min(iou_thrs)), classes, kinds, iou_thrs, mode)
+    return evaluate(_overlaps(truths, results, 'results', kinds, min(0.5, *iou_thrs)), classes, kinds, iou_thrs, mode)
 
 
 def score_results_files(
@@ -124,7 +124,7 @@ def score_results_files(
     groups = [truths] if len(results_paths) == 1 else [[truth] for truth in truths]
     images = []
     for path, group in zip(results_paths, groups, strict=True):
-        images += _overlaps(group, read_json(path), str(path), kinds, min(iou_thrs))
+        images += _overlaps(group, read_json(path), str(path), kinds, min(0.5, *iou_thrs))
     return evaluate(images, classes, kinds, iou_thrs, mode)
 
 

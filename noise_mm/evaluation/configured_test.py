@@ -12,6 +12,7 @@ from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.coco_results import score_results_files
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation
+from noise_mm.evaluation.evaluators import evaluators_of, is_ours
 
 if TYPE_CHECKING:
     from noise_mm.datasets.patch_datasets import Source
@@ -124,18 +125,6 @@ def sources_of_test(config: Config) -> list['Source']:
         InputError: If the config has no test batches, or one of them does not exist.
     """
     return _test_dataset(config).sources()
-
-
-def evaluators_of(config: Config) -> list[dict]:
-    """Return the evaluators of the test; a config may have one or a list."""
-    evaluators = config.get('test_evaluator') or []
-    return [evaluators] if isinstance(evaluators, dict) else list(evaluators)
-
-
-def is_ours(evaluator: Mapping) -> bool:
-    """Return whether an evaluator is an `OsteoclastMetric`."""
-    kind = evaluator.get('type', '')
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2] == 'OsteoclastMetric'
 
 
 def _test_dataset(config: Config) -> PatchDataset:

@@ -11,6 +11,7 @@ from noise_mm.evaluation.precision_recall import Score, mean_score, score_classe
 
 KINDS = ('segm', 'bbox')
 IOU_THRS = (0.1, 0.25, 0.5, 0.75, 0.9)  # the columns of the paper's tables
+COCO_IOU_THRS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 COUNT_IOU_THR = 0.5  # the paper's default threshold
 
 
@@ -56,6 +57,24 @@ class Evaluation:
     def mean_scores(self, kind: str) -> list[Score]:
         """For each threshold the means over the classes."""
         return [mean_score(scores) for scores in self.scores[kind]]
+
+
+def ap_at(evaluation: Evaluation, kind: str, iou_thr: float) -> float:
+    """Return the AP of a kind of region at one threshold, averaged over the classes; NaN if there is no object."""
+    if iou_thr in evaluation.iou_thrs:
+        return evaluation.mean_scores(kind)[evaluation.iou_thrs.index(iou_thr)].ap
+    overlaps, mode = evaluation.overlaps[kind], evaluation.mode
+    return mean_score(score_classes(overlaps, match(overlaps, iou_thr, mode), mode, len(evaluation.classes))).ap
+
+
+def mean_ap(evaluation: Evaluation, kind: str) -> float:
+    """Return the AP averaged over the IoU thresholds 0.50, 0.55, ... 0.95; NaN if there is no object."""
+    return float(np.mean([ap_at(evaluation, kind, thr) for thr in COCO_IOU_THRS]))
+
+
+def fitness(evaluation: Evaluation) -> float:
+    """Return Ultralytics' fitness: 0.1 AP at IoU 0.5 + 0.9 mean AP at IoU 0.50 to 0.95, summed over boxes and masks."""
+    return sum(0.1 * ap_at(evaluation, kind, 0.5) + 0.9 * mean_ap(evaluation, kind) for kind in evaluation.overlaps)
 
 
 def check_settings(kinds: Sequence[str], iou_thrs: Sequence[float], mode: str) -> None:

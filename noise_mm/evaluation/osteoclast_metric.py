@@ -89,9 +89,8 @@ class OsteoclastMetric(BaseMetric):
         Raises:
             InputError: If a sample lacks one of these, or masks have another size than was said.
         """
-        self.results.extend(
-            compare_sample(sample, self.kinds, self.mask_resolution, min(self.iou_thrs)) for sample in data_samples
-        )
+        min_iou = min(0.5, *self.iou_thrs)  # mAP50-95 begins at 0.5
+        self.results.extend(compare_sample(each, self.kinds, self.mask_resolution, min_iou) for each in data_samples)
 
     def compute_metrics(self, results: list[ImageOverlaps]) -> dict[str, float]:
         """The numbers of all images; keeps the report, prints the table and draws the curves.

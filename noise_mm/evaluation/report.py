@@ -13,7 +13,9 @@
     classes           class names
     n_images, n_objects, n_ignored, n_detections      of all images; ignored regions are not among the objects
     max_detections    largest number of detections in an image: all are counted, as with maxDets of this size
-    segm, bbox        those that were scored: {mean: SCORES, classes: {name: SCORES}}
+    segm, bbox        those that were scored: {mean: SCORES, classes: {name: SCORES}, ap50_95: the AP averaged over the
+                      IoU thresholds 0.50, 0.55, ... 0.95}
+    fitness           0.1 AP50 + 0.9 AP50-95, of boxes plus of masks: by which Ultralytics 8.1 chooses the best epoch
     batches           [{batch, n_images, n_objects, n_ignored, n_detections, segm: SCORES, bbox: SCORES}], means over
                       the classes; precision and recall at the batch's own best confidence
     counts            number and area of cells, see `counts`: {kind, iou_thr, confidence: {name: number},
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from noise_mm.evaluation.counts import count_report
-from noise_mm.evaluation.evaluate import KINDS, Evaluation
+from noise_mm.evaluation.evaluate import KINDS, Evaluation, fitness, mean_ap
 from noise_mm.evaluation.precision_recall import Score, mean_score
 from noise_mm.seen_batches import MARK
 
@@ -70,17 +72,18 @@ def make_report(
         **_sizes(evaluation, selected),
         'max_detections': max((len(image.scores) for image in evaluation.images), default=0),
         **{kind: _kind_report(evaluation, kind) for kind in evaluation.overlaps},
+        'fitness': _number_or_none(fitness(evaluation)),
         'batches': _batch_rows(evaluation),
         'counts': count_report(evaluation),
     }
 
 
 def flat_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """The means as numbers by name: `segm_mAP50`, `segm_P50`, `segm_R50`; with several classes also each class.
+    """The means as numbers by name: `segm_mAP50`, `segm_P50`, `segm_R50`, `segm_mAP50_95`; and `fitness`.
 
-    The keys of a class end in its name, `segm_mAP50_nucleus`. They say mAP there too, so that MMEngine's hooks know
-    that more is better. The first key is the mAP at 0.5 where that was asked for. What is not defined is -1, as in
-    pycocotools, because MMEngine stops a run at NaN.
+    With several classes there are numbers of each class, whose keys end in its name, `segm_mAP50_nucleus`. They say mAP
+    there too, so that MMEngine's hooks know that more is better. The first key is the mAP at 0.5 where that was asked
+    for. What is not defined is -1, as in pycocotools, because MMEngine stops a run at NaN.
     """
     metrics = {}
     for kind in (kind for kind in report if kind in KINDS):
@@ -92,6 +95,8 @@ def flat_metrics(report: Mapping[str, Any]) -> dict[str, float]:
                 percent = f'{100 * row["iou_thr"]:g}'
                 for letters, key in (('mAP', 'ap'), ('P', 'precision'), ('R', 'recall')):
                     metrics[f'{kind}_{letters}{percent}{suffix}'] = -1.0 if row[key] is None else row[key]
+        metrics[f'{kind}_mAP50_95'] = -1.0 if report[kind]['ap50_95'] is None else report[kind]['ap50_95']
+    metrics['fitness'] = -1.0 if report['fitness'] is None else report['fitness']
     return metrics
 
 
@@ -132,6 +137,7 @@ def _kind_report(evaluation: Evaluation, kind: str) -> dict[str, Any]:
         'classes': {
             name: _score_rows(evaluation, scores) for name, scores in zip(evaluation.classes, by_class, strict=True)
         },
+        'ap50_95': _number_or_none(mean_ap(evaluation, kind)),
     }
 
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmyolo.registry import METRICS
 
-from noise_mm.evaluation.configured_test import evaluators_of, is_ours
+from noise_mm.evaluation.evaluators import evaluators_of, is_ours
 from noise_mm.seen_batches import MARK
 
 

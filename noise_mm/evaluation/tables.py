@@ -5,8 +5,6 @@ files and in decimal arithmetic; a last digit of exactly 5 is rounded away from 
 gives every digit of its rows Average and Standard Deviation (none of whose cells depends on how halves are rounded).
 """
 
-import csv
-import io
 import math
 import re
 import statistics
@@ -20,11 +18,11 @@ from typing import Any
 from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
 from noise_mm.evaluation.evaluate import KINDS
+from noise_mm.evaluation.paper_differences import differences_from_paper
 from noise_mm.evaluation.report import SCHEMA
+from noise_mm.evaluation.table_formats import METRICS, Row, Table
 from noise_mm.seen_batches import MARK
 
-FORMATS = ('md', 'latex', 'csv')
-METRICS = ('P', 'R', 'mAP')
 KEYS = ('precision', 'recall', 'ap')
 # In the order of the paper, each ablation before the method that it takes something from.
 METHOD_NAMES = {
@@ -105,36 +103,6 @@ class Run:
         return f'mode {self.report["mode"]}, masks at {self.report["mask_resolution"]} resolution'
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        labels: One text for each of the table's label columns.
-        cells: P, R and mAP of each threshold in turn, as printed.
-    """
-
-    labels: tuple[str, ...]
-    cells: list[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table like those of the paper.
-
-    Attributes:
-        title: What it shows and how it was measured.
-        label_names: Headings of the label columns.
-        iou_thrs: Thresholds.
-        rows: Its lines.
-    """
-
-    title: str
-    label_names: tuple[str, ...]
-    iou_thrs: tuple[float, ...]
-    rows: list[Row]
-
-
 def make_tables(
     runs: Sequence[Run], kind: str = 'segm', with_paper: bool = False, allow_seen: bool = False
 ) -> list[Table]:
@@ -192,19 +160,6 @@ def rounded(value: float | Number, digits: int = 3) -> str:
     return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
 
 
-def render(tables: Sequence[Table], file_format: str) -> str:
-    """The tables as text in one of `FORMATS`.
-
-    Raises:
-        InputError: If the format is unknown.
-    """
-    if file_format not in FORMATS:
-        raise InputError(f'format is {file_format!r}. Choose one of {", ".join(FORMATS)}.')
-    if file_format == 'csv':
-        return _as_csv(tables)
-    return '\n\n'.join(map(_as_markdown if file_format == 'md' else _as_latex, tables)) + '\n'
-
-
 # --- from runs to tables
 
 
@@ -241,9 +196,19 @@ class _Show:
         paper = '; paper: Ultralytics code' if self.with_paper else ''
         return f'({self.kind}, {self.measured}{paper})'
 
-    def rows(self, labels: tuple[str, ...], values: Sequence[float | Number], paper_row: str | None) -> list[Row]:
-        """Our row, and the paper's below it if that is wanted and there is one."""
-        rows = [Row(labels, [rounded(value) for value in values])]
+    def rows(
+        self,
+        labels: tuple[str, ...],
+        values: Sequence[float | Number],
+        paper_row: str | None,
+        runs: Sequence[Run] = (),
+    ) -> list[Row]:
+        """Return our row, and the paper's below it if that is wanted and there is one.
+
+        The row is noted to differ from the paper's setting as its runs do.
+        """
+        differences = [text for run in runs for text in differences_from_paper(run.report)] if self.with_paper else []
+        rows = [Row(labels, [rounded(value) for value in values], '; '.join(dict.fromkeys(differences)))]
         if self.with_paper and paper_row is not None:
             paper = paper_tables.values_of(paper_row)
             cells = [cell for thr in self.iou_thrs for cell in paper.get(thr, (UNDEFINED,) * len(METRICS))]
@@ -306,7 +271,9 @@ def _fold_table(runs: Sequence[Run], show: _Show) -> Table:
         numbers = range(len(runs))
     rows = []
     for number, run in zip(numbers, runs, strict=True):
-        rows += show.rows((_marked(f'Fold {number + 1}', [run]), run.fold), _values(run, show), paper.get(run.fold))
+        rows += show.rows(
+            (_marked(f'Fold {number + 1}', [run]), run.fold), _values(run, show), paper.get(run.fold), [run]
+        )
     averages, deviations = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
     rows += show.rows((_marked('Average', runs), ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
     rows += show.rows(
@@ -321,59 +288,10 @@ def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
     for runs in groups:
         averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
         paper = paper_tables.CONFIGURATIONS.get((runs[0].method, runs[0].protocol))
-        rows += show.rows((_marked(runs[0].configuration, runs),), averages, paper)
+        rows += show.rows((_marked(runs[0].configuration, runs),), averages, paper, runs)
     return Table(f'Configurations {show.what}', ('Model',), show.iou_thrs, rows)
 
 
 def _marked(label: str, runs: Sequence[Run]) -> str:
     """Return a row's label, marked if test data of a run were seen in training."""
     return f'{label} ({MARK})' if any(run.seen for run in runs) else label
-
-
-# --- from tables to text
-
-
-def _as_markdown(table: Table) -> str:
-    names = [*table.label_names, *(f'{name} {thr:.2f}' for thr in table.iou_thrs for name in METRICS)]
-    rule = ['---'] * len(table.label_names) + ['--:'] * (len(names) - len(table.label_names))
-    lines = [names, rule, *([*row.labels, *row.cells] for row in table.rows)]
-    return '\n'.join([f'**{table.title}**', '', *('| ' + ' | '.join(line) + ' |' for line in lines)])
-
-
-def _as_latex(table: Table) -> str:
-    n_labels, n_thrs = len(table.label_names), len(table.iou_thrs)
-    above = ' & '.join(
-        ['IoU $t$', *[''] * (n_labels - 1), *(rf'\multicolumn{{3}}{{c}}{{{t:.2f}}}' for t in table.iou_thrs)]
-    )
-    names = ' & '.join([*table.label_names, *METRICS * n_thrs])
-    lines = [' & '.join([*map(_latex_text, row.labels), *row.cells]) for row in table.rows]
-    return '\n'.join(
-        [
-            f'% {table.title}',
-            rf'\begin{{tabular}}{{{"l" * n_labels}{"ccc" * n_thrs}}}',
-            r'\hline',
-            *(rf'{line} \\' for line in (above, names)),
-            r'\hline',
-            *(rf'{line} \\' for line in lines),
-            r'\hline',
-            r'\end{tabular}',
-        ]
-    )
-
-
-def _latex_text(text: str) -> str:
-    escaped = re.sub(r'([&%$#_{}])', r'\\\1', text.replace('\\', r'\textbackslash '))
-    return escaped.replace('→', r'$\rightarrow$')
-
-
-def _as_csv(tables: Sequence[Table]) -> str:
-    """All tables below each other; their columns are the same."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    columns = [f'{name}_{thr:.2f}' for thr in tables[0].iou_thrs for name in METRICS]
-    writer.writerow(['table', 'row', 'held_out', *columns])
-    for table in tables:
-        for row in table.rows:
-            first, *rest = row.labels
-            writer.writerow([table.title, first, *(rest or ['']), *row.cells])
-    return text.getvalue()

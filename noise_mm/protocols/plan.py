@@ -19,6 +19,7 @@ from mmengine.config import Config
 from noise_mm.command_line import parse_cfg_options
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
+from noise_mm.paper_preset import paper_settings
 from noise_mm.protocols.methods import METHODS
 from noise_mm.seen_batches import Seen, batches_of, refuse_repeated, seen_by_config, seen_in_test, through
 from noise_mm.stages import BEST_NAME, CONFIGS, run_name, stage_fold
@@ -42,6 +43,7 @@ class Study:
         cfg_options: `KEY=VALUE`, see `options_for`.
         amp: Whether to train in mixed precision.
         epochs: Epochs of all stages, or of each stage in turn; None for those of the configs.
+        as_paper: Whether to measure, and choose the best epoch, as the paper does.
         allow_seen: Whether a batch may be both trained on and tested.
         name: The method's name in the tables; None for its own.
     """
@@ -55,6 +57,7 @@ class Study:
     cfg_options: tuple[str, ...] = ()
     amp: bool = False
     epochs: tuple[int, ...] | None = None
+    as_paper: bool = False
     allow_seen: bool = False
     name: str | None = None
 
@@ -295,6 +298,8 @@ def options_for(config: str, study: Study) -> tuple[str, ...]:
     """
     configs = study.stages
     chosen = []
+    if study.as_paper:
+        chosen += [f'{key}={value}' for key, value in paper_settings(resolved_config(config)).items()]
     if study.epochs:
         chosen.append(f'max_epochs={study.epochs[min(configs.index(config), len(study.epochs) - 1)]}')
     if METHODS[study.method].detector and config != study.config:

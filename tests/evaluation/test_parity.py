@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from noise_mm.evaluation.coco_results import evaluate_coco_results
-from noise_mm.evaluation.evaluate import IOU_THRS
+from noise_mm.evaluation.evaluate import COCO_IOU_THRS, IOU_THRS, fitness, mean_ap
 
 SIZE_PX = 60
 
@@ -97,13 +97,13 @@ def random_region(rng, centre, radii):
     }
 
 
-def pycocotools_evaluation(truth, results, kind):
+def pycocotools_evaluation(truth, results, kind, iou_thrs=IOU_THRS):
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = COCO()
         dataset.dataset = copy.deepcopy(truth)
         dataset.createIndex()
         evaluation = COCOeval(dataset, dataset.loadRes(copy.deepcopy(results)), kind)
-        evaluation.params.iouThrs = np.array(IOU_THRS)
+        evaluation.params.iouThrs = np.array(iou_thrs)
         evaluation.params.maxDets = [1000]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ['all']
         evaluation.evaluate()
@@ -128,6 +128,25 @@ def test_coco_mode_equals_pycocotools_on_random_data(seed, kind):
             n_true = round(theirs.eval['recall'][t, index, 0, 0] * score.n_objects)
             assert score.n_true_positives == n_true
         check_flags(theirs, ours, kind, t, results)
+
+
+@pytest.mark.parametrize('kind', ['segm', 'bbox'])
+@pytest.mark.parametrize('seed', range(5))
+def test_mean_ap_is_cocos(seed, kind):
+    truth, results = random_dataset(seed)
+    precision = pycocotools_evaluation(truth, results, kind, COCO_IOU_THRS).eval['precision']
+    ours = evaluate_coco_results(truth, results, (kind,), iou_thrs=(0.75,))
+    assert mean_ap(ours, kind) == pytest.approx(precision[precision > -1].mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize('iou_thrs', [IOU_THRS, (0.75, 0.9)])
+def test_fitness_is_the_weighted_sum_over_boxes_and_masks(reference, iou_thrs):
+    truth, results, _ = reference
+    all_thrs = evaluate_coco_results(truth, results, ('segm', 'bbox'), COCO_IOU_THRS, mode='ultralytics')
+    aps = {kind: [score.ap for score in all_thrs.mean_scores(kind)] for kind in ('segm', 'bbox')}
+    expected = sum(0.1 * values[0] + 0.9 * np.mean(values) for values in aps.values())
+    found = evaluate_coco_results(truth, results, ('segm', 'bbox'), iou_thrs, mode='ultralytics')
+    assert fitness(found) == pytest.approx(expected, abs=1e-12)
 
 
 def check_flags(theirs, ours, kind, t, results):

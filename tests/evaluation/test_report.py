@@ -86,7 +86,7 @@ def test_names_for_mmengine(evaluation):
     metrics = flat_metrics(make_report(evaluation))
     assert next(iter(metrics)) == 'segm_mAP50'
     assert (metrics['segm_P50'], metrics['bbox_R50']) == (0.75, 0.75)
-    assert len(metrics) == 2 * 3 * 5
+    assert len(metrics) == 2 * (3 * 5 + 1) + 1  # of boxes and masks also mAP50-95, and the fitness
     two = flat_metrics(make_report(evaluate(2, iou_thrs=(0.5, 0.125))))
     assert two['segm_mAP50'] == two['segm_mAP50_osteoclast'] == metrics['segm_mAP50']
     assert two['segm_mAP50_nucleus'] == two['bbox_P12.5_nucleus'] == -1.0

@@ -5,7 +5,8 @@ import pytest
 
 from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
-from noise_mm.evaluation.tables import KEYS, METHOD_NAMES, Run, average_and_deviation, make_tables, render, rounded
+from noise_mm.evaluation.table_formats import render
+from noise_mm.evaluation.tables import KEYS, METHOD_NAMES, Run, average_and_deviation, make_tables, rounded
 from noise_mm.protocols.methods import METHODS
 
 
@@ -135,7 +136,7 @@ def test_formats():
     assert latex.count(r'\begin{tabular}') == latex.count(r'\end{tabular}') == 2
     parsed = list(csv.reader(io.StringIO(rows)))
     assert parsed[0][:5] == ['table', 'row', 'held_out', 'P_0.10', 'R_0.10']
-    assert {len(row) for row in parsed} == {18}
+    assert {len(row) for row in parsed} == {19}  # the last one: in what a row differs from the paper
     assert len(parsed) == 1 + 14 + 10
 
 
@@ -187,3 +188,32 @@ def test_other_json_is_refused(content):
 def test_damaged_metrics_are_refused(changes):
     with pytest.raises(InputError, match=r'a/metrics.json: no metrics of schema 1'):
         Run.of_file('a/metrics.json', report_of(paper_tables.TABLE_2_AVERAGE) | changes)
+
+
+def test_differences_from_the_paper_stand_below_the_table():
+    """One note for rows of equal differences; none where the paper is not asked for."""
+    runs = [run(method=method, protocol='m2h') for method in ('yolov8', 'noise')]
+    (table,) = make_tables(runs, with_paper=True)
+    assert table.notes == [
+        'YOLOv8 M→H, NOISe M→H: mode coco instead of ultralytics; masks at native resolution instead of prototype; '
+        'how it was trained is not known'
+    ]
+    assert f'\n- {table.notes[0]}\n' in render([table], 'md')
+    assert render([table], 'latex').endswith(f': {table.notes[0]}\n')
+    ours, papers, *_ = list(csv.DictReader(io.StringIO(render([table], 'csv'))))
+    assert ours['differs_from_paper'].startswith('mode coco')
+    assert papers['differs_from_paper'] == ''
+    (plain,) = make_tables(runs)
+    assert plain.notes == []
+    assert 'differs_from_paper' not in render([plain], 'csv')
+
+
+def test_runs_on_seen_data_are_refused_or_marked():
+    runs = [run(method='noise', protocol='m2h', seen_in_training=['H1'])]
+    with pytest.raises(InputError, match=r'metrics\.json: test data seen in training: H1'):
+        make_tables(runs)
+    (table,) = make_tables(runs, allow_seen=True, with_paper=True)
+    assert [row.labels for row in table.rows] == [
+        ('NOISe M→H (test data seen in training)',),
+        ('NOISe M→H (paper)',),
+    ]

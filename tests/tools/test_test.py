@@ -57,10 +57,22 @@ def perfect_results(tiny_data, batch='M2'):
     return [{**{key: each[key] for key in keys}, 'score': 1} for each in truth['annotations']]
 
 
+def test_as_paper_measures_as_ultralytics_does(run_test, tiny_config, checkpoint, tmp_path):
+    options = ['--work-dir', tmp_path, '--as-paper']
+    assert run_test(tiny_config, checkpoint, *options)[0] == 0
+    report = json.loads((tmp_path / 'metrics.json').read_text())
+    assert (report['mode'], report['mask_resolution']) == ('ultralytics', 'prototype')
+    assert report['run']['test_cfg']['max_per_img'] == 300
+    segm, bbox = ([report[kind]['mean'][2]['ap'], report[kind]['ap50_95']] for kind in ('segm', 'bbox'))
+    expected = 0.1 * (segm[0] + bbox[0]) + 0.9 * (segm[1] + bbox[1])
+    assert report['fitness'] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize('batches', [['M2'], ['M2', 'M1']])
 def test_saved_results_give_the_numbers_of_the_checkpoint(run_test, tiny_config, checkpoint, tmp_path, batches):
     """Also with two batches, whose image ids are the same, given in another order than they are saved in."""
-    options = ['--work-dir', tmp_path / 'work', '--cfg-options', f'test_batches=[{",".join(batches)}]']
+    options = ['--work-dir', tmp_path / 'work', '--allow-seen']  # M1 is a training batch of the config
+    options += ['--cfg-options', f'test_batches=[{",".join(batches)}]']
     options.append('model.test_cfg.max_per_img=20')
     saved, out = tmp_path / 'saved', tmp_path / 'numbers' / 'net.json'
     status, printed, _ = run_test(tiny_config, checkpoint, *options, '--save-results', saved, '--out', out)
