@@ -156,19 +156,28 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     write_text(path, json.dumps(value, indent=indent))
 
 
+def read_bytes(path: str | Path, count: int = -1) -> bytes:
+    """Return the bytes of a file, or its first `count` ones.
+
+    Raises:
+        InputError: If the file is missing or unreadable.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read(count)
+    except FileNotFoundError as error:
+        raise InputError(f'{path}: no such file. Check the path.') from error
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+
+
 def read_json(path: str | Path) -> Any:
     """Return the value in a JSON file.
 
     Raises:
         InputError: If the file is missing, unreadable or not JSON.
     """
-    path = Path(path)
-    try:
-        return parse_json(path.read_bytes(), path)
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    return parse_json(read_bytes(path), path)
 
 
 def parse_json(data: bytes, source: str | Path) -> Any:

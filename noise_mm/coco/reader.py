@@ -9,7 +9,7 @@ Other programs write the standard in their own ways. Read with a note are ids of
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -113,6 +113,22 @@ def raise_issues(source: str, issues: Collection[Issue], remedy: str = REMEDY) -
         named = '; '.join(f'{issue.place} {issue.what}' for issue in list(issues)[:ISSUES_NAMED])
         more = f'; ... and {len(issues) - ISSUES_NAMED} more' if len(issues) > ISSUES_NAMED else ''
         raise InputError(f'{source}: {named}{more}. {remedy}')
+
+
+def require_classes(content: CocoContent, source: str, classes: Sequence[str]) -> None:
+    """Refuse a file without a category of each class.
+
+    Raises:
+        InputError: With the first class that is missing, and those that are there.
+    """
+    names = content.categories.values()
+    missing = [name for name in classes if name not in names]
+    if missing:
+        raise_issues(source, [issue for issue in content.issues if issue.kind is kinds.BAD_ENTRY])
+        raise InputError(
+            f'{source}: no category {missing[0]!r}; it has {", ".join(map(repr, names)) or "none"}. '
+            'Rename the category, or set the classes of the config.'
+        )
 
 
 def is_coco(value: Any) -> bool:

@@ -10,8 +10,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmyolo.registry import METRICS
 
-from noise_mm.errors import InputError
-from noise_mm.evaluation.coco_results import TRUTH_REMEDY
+from noise_mm.coco.reader import read_content, require_classes
 from noise_mm.evaluation.regions import as_rles
 from noise_mm.files import read_json, require_folder, write_json
 
@@ -46,14 +45,14 @@ class CocoResultsWriter(BaseMetric):
         self.image_ids: dict[Path, tuple[str, int]] = {}
         self.category_ids: dict[str, list[int]] = {}
         for source in sources:
-            content = read_json(source['annotation_file'])
-            ids = {category['name']: category['id'] for category in content['categories']}
-            missing = [name for name in classes if name not in ids]
-            if missing:
-                raise InputError(f'{source["annotation_file"]}: no category {missing[0]!r}. {TRUTH_REMEDY}')
+            file = str(source['annotation_file'])
+            content = read_content(read_json(file), file, annotation_ids=False)
+            content.raise_if_any(file)
+            require_classes(content, file, classes)
+            ids = {name: key for key, name in content.categories.items()}
             self.category_ids[source['batch']] = [ids[name] for name in classes]
-            for image in content['images']:
-                self.image_ids[Path(source['image_dir'], image['file_name'])] = source['batch'], image['id']
+            for image in content.images:
+                self.image_ids[Path(source['image_dir'], image.file_name)] = source['batch'], image.id
         require_folder(self.folder)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

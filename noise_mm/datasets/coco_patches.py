@@ -7,9 +7,8 @@ import numpy as np
 
 from noise_mm.coco import issues as kinds
 from noise_mm.coco.issues import Issue
-from noise_mm.coco.reader import REMEDY, CocoAnnotation, CocoContent, raise_issues, read_content
+from noise_mm.coco.reader import CocoAnnotation, raise_issues, read_content, require_classes
 from noise_mm.coco.segmentation import geometry_from_segmentation, rings_of
-from noise_mm.errors import InputError
 from noise_mm.geometry.outline import parts_of
 from noise_mm.geometry.rings import keyholed
 
@@ -54,22 +53,6 @@ def parse_coco(value: Any, source: str, classes: Sequence[str]) -> list[dict]:
     for record in records.values():
         del record['id']
     return list(records.values())
-
-
-def require_classes(content: CocoContent, source: str, classes: Sequence[str]) -> None:
-    """Refuse a file without a category of each class.
-
-    Raises:
-        InputError: With the first class that is missing, and those that are there.
-    """
-    names = content.categories.values()
-    missing = [name for name in classes if name not in names]
-    if missing:
-        raise_issues(source, [issue for issue in content.issues if issue.kind is kinds.BAD_ENTRY], REMEDY)
-        raise InputError(
-            f'{source}: no category {missing[0]!r}; it has {", ".join(map(repr, names)) or "none"}. '
-            'Rename the category, or set the classes of the config.'
-        )
 
 
 def _instance(annotation: CocoAnnotation, label: int | None) -> dict:

@@ -26,9 +26,9 @@ from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
-from noise_mm.files import replacing
+from noise_mm.files import read_bytes, replacing
 from noise_mm.formats.imagej_shapes import VERTEX_TYPES, WRAP_PX, unwrapped_shape
-from noise_mm.formats.packed_json import DAMAGED_ZIP, archive_entries, read_bytes
+from noise_mm.formats.packed_json import DAMAGED_ZIP, archive_entries
 from noise_mm.geometry.outline import Outline
 
 NOT_AREAS = {

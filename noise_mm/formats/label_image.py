@@ -22,7 +22,7 @@ from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
-from noise_mm.files import replacing
+from noise_mm.files import read_bytes, replacing
 from noise_mm.formats.tiff_chain import check_chain
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import fill_pixels, mask_of_runs, row_runs, trace
@@ -90,7 +90,7 @@ def read_label_image(
     """
     remedy = 'Save the labels as a TIFF with whole numbers, 0 for the background.'
     collector = OutlineCollector(path, remedy, notes=[] if notes is None else notes)
-    is_png = _starts_with(path, PNG_SIGNATURE)
+    is_png = read_bytes(path, len(PNG_SIGNATURE)) == PNG_SIGNATURE
     try:
         planes = [_png_runs(path, size_px, collector)] if is_png else _tiff_runs(path, size_px, collector)
     except DAMAGED as error:
@@ -146,21 +146,6 @@ def write_label_image(
             resolutionunit=None if um_per_px is None else 'CENTIMETER',
             metadata=None,
         )
-
-
-def _starts_with(path: str | Path, signature: bytes) -> bool:
-    """Return whether a file begins with some bytes.
-
-    Raises:
-        InputError: If it is missing or unreadable.
-    """
-    try:
-        with open(path, 'rb') as file:
-            return file.read(len(signature)) == signature
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
 
 
 def _png_runs(path: str | Path, size_px: tuple[int, int] | None, collector: OutlineCollector) -> Runs:

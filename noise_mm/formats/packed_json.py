@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from noise_mm.errors import InputError
-from noise_mm.files import parse_json
+from noise_mm.files import parse_json, read_bytes
 
 GZIP_SIGNATURE, ZIP_SIGNATURE = b'\x1f\x8b', b'PK\x03\x04'
 JSON_SUFFIXES = ('.json', '.geojson')
@@ -19,20 +19,6 @@ DAMAGED_ZIP = (
     IndexError, KeyError, UnicodeError,
 )  # fmt: skip
 """What zipfile raises on damaged or encrypted archives and entries; not all of it is documented."""
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return the bytes of a file.
-
-    Raises:
-        InputError: If it is missing or unreadable.
-    """
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
 
 
 def read_packed_json(path: str | Path, data: bytes | None = None) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 from noise_mm.coco.outlines import coco_outlines
 from noise_mm.coco.reader import CocoContent, is_coco, read_content
 from noise_mm.errors import InputError
+from noise_mm.files import read_bytes
 from noise_mm.formats.geojson import features_of, geojson_outlines
 from noise_mm.formats.imagej import read_imagej
 from noise_mm.formats.label_image import read_label_image
-from noise_mm.formats.packed_json import is_zipped_json, read_bytes, read_packed_json
+from noise_mm.formats.packed_json import is_zipped_json, read_packed_json
 from noise_mm.formats.roi_csv import read_roi_csv
 from noise_mm.geometry.outline import Outline
 

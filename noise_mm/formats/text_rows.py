@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from noise_mm.errors import InputError
+from noise_mm.files import read_bytes
 
 
 def read_text(path: str | Path) -> str:
@@ -15,11 +16,7 @@ def read_text(path: str | Path) -> str:
         InputError: If the file is missing, unreadable or not UTF-8.
     """
     try:
-        return Path(path).read_text(encoding='utf-8-sig')
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+        return read_bytes(path).decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not a UTF-8 text file. Export it again as UTF-8 text.') from error
 

@@ -20,6 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from noise_mm.errors import InputError
+from noise_mm.files import read_bytes
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
@@ -54,13 +55,7 @@ def open_slide(path: str | Path, scene: int | None = None) -> Slide:
             several images. Damage inside compressed data is found when that part is read.
     """
     path = Path(path)
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(8)
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+    head = read_bytes(path, 8)
     if head.startswith(TIFF_SIGNATURES):
         return TiffSlide.open(path, scene)
     if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):

@@ -228,7 +228,8 @@ def _leica_images(path: Path, tiff: tifffile.TiffFile) -> list[TiffImage]:
                 for side in ('sizeX', 'sizeY')
             )
             name = image.get('name') or f'image {number_of}'
-            images.append(TiffImage(f'{name} (macro)' if whole else name, levels, _of_leica(pixels, view)))
+            name = f'{name} (macro)' if whole and not PICTURES.search(name) else name
+            images.append(TiffImage(name, levels, _of_leica(pixels, view)))
     return images
 
 

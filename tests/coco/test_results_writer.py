@@ -17,7 +17,9 @@ def sources(tmp_path):
         (tmp_path / batch).mkdir()
         path = tmp_path / batch / 'annotations.json'
         images = [{'id': 7, 'file_name': 'images/a.png', 'width': 8, 'height': 6}]
-        path.write_text(json.dumps({'images': images, 'categories': [{'id': category_id, 'name': 'osteoclast'}]}))
+        path.write_text(
+            json.dumps({'images': images, 'annotations': [], 'categories': [{'id': category_id, 'name': 'osteoclast'}]})
+        )
         sources.append({'batch': batch, 'annotation_file': str(path), 'image_dir': str(tmp_path / batch)})
     return sources
 
