@@ -65,6 +65,7 @@ def parse_cfg_options(pairs: list[str]) -> dict[str, Any]:
 
 def load_run_config(args: argparse.Namespace) -> Any:
     """The config that the options of `add_config_options` ask for, with its work folder and launcher."""
+    import noise_mm.register  # noqa: F401
     from noise_mm.configuration import load_config
     from noise_mm.paper_preset import paper_settings, with_paper_settings
 

@@ -21,15 +21,20 @@ class Terminated(KeyboardInterrupt):
 def run_command(main: Callable[[], None]) -> None:
     """Run the `main` of a command line and exit as all commands of this project do.
 
-    The exit status is 0 when the work is done; 2 on bad input or want of GPU memory, reported in one line on standard
-    error without a traceback; 130 after Ctrl-C and 143 after SIGTERM. Any other exception is a defect of this program
-    and keeps its traceback.
+    The exit status is 0 when the work is done; 2 on bad input, a package that cannot be imported or want of GPU memory,
+    reported in one line on standard error without a traceback; 130 after Ctrl-C and 143 after SIGTERM. Any other
+    exception is a defect of this program and keeps its traceback.
     """
     _report_termination()
     try:
         main()
     except InputError as error:
         _exit(f'error: {one_line(error)}', 2)
+    except ImportError as error:
+        if (error.name or '').startswith('noise_mm'):
+            raise
+        what = ' '.join(str(error).split())
+        _exit(f'error: {what}. Install the packages that fit: python tools/environment.py', 2)
     except Terminated:
         _exit('terminated', 143)
     except KeyboardInterrupt:

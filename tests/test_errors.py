@@ -21,6 +21,15 @@ def test_bad_input_gives_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == 'error: a.tif: broken. Export it again.\n'
 
 
+def test_package_that_cannot_be_imported_gives_one_line(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_command(fail(ImportError('libGL.so.1: cannot open\nshared object file', name='cv2')))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith('error: libGL.so.1: cannot open shared object file. Install')
+    with pytest.raises(ImportError):
+        run_command(fail(ImportError('circular', name='noise_mm.stages')))
+
+
 def test_work_done_returns():
     assert run_command(lambda: None) is None
 

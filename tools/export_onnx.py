@@ -28,7 +28,6 @@ def main() -> None:
         raise InputError("export needs onnx, onnxscript and onnxruntime. Install them: pip install '.[cpu]'")
     import torch
 
-    import noise_mm  # noqa: F401
     from noise_mm.configuration import load_config
     from noise_mm.inference.detector import TileNetwork
     from noise_mm.inference.onnx_backend import can_export, check_equal, export, input_size_px

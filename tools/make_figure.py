@@ -73,6 +73,7 @@ def read_config(args: argparse.Namespace) -> 'Config':
     Raises:
         InputError: If it is cross-validated, but a column is not: it would show patches that were trained on.
     """
+    import noise_mm.register  # noqa: F401
     from noise_mm.configuration import load_config
 
     config = load_config(args.config, parse_cfg_options(args.cfg_options), args.fold)

@@ -102,6 +102,7 @@ def main() -> None:
     device = join_processes(args.launcher, args.device)
     from mmengine.dist import is_main_process
 
+    import noise_mm.register  # noqa: F401
     from noise_mm.configuration import load_config
     from noise_mm.pseudo_labels.batches import read_batches
     from noise_mm.pseudo_labels.labeller import NucleusLabeller

@@ -1,7 +1,7 @@
 # What a run writes and how it starts.
 
 default_scope = 'mmyolo'
-custom_imports = dict(imports=['noise_mm', 'noise_mm.training'])  # so that MMDetection's own tools can use them too
+custom_imports = dict(imports=['noise_mm.register'])  # so that MMDetection's own tools can use these configs, too
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def nms(boxes: 'Tensor', scores: 'Tensor', iou_threshold: float, offset: int = 0) -> 'Tensor':
     """The op behind `mmcv.ops.nms`; see `noise_mm.compat.nms.nms`."""
-    from noise_mm.compat import nms as bounded
+    from noise_mm.compat import nms as module
 
-    return bounded.nms(boxes, scores, iou_threshold, offset)
+    return module.nms(boxes, scores, iou_threshold, offset)
 
 
 def roi_align_forward(

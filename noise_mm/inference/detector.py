@@ -18,6 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
+import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of

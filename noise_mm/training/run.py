@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmyolo.registry import DATASETS, RUNNERS
 
-import noise_mm
+import noise_mm.register
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.checkpoints.provenance import training_of
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file

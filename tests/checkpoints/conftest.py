@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-import noise_mm  # noqa: F401
+import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.checkpoint_keys import ours_to_ultralytics
 from noise_mm.configuration import load_config
 

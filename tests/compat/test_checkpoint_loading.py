@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.errors import InputError
 

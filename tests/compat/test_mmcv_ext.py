@@ -151,18 +151,28 @@ def test_a_compiled_module_is_found_first(tmp_path):
     assert _run('import noise_mm, mmcv._ext; print(mmcv._ext.COMPILED)', tmp_path) == ['compiled']
 
 
-def test_compiled_module_of_another_torch_says_so(tmp_path):
-    (tmp_path / 'mmcv').mkdir()
-    (tmp_path / 'mmcv' / '__init__.py').write_text('')
-    (tmp_path / 'mmcv' / '_ext.py').write_text('raise ImportError("undefined symbol: _ZN2at4")')
-    program = 'import noise_mm\ntry:\n import mmcv._ext\nexcept ImportError as error:\n print(error)'
-    assert 'do not fit the installed torch (undefined symbol: _ZN2at4)' in ' '.join(_run(program, tmp_path))
+def test_without_mmcv_nothing_is_put_in_place(tmp_path):
+    program = """
+sys.path[:] = [path for path in sys.path if 'site-packages' not in path]
+import noise_mm
+print('mmcv._ext' in sys.modules)
+"""
+    assert _run(program) == ['False']
+
+
+def test_what_is_there_already_is_kept():
+    program = """
+import types
+sys.modules['mmcv._ext'] = own = types.ModuleType('mmcv._ext')
+import noise_mm
+print(sys.modules['mmcv._ext'] is own)
+"""
+    assert _run(program) == ['True']
 
 
 @pytest.mark.slow
 def test_mmcv_ops_that_failed_before_works_afterwards():
     program = """
-import importlib.util
 try:
     import mmcv.ops
 except ModuleNotFoundError as error:
@@ -173,48 +183,3 @@ import torch
 print(mmcv.ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5)[1].tolist()[0])
 """
     assert _run(program) == ['0']
-
-
-@pytest.mark.parametrize('is_used', [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_stand_in_of_somebody_else_is_replaced_with_a_warning(is_used):
-    program = f"""
-import sys, types, warnings
-foreign = types.ModuleType('mmcv._ext')
-def missing_op(name):
-    if name.startswith('__'):
-        raise AttributeError(name)
-    return lambda *args, **kwargs: None
-foreign.__getattr__ = missing_op
-sys.modules['mmcv._ext'] = foreign
-if {is_used}:
-    import mmcv.ops
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter('always')
-    import noise_mm
-    noise_mm.mmcv_ext.install()
-print(sum('stand-in without a file' in str(warning.message) for warning in caught))
-import torch
-import mmcv.ops.nms
-print(mmcv.ops.nms(torch.tensor([[0., 0, 1, 1]]), torch.ones(1), 0.5)[1].tolist()[0])
-print(any(getattr(module, 'ext_module', None) is foreign for module in sys.modules.values()))
-"""
-    assert _run(program) == ['1', '0', 'False']
-
-
-def test_a_careless_stand_in_is_replaced_too():
-    program = """
-import sys, types, warnings
-foreign = types.ModuleType('mmcv._ext')
-foreign.__getattr__ = lambda name: (lambda *args, **kwargs: None)
-sys.modules['mmcv._ext'] = foreign
-warnings.simplefilter('ignore')
-import noise_mm
-import mmcv._ext
-print(type(mmcv._ext.__file__).__name__)
-"""
-    assert _run(program) == ['str']
-
-
-def test_finder_answers_for_one_name_only():
-    assert noise_mm.mmcv_ext._finder.find_spec('mmcv._ext').name == 'mmcv._ext'
-    assert noise_mm.mmcv_ext._finder.find_spec('mmcv._other') is None

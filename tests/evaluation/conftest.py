@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from mmengine.registry import DefaultScope
 
-import noise_mm  # noqa: F401
+import noise_mm.register  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-import noise_mm  # noqa: F401
+import noise_mm.register  # noqa: F401
 from noise_mm.errors import InputError
 
 SIZE_PX = 64

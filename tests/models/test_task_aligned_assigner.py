@@ -112,7 +112,7 @@ def test_crowded_batch_stays_within_bounded_memory():
     # 1,000 targets in each of 4 images of 640 px: a plain one-hot of the candidates alone would be 2.7 GB.
     code = """
 import resource, torch
-import noise_mm
+import noise_mm.register
 from mmyolo.registry import TASK_UTILS
 torch.set_num_threads(1)
 assigner = TASK_UTILS.build(dict(type='YOLOv8TaskAlignedAssigner', num_classes=2))

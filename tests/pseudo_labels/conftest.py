@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from scipy import ndimage
 
-import noise_mm  # noqa: F401
+import noise_mm.register  # noqa: F401
 from noise_mm.coco.batch_folder import image_entry, write_batch
 from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller

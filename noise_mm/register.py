@@ -1,0 +1,43 @@
+"""Registers the classes of this project with MMYOLO, and makes MMEngine load checkpoints safely.
+
+Every config names this module in `custom_imports`. Code that uses no config of this project says
+`import noise_mm.register`.
+"""
+
+import multiprocessing
+import sys
+import warnings
+
+from mmengine.runner import checkpoint
+
+import noise_mm.coco.results_writer
+import noise_mm.datasets
+import noise_mm.evaluation.osteoclast_metric
+import noise_mm.evaluation.seen_mark
+import noise_mm.hooks
+import noise_mm.models
+import noise_mm.training  # noqa: F401
+from noise_mm.compat.checkpoint_loading import make_mmengine_load_safely
+from noise_mm.compat.mmcv_ext import provide_mmcv_ext
+
+
+def hide_unfit_torchvision() -> None:
+    """Make a torchvision that was built for another torch count as not installed.
+
+    Its import fails with other errors than the ModuleNotFoundError that MMEngine expects when it lists the versions of
+    the environment, so no training would start.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ModuleNotFoundError:
+        pass
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        sys.modules['torchvision'] = None
+        warnings.warn(f'torchvision does not fit the installed torch ({error}); it is not used.', stacklevel=2)
+
+
+hide_unfit_torchvision()
+make_mmengine_load_safely(checkpoint)
+# Spawned processes (Windows, macOS) unpickle this by its name before the dataset they work on, which may be a class of
+# MMDetection's; so they import noise_mm first, too.
+multiprocessing.current_process()._config['noise_mm'] = provide_mmcv_ext
