@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file, load_file
 from noise_mm.checkpoints.stand_ins import Record
 from noise_mm.errors import InputError
