@@ -257,7 +257,7 @@ def test_foreign_base_with_our_dataset_keeps_its_meaning(tmp_path, name):
     base = Path(mmdet.__file__).parent / '.mim/configs' / name
     path = tmp_path / 'mine.py'
     path.write_text(
-        f"_base_ = '{base}'\ncustom_imports = dict(imports=['noise_mm'])\n"
+        f"_base_ = '{base}'\ncustom_imports = dict(imports=['noise_mm.register'])\n"
         "_mine = dict(_delete_=True, type='mmyolo.OsteoclastDataset', data_root='d', batches=['A'], pipeline=[])\n"
         'train_dataloader = dict(dataset=_mine)\nmax_epochs = 3\n'
     )
