@@ -123,3 +123,14 @@ def test_files_that_another_program_holds_open_are_named_and_the_others_written(
     }
     with pytest.raises(FileInUseError, match='wells.csv'):
         delete(tmp_path / 'wells.csv')
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['[' * 100_000, '{"a":' * 100_000, '9' * 5000, '[1, -' + '9' * 5000 + ']', '{', '\x00', '"\ud800'],
+)
+def test_json_that_python_cannot_hold_is_refused(tmp_path, text):
+    path = tmp_path / 'a.json'
+    path.write_bytes(text.encode('utf-8', 'surrogatepass'))
+    with pytest.raises(InputError, match=r'a\.json: not valid JSON'):
+        read_json(path)

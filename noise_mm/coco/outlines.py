@@ -100,7 +100,7 @@ def crowd_meaning(content: CocoContent, collector: OutlineCollector) -> str:
         InputError: If that is not clear.
     """
     crowds, every = sum(annotation.is_crowd for annotation in content.annotations), len(content.annotations)
-    if not crowds or 'noise_mm' in content.info or 'noise_mm' in str(content.info.get('description')):
+    if not crowds or content.is_own:
         return 'ignore'
     if crowds == every:
         collector.note(f'all {every} annotations are iscrowd, as CVAT writes masks; they are taken for cells')

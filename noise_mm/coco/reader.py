@@ -90,6 +90,24 @@ class CocoContent:
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this project wrote the file, so that `iscrowd` in it means a region to ignore."""
+        return 'noise_mm' in self.info or 'noise_mm' in str(self.info.get('description'))
+
+    def refuse_only_crowds(self, source: str) -> None:
+        """Refuse a dataset of another program in which every annotation is `iscrowd`: nothing would be left of it.
+
+        Raises:
+            InputError: With what to do.
+        """
+        count = len(self.annotations)
+        if count and not self.is_own and all(annotation.is_crowd for annotation in self.annotations):
+            raise InputError(
+                f'{source}: all {count} annotations are iscrowd, as CVAT writes masks, and would be ignored. Set '
+                'iscrowd to 0 where they are cells.'
+            )
+
     def add(self, kind: Kind, place: str, what: str) -> None:
         """Record an issue."""
         self.issues.append(Issue(kind, place, what))

@@ -1,5 +1,6 @@
 """From the content of a COCO file to the records that MMEngine datasets hold. Pure; no files."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from noise_mm.coco.reader import CocoAnnotation, raise_issues, read_content, req
 from noise_mm.coco.segmentation import geometry_from_segmentation, rings_of
 from noise_mm.geometry.outline import parts_of
 from noise_mm.geometry.rings import keyholed
+
+logger = logging.getLogger(__name__)
 
 
 def parse_coco(value: Any, source: str, classes: Sequence[str]) -> list[dict]:
@@ -35,6 +38,9 @@ def parse_coco(value: Any, source: str, classes: Sequence[str]) -> list[dict]:
     """
     content = read_content(value, source, annotation_ids=False)
     require_classes(content, source, classes)
+    content.refuse_only_crowds(source)
+    for note in content.notes:
+        logger.warning('%s: %s', source, note)
     labels = {name: label for label, name in enumerate(classes)}
     records = {image.id: {**image.entry, 'instances': []} for image in content.images}
     issues = list(content.issues)

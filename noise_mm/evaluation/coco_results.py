@@ -141,6 +141,7 @@ def _read_truth(value: Any, name: str) -> CocoContent:
     if not value['categories']:
         raise InputError(f'{name}: has no categories. {TRUTH_REMEDY}')
     content.raise_if_any(name)
+    content.refuse_only_crowds(name)
     for note in content.notes:
         logger.warning('%s: %s', name, note)
     return content

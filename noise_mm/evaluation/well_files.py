@@ -1,7 +1,7 @@
 """Finds and reads predicted and annotated outlines of the same wells."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,11 @@ def pair_files(predictions_dir: Path, rois_dir: Path) -> PairedFiles:
             'Put the annotations into another folder.'
         )
     jsons = [file for file in files_in(predictions_dir) if file.suffix.lower() == '.json' and file.name != RUN_FILE]
-    predictions = _by_well(jsons, WELL_AFFIXES)
-    annotations = _by_well(files_in(rois_dir), ANNOTATION_AFFIXES)
+    by_name = [
+        files_by_well(files, SUFFIXES, affixes)
+        for files, affixes in ((jsons, WELL_AFFIXES), (files_in(rois_dir), ANNOTATION_AFFIXES))
+    ]
+    predictions, annotations = _located(*by_name), _located(*by_name[::-1])
     if not predictions:
         raise InputError(f'{predictions_dir}: no <well>.json. Predict with tools/predict.py --formats coco.')
     if not annotations:
@@ -77,12 +80,17 @@ def pair_files(predictions_dir: Path, rois_dir: Path) -> PairedFiles:
     )
 
 
-def _by_well(files: Sequence[Path], affixes: Iterable[tuple[str, str]]) -> dict[str, list[Annotated]]:
-    """Return where the outlines of each well are: a file of its name, or an image of a COCO file of several."""
+def _located(files: Mapping[str, Sequence[Path]], others: Collection[str]) -> dict[str, list[Annotated]]:
+    """Return where the outlines of each well are: a file of its name, or an image of a COCO file of several.
+
+    Args:
+        files: Files by the wells that they are named after.
+        others: Wells of the other side; a file that is named after one of these belongs to it.
+    """
     found: dict[str, list[Annotated]] = {}
-    for name, candidates in files_by_well(files, SUFFIXES, affixes).items():
+    for name, candidates in files.items():
         for file in without_pictures(candidates, []):
-            images = coco_images(file)
+            images = {} if name in others else coco_images(file)
             if len(images) > 1 and name not in images:
                 for well, file_names in images.items():
                     found.setdefault(well, []).extend(Annotated(file, file_name) for file_name in file_names)

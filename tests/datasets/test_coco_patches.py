@@ -130,3 +130,14 @@ def test_a_missing_class_is_named_with_those_there() -> None:
 def test_what_is_no_coco_file_is_refused(content: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_coco(content, 'x.json', ('osteoclast',))
+
+
+def test_a_dataset_of_crowds_only_is_refused():
+    """As CVAT exports patches that were annotated with a brush: a network would learn nothing from them."""
+    content = copy.deepcopy(CONTENT)
+    for annotation in content['annotations']:
+        annotation['iscrowd'] = 1
+    with pytest.raises(InputError, match='all 3 annotations are iscrowd, as CVAT writes masks'):
+        parse_coco(content, 'x.json', ('osteoclast',))
+    content['info'] = {'description': 'Patches of batch M1, cut by noise_mm.'}
+    assert len(parse_coco(content, 'x.json', ('osteoclast',))) == 2

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noise_mm.errors import InputError
-from noise_mm.formats.via import CSV_COLUMNS, ViaPoint, write_via_points
+from noise_mm.formats.via import CSV_COLUMNS, ViaPoint, read_via, write_via_points
 from tests.fixtures.files import read_via_points
 
 HEADER = ','.join(CSV_COLUMNS) + '\n'
@@ -144,3 +144,28 @@ def test_bad_json_is_named(tmp_path, value, message):
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(InputError, match=r'\.csv or \.json'):
         write_via_points(tmp_path / 'a.txt', {})
+
+
+@pytest.mark.parametrize('attributes', ['[' * 100_000, '9' * 5000, '{'])
+def test_attributes_that_python_cannot_hold_are_named(tmp_path, attributes):
+    (tmp_path / 'a.csv').write_text(HEADER + f'a.tif,-1,{{}},1,0,"{attributes}",{{}}\n')
+    with pytest.raises(InputError, match=r'line 2 \(a\.tif\): attributes are not JSON'):
+        read_via_points(tmp_path / 'a.csv')
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.json'])
+def test_images_of_one_name_are_told_apart_by_size(tmp_path, suffix):
+    image = {
+        **_image({'name': 'point', 'cx': 1, 'cy': 2}),
+        'x': _image(*[{'name': 'point', 'cx': 3, 'cy': 4}] * 2)['a.tif'],
+    }
+    image['x']['size'] = 9
+    (tmp_path / 'a.json').write_text(json.dumps(image))
+    rows = [
+        _row({'name': 'point', 'cx': 1, 'cy': 2}),
+        *[_row({'name': 'point', 'cx': 3, 'cy': 4}, 2, n) for n in (0, 1)],
+    ]
+    rows = [rows[0].replace('-1', '5', 1), *(row.replace('-1', '9', 1) for row in rows[1:])]
+    (tmp_path / 'a.csv').write_text(HEADER + '\n'.join(rows))
+    found = read_via(tmp_path / f'a{suffix}')
+    assert [(entry.name, entry.size_bytes, len(entry.points)) for entry in found] == [('a.tif', 5, 1), ('a.tif', 9, 2)]
