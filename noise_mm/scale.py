@@ -1,5 +1,7 @@
 """The magnification and sizes that networks of this project are trained at. Pure."""
 
+from typing import NamedTuple
+
 from noise_mm.errors import InputError
 
 REFERENCE_UM_PER_PX = 0.7784
@@ -37,3 +39,21 @@ def scale_to_reference(um_per_px: float) -> float:
     """Return reference pixels per pixel of a well; exactly 1 where the magnification is the same but for rounding."""
     scale = um_per_px / REFERENCE_UM_PER_PX
     return 1.0 if abs(scale - 1) < SAME_MAGNIFICATION else scale
+
+
+class PixelSize(NamedTuple):
+    """The pixel size of an image and where it is from.
+
+    Attributes:
+        um: Side of a pixel in um.
+        source: `option`, stated by the `file`, `assumed` because neither says it, or `accepted`: assumed
+            and confirmed by --assume-mpp.
+    """
+
+    um: float
+    source: str = 'option'
+
+    @property
+    def known_um(self) -> float | None:
+        """Return the size for lengths and areas; None if it is only assumed."""
+        return None if self.source == 'assumed' else self.um

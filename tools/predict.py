@@ -62,7 +62,12 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--mpp', type=float, metavar='UM_PER_PX', help='pixel size of the wells (default: as files say, else 0.7784)'
     )
-    group.add_argument('--scene', type=int, metavar='N', help='which image to take, from 1, where files hold several')
+    group.add_argument(
+        '--assume-mpp',
+        action='store_true',
+        help='give areas in um^2 for wells that state no pixel size, which is taken as 0.7784',
+    )
+    group.add_argument('--scene', type=int, metavar='N', help='number of the image in files that hold several, from 1')
     group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (0.25)')
     group.add_argument(
         '--stride',
@@ -96,8 +101,23 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         help='area of the well in px^2, for coverage and densities',
     )
     area.add_argument('--well-mask', action='store_true', help='detect the well boundary and use its area')
+    group = parser.add_argument_group('plates')
     group.add_argument(
-        '--plate-map', type=Path, metavar='CSV', help='table with the columns well and condition, to compare conditions'
+        '--plate-map',
+        type=Path,
+        metavar='FILE',
+        help='CSV or XLSX, list or grid, with the condition of each well, and its mouse, donor or replicate',
+    )
+    group.add_argument(
+        '--name-pattern',
+        metavar='REGEX',
+        help='regular expression with the groups well, field and plate, for names that are not understood',
+    )
+    group.add_argument(
+        '--test',
+        choices=['welch', 'mann-whitney'],
+        default='welch',
+        help='test of replicates against the control that the plate map names (welch)',
     )
 
 
@@ -195,22 +215,40 @@ def _tiles(args: argparse.Namespace, config: Any) -> Any:
     return TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background, args.score_thr)
 
 
+def _about(args: argparse.Namespace, metadata: dict[str, Any]) -> dict[str, str]:
+    """Return what the page says of the run."""
+    about = {
+        'model': f'{args.config.name}, {args.checkpoint.name} ({metadata["checkpoint"]})',
+        'score threshold': f'{args.score_thr:g}',
+        'precision': metadata['precision'],
+    }
+    if args.nuclei is not None:
+        about['nuclei'] = f'{args.nuclei[1].name} ({metadata["nuclei_checkpoint"]}), from {args.nuclei_score_thr:g}'
+    return about
+
+
 def main() -> None:
     """Read the options and predict."""
     args = parse_arguments()
     formats = check_arguments(args)
 
-    from noise_mm.inference.predict_folder import FolderOptions, predict_folder
+    from noise_mm.inference.predict_folder import PredictOptions, predict_folder
     from noise_mm.inference.ranks import ranks_of
+    from noise_mm.report.folder import SummaryOptions
     from noise_mm.report.options import WellOptions
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
-    from noise_mm.slides.well_images import find_images, label_images
+    from noise_mm.report.well_names import compile_pattern, read_names
+    from noise_mm.slides.well_images import find_images, label_images, well_name
 
     images, not_used = find_images(args.wells), label_images(args.wells)
     for image in not_used:
-        print(f'note: {image}: passed over, named like a label image and not like a well')
+        print(f'note: {image}: skipped, named like a label image and not like a well')
+    pattern = None if args.name_pattern is None else compile_pattern(args.name_pattern)
+    names, _ = read_names([well_name(image) for image in images], pattern)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
+    if plate_map is not None:
+        plate_map.require_match(names)
     check_output_folder(args.out, images, args.plate_map)
     from noise_mm.configuration import load_config
     from noise_mm.inference.detector import TileDetector
@@ -227,14 +265,15 @@ def main() -> None:
             load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr, args.precision
         )
         metadata |= {f'nuclei_{name}': value for name, value in finder.metadata.items()}
-    options = FolderOptions(
+    options = PredictOptions(
         tiles=tiles,
         mpp=args.mpp,
-        scene=args.scene,
         formats=formats,
         nucleus_finder=finder,
         well=WellOptions(args.min_nuclei, args.well_area, args.well_mask),
-        plate_map=plate_map,
+        assume_mpp=args.assume_mpp,
+        scene=args.scene,
+        summary=SummaryOptions(plate_map, pattern, args.test, _about(args, metadata)),
         resume=args.resume,
         metadata=metadata,
         ranks=ranks,

@@ -32,6 +32,8 @@ class Outline:
         label: The class name.
         score: Confidence from 0 to 1 where a model made the outline, else None.
         ignored: True for a region in which detections are neither right nor wrong (COCO's `iscrowd`).
+        marks: What is in doubt about a predicted outline: `cut_at_box` if it ends straight along its box, `joined` if
+            it was put together from several tiles.
     """
 
     geometry: Polygon | MultiPolygon
@@ -39,6 +41,7 @@ class Outline:
     label: str = 'osteoclast'
     score: float | None = None
     ignored: bool = False
+    marks: frozenset[str] = frozenset()
 
 
 def ring_vertices(points: ArrayLike) -> NDArray[np.float64]:

@@ -19,20 +19,24 @@ class PackedOutline(NamedTuple):
         wkb: Its geometry as compressed well-known binary, which keeps every bit.
         label: Its class.
         score: Its confidence.
+        marks: What is in doubt about it.
     """
 
     wkb: bytes
     label: str
     score: float
+    marks: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, outline: Outline) -> 'PackedOutline':
         """Packs an outline; its name is left out."""
-        return cls(zlib.compress(shapely.to_wkb(outline.geometry), level=1), outline.label, outline.score)
+        wkb = zlib.compress(shapely.to_wkb(outline.geometry), level=1)
+        return cls(wkb, outline.label, outline.score, outline.marks)
 
     def outline(self, name: str = '') -> Outline:
         """Unpacks it."""
-        return Outline(shapely.from_wkb(zlib.decompress(self.wkb)), name, self.label, self.score)
+        geometry = shapely.from_wkb(zlib.decompress(self.wkb))
+        return Outline(geometry, name, self.label, self.score, marks=self.marks)
 
 
 class LazyOutlines(Sequence[Outline]):

@@ -22,6 +22,7 @@ class Detection:
         mask: (height, width) bool; its first and last row and column each hold a pixel of the object.
         score: Confidence from 0 to 1.
         label: Class, from 0 as in the detector's list of classes.
+        marks: What is in doubt about it; see `noise_mm.geometry.outline.Outline`.
     """
 
     x: int
@@ -29,6 +30,7 @@ class Detection:
     mask: np.ndarray
     score: float
     label: int
+    marks: frozenset[str] = frozenset()
 
     @classmethod
     def from_bitmap(cls, bitmap: np.ndarray, x: int, y: int, score: float, label: int) -> 'Detection | None':

@@ -16,11 +16,11 @@ from noise_mm.inference.predict_well import NucleusFinder, TileSettings, predict
 from noise_mm.inference.ranks import Ranks, partition
 from noise_mm.inference.results_folder import ResultsFolder, by_well
 from noise_mm.inference.tile_pipeline import NetworkError
+from noise_mm.report.folder import SummaryOptions
 from noise_mm.report.options import WellOptions
 from noise_mm.report.output_files import check_output_folder
-from noise_mm.report.plate_map import PlateMap
 from noise_mm.report.well import write_well
-from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
+from noise_mm.scale import REFERENCE_UM_PER_PX, PixelSize, scale_to_reference
 from noise_mm.slides.chunked import Slide
 from noise_mm.slides.slide import open_slide
 from noise_mm.slides.well_images import well_name
@@ -34,7 +34,7 @@ LEAST_FREE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class FolderOptions:
+class PredictOptions:
     """How the wells of a folder are predicted.
 
     Attributes:
@@ -44,7 +44,8 @@ class FolderOptions:
         formats: Of `noise_mm.report.output_files.FORMATS`.
         nucleus_finder: Finds nuclei in the same tiles.
         well: How wells are measured.
-        plate_map: The condition of each well.
+        assume_mpp: Whether lengths and areas in um are given although the pixel size is only assumed.
+        summary: How the wells of the folder are summed up.
         resume: Skip wells that are finished.
         metadata: What else results depend on, such as hashes of weights, as JSON values. A run with other values
             can't be resumed.
@@ -57,7 +58,8 @@ class FolderOptions:
     formats: Sequence[str] = ('coco', 'csv', 'overlay')
     nucleus_finder: NucleusFinder | None = None
     well: WellOptions = field(default_factory=WellOptions)
-    plate_map: PlateMap | None = None
+    assume_mpp: bool = False
+    summary: SummaryOptions = field(default_factory=SummaryOptions)
     resume: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     ranks: Ranks = field(default_factory=Ranks)
@@ -68,6 +70,7 @@ class FolderOptions:
             **self.metadata,
             'noise_mm': noise_mm.__version__,
             'mpp': self.mpp,
+            'assume_mpp': self.assume_mpp,
             'scene': self.scene,
             'tile_px': self.tiles.tile_px,
             'stride_px': self.tiles.stride_px,
@@ -78,12 +81,12 @@ class FolderOptions:
 
 
 def predict_folder(
-    images: Sequence[Path], detector: Any, out: Path, options: FolderOptions, arguments: Mapping[str, Any]
+    images: Sequence[Path], detector: Any, out: Path, options: PredictOptions, arguments: Mapping[str, Any]
 ) -> None:
     """Predict and write one well after the other; a bad image does not stop the others.
 
     After each well its record and the summary of the folder are written. A run that is killed therefore leaves
-    complete wells and a correct summary of them, and `FolderOptions.resume` continues from there. Results with other
+    complete wells and a correct summary of them, and `PredictOptions.resume` continues from there. Results with other
     settings are replaced, never mixed; those of an image that fails now are deleted. `run.json` records how the
     results were made, and for each well what happened at the seams of its tiles and how many tiles were skipped.
 
@@ -91,7 +94,7 @@ def predict_folder(
         images: Well images.
         detector: A `TileDetector`.
         out: Folder for the results.
-        options: See `FolderOptions`.
+        options: See `PredictOptions`.
         arguments: Recorded in `run.json`.
 
     Raises:
@@ -103,14 +106,14 @@ def predict_folder(
     check_output_folder(out, images)
     mine = [well_name(image) for image in partition(images, options.ranks)]
     settings, all_images = options.settings(), by_well(images)
-    folder = ResultsFolder(out, settings, arguments, all_images, mine, options.ranks, options.plate_map)
+    folder = ResultsFolder(out, settings, arguments, all_images, mine, options.ranks, options.summary)
     for well in folder.open(options.resume):
         with _naming_failures(folder, well):
             _predict_image(well, detector, folder, options)
     _conclude(folder, began)
 
 
-def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: FolderOptions) -> None:
+def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: PredictOptions) -> None:
     """Predict one well and write its files.
 
     Raises:
@@ -119,10 +122,10 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Fol
     with open_slide(folder.images[well], options.scene) as slide:
         if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
             raise InputError(f'{folder.path}: the disk is full. Make room or choose another output folder.')
-        mpp = _pixel_size(slide, options.mpp)
-        found = predict_well(slide, detector, detector.classes, mpp, options.tiles, well, options.nucleus_finder)
+        pixel = _pixel_size(slide, options)
+        found = predict_well(slide, detector, detector.classes, pixel.um, options.tiles, well, options.nucleus_finder)
         folder.begin_well(well)
-        content = write_well(folder.path, well, slide, found, mpp, options.formats, options.well)
+        content = write_well(folder.path, well, slide, found, pixel, options.formats, options.well)
         content['row'] |= found.seams.columns()
         record = {
             'seams': _seams_as_json(found.seams),
@@ -134,26 +137,30 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Fol
         _report(well, record, found.seams)
 
 
-def _pixel_size(slide: Slide, given: float | None) -> float:
-    """Return the pixel size of an image in um: as given, else as the file states, else the reference.
+def _pixel_size(slide: Slide, options: PredictOptions) -> PixelSize:
+    """Return the pixel size of an image: as given, else as the file states, else the reference.
 
     Raises:
-        InputError: If a pyramid doesn't state it, or the image is too small to be a well.
+        InputError: If a pyramid doesn't state it, the file contradicts itself, or the image is too small to be a well.
     """
-    stated = given or slide.um_per_px
-    if stated is None and slide.smaller_levels():
+    if options.mpp is not None:
+        pixel = PixelSize(options.mpp, 'option')
+    elif slide.um_per_px is not None:
+        pixel = PixelSize(slide.um_per_px, 'file')
+    elif slide.smaller_levels():
         raise InputError(f'{slide.path}: a slide of several resolutions that states no pixel size. Give it with --mpp.')
-    mpp = stated or REFERENCE_UM_PER_PX
-    if min(slide.width_px, slide.height_px) * scale_to_reference(mpp) < SMALLEST_WELL_PX:
+    else:
+        pixel = PixelSize(REFERENCE_UM_PER_PX, 'accepted' if options.assume_mpp else 'assumed')
+    if min(slide.width_px, slide.height_px) * scale_to_reference(pixel.um) < SMALLEST_WELL_PX:
         raise InputError(
             f'{slide.path}: {slide.width_px} x {slide.height_px} px is too small for a well. Export it again.'
         )
-    if stated is None:
+    if pixel.source == 'assumed':
         print(
-            f'{well_name(slide.path)}: the file states no pixel size; {REFERENCE_UM_PER_PX} um is assumed. '
-            'Give --mpp if it is another.'
+            f'{well_name(slide.path)}: the file states no pixel size; {pixel.um} um is assumed, and there are no areas '
+            'in um^2. Give --mpp, or --assume-mpp if that is right.'
         )
-    return mpp
+    return pixel
 
 
 @contextmanager
@@ -180,7 +187,7 @@ def _conclude(folder: ResultsFolder, began: float) -> None:
         InputError: If an image failed, or another program holds a file of the summary open.
     """
     has_summary = folder.finished or folder.ranks.count > 1 or (folder.path / 'wells.csv').exists()
-    notes = folder.summarize() if has_summary else []
+    notes = folder.summarize(is_complete=True) if has_summary else []
     folder.tidy(began)
     unfinished = folder.unfinished() if folder.ranks.count > 1 else []
     if unfinished:
@@ -192,7 +199,7 @@ def _conclude(folder: ResultsFolder, began: float) -> None:
             print(f'note: {note}')
         if folder.finished:
             count = sum(record['result']['row']['count'] for record in folder.finished.values())
-            print(f'{len(folder.finished)} wells, {count} cells: see {folder.path / "wells.csv"}')
+            print(f'{len(folder.finished)} images, {count} cells: see {folder.path / "wells.csv"}')
     if folder.in_use:
         raise InputError(folder.in_use)
     if folder.failed and len(folder.images) == 1:
@@ -215,7 +222,8 @@ def _report(well: str, record: Mapping[str, Any], seams: SeamReport) -> None:
     content, row = record['result'], record['result']['row']
     skipped = record['background_tiles']
     background = f'; {skipped} of {record["tiles"]} tiles are background' if skipped else ''
-    print(f'{well}: {row["count"]} cells, {row["total_area_um2"]} um2; {seams}{background}')
+    unit = 'px' if row['total_area_um2'] is None else 'um'
+    print(f'{well}: {row["count"]} cells, {row[f"total_area_{unit}2"]} {unit}2; {seams}{background}')
     for note in content['notes']:
         print(f'note: {well}: {note}')
     if seams.unresolved:

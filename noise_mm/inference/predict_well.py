@@ -198,7 +198,7 @@ def _outline(cell: Detection, slide: Slide, scale: float, classes: Sequence[str]
     """
     geometry = scaled(trace(cell.mask, cell.x, cell.y), 1 / scale)
     inside = clipped(geometry, 0, 0, slide.width_px, slide.height_px)
-    return Outline(inside, label=classes[cell.label], score=cell.score)
+    return Outline(inside, label=classes[cell.label], score=cell.score, marks=cell.marks)
 
 
 def _placed(detection: Detection, window: Window) -> Detection:

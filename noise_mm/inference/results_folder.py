@@ -19,9 +19,8 @@ from noise_mm.errors import InputError
 from noise_mm.files import FileInUseError, read_json, remove_leftovers, write_json
 from noise_mm.inference.ranks import Ranks
 from noise_mm.inference.records import differences, image_metadata, read_records, record_path, write_record
-from noise_mm.report.folder import write_folder
+from noise_mm.report.folder import SummaryOptions, write_folder
 from noise_mm.report.output_files import FOLDER_FILES, well_files
-from noise_mm.report.plate_map import PlateMap
 from noise_mm.slides.well_images import well_name
 
 # What results depend on besides this package; `mmcv` is the module of mmcv-lite and of the full mmcv.
@@ -40,7 +39,7 @@ class ResultsFolder:
         images: All images of the run, by well.
         mine: The wells of this process.
         ranks: The processes of the run.
-        plate_map: The condition of each well.
+        summary: How the wells are summed up.
         finished: Records of wells with these settings, by well.
         failed: What was wrong with each image that failed, by well.
         in_use: Files of the summary that another program holds open, as a message.
@@ -52,7 +51,7 @@ class ResultsFolder:
     images: Mapping[str, Path]
     mine: Sequence[str]
     ranks: Ranks = field(default_factory=Ranks)
-    plate_map: PlateMap | None = None
+    summary: SummaryOptions = field(default_factory=SummaryOptions)
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     in_use: str = ''
@@ -138,10 +137,13 @@ class ResultsFolder:
                 with suppress(PermissionError):  # open in another program; writing it again names it
                     (self.path / name).unlink(missing_ok=True)
 
-    def summarize(self) -> list[str]:
+    def summarize(self, is_complete: bool = False) -> list[str]:
         """Write the tables and the page of the folder, and `run.json`; return notes for the reader.
 
         Files that another program holds open are named in `in_use`; the others are written.
+
+        Args:
+            is_complete: Whether no further well of this process is to come.
         """
         with self._lock():
             if self.ranks.count > 1:
@@ -151,7 +153,7 @@ class ResultsFolder:
             was_in_use, self.in_use = self.in_use, ''
             notes: list[str] = []
             try:
-                notes = write_folder(self.path, contents, self.plate_map)
+                notes = write_folder(self.path, contents, self.summary, is_complete)
             except FileInUseError as error:
                 self.in_use = str(error)
                 if not was_in_use:

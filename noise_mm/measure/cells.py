@@ -44,7 +44,8 @@ class CellMeasures:
         eccentricity: Of the ellipse with the same second moments, from 0, a circle, to 1.
         nuclei: Nuclei in the cell, or None where none were looked for.
         touches_edge: Whether the cell has a pixel at the image's border, and so may go on beyond it.
-        mpp: Pixel size in um.
+        mpp: Pixel size in um, or None if it is not known; measures in um are then None too.
+        marks: What is in doubt about the cell, such as `cut_at_box`.
     """
 
     name: str
@@ -59,22 +60,23 @@ class CellMeasures:
     eccentricity: float | None
     nuclei: int | None
     touches_edge: bool
-    mpp: float
+    mpp: float | None
+    marks: frozenset[str] = frozenset()
 
     @property
-    def area_um2(self) -> float:
+    def area_um2(self) -> float | None:
         """Area in square micrometres."""
-        return area_um2(self.area_px2, self.mpp)
+        return None if self.mpp is None else area_um2(self.area_px2, self.mpp)
 
     @property
-    def perimeter_um(self) -> float:
+    def perimeter_um(self) -> float | None:
         """Length of the border in micrometres."""
-        return self.perimeter_px * self.mpp
+        return None if self.mpp is None else self.perimeter_px * self.mpp
 
     @property
-    def equivalent_diameter_um(self) -> float:
+    def equivalent_diameter_um(self) -> float | None:
         """Diameter of the circle of the same area in micrometres."""
-        return self.equivalent_diameter_px * self.mpp
+        return None if self.mpp is None else self.equivalent_diameter_px * self.mpp
 
 
 def nuclei_of_cells(cell_of: ArrayLike, cells: int) -> NDArray[np.int64]:
@@ -116,7 +118,7 @@ def measure_cells(
     outlines: Sequence[Outline],
     masks: Sequence[CellMask],
     size_px: tuple[int, int],
-    mpp: float,
+    mpp: float | None,
     nuclei: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> Iterator[CellMeasures]:
     """Measure one cell after the other.
@@ -125,7 +127,7 @@ def measure_cells(
         outlines: In pixels of the well image.
         masks: Their pixels, of `cell_masks`.
         size_px: Width and height of the image.
-        mpp: Pixel size in um.
+        mpp: Pixel size in um, if known.
         nuclei: Nuclei of each cell, if they were counted.
     """
     for index, (outline, mask) in enumerate(zip(outlines, masks, strict=True)):
@@ -135,6 +137,7 @@ def measure_cells(
             score=outline.score,
             nuclei=None if nuclei is None else int(nuclei[index]),
             mpp=mpp,
+            marks=outline.marks,
         )
         regions = regionprops(mask.pixels().astype(np.uint8))
         if regions:

@@ -39,7 +39,7 @@ class WellMeasures:
         well_area: Area of the well.
         nuclei: All nuclei that were found.
         nuclei_in_osteoclasts: Those that lie in osteoclasts.
-        mpp: Pixel size in um.
+        mpp: Pixel size in um, or None if it is not known; areas in um and mm are then None too.
     """
 
     count: int
@@ -50,17 +50,17 @@ class WellMeasures:
     well_area: WellArea | None
     nuclei: int | None
     nuclei_in_osteoclasts: int | None
-    mpp: float
+    mpp: float | None
 
     @property
-    def total_area_um2(self) -> float:
+    def total_area_um2(self) -> float | None:
         """Sum of the osteoclasts' areas in square micrometres."""
-        return area_um2(self.total_area_px2, self.mpp)
+        return None if self.mpp is None else area_um2(self.total_area_px2, self.mpp)
 
     @property
     def mean_area_um2(self) -> float | None:
         """Mean area of the osteoclasts in square micrometres."""
-        return self.total_area_um2 / self.count if self.count else None
+        return self.total_area_um2 / self.count if self.count and self.mpp else None
 
     @property
     def covered_of_image_percent(self) -> float:
@@ -68,14 +68,14 @@ class WellMeasures:
         return 100 * self.covered_area_px2 / self.image_area_px2
 
     @property
-    def image_area_mm2(self) -> float:
+    def image_area_mm2(self) -> float | None:
         """Area of the image in square millimetres."""
-        return area_um2(self.image_area_px2, self.mpp) / 1e6
+        return None if self.mpp is None else area_um2(self.image_area_px2, self.mpp) / 1e6
 
     @property
     def well_area_mm2(self) -> float | None:
         """Area of the well in square millimetres."""
-        return area_um2(self.well_area.px2, self.mpp) / 1e6 if self.well_area else None
+        return area_um2(self.well_area.px2, self.mpp) / 1e6 if self.well_area and self.mpp else None
 
     @property
     def covered_of_well_percent(self) -> float | None:
@@ -85,7 +85,7 @@ class WellMeasures:
     @property
     def count_per_mm2(self) -> float | None:
         """Osteoclasts per square millimetre of the well."""
-        return self.count / self.well_area_mm2 if self.well_area else None
+        return self.count / self.well_area_mm2 if self.well_area_mm2 else None
 
     @property
     def nuclei_per_osteoclast(self) -> float | None:
@@ -124,7 +124,7 @@ def measure_well(
     cells: Sequence[CellMeasures],
     covered_area_px2: int,
     size_px: tuple[int, int],
-    mpp: float,
+    mpp: float | None,
     *,
     well_area: WellArea | None = None,
     nuclei: int | None = None,
@@ -136,7 +136,7 @@ def measure_well(
         cells: All cells.
         covered_area_px2: Pixels in at least one osteoclast, of `covered_px2`.
         size_px: Width and height of the image.
-        mpp: Pixel size in um.
+        mpp: Pixel size in um, if known.
         well_area: Area of the well, if known.
         nuclei: All nuclei in the image, in cells or not, if they were counted.
         are_classed: Whether cells with few nuclei are classed as `PRE_OSTEOCLAST`.

@@ -1,9 +1,14 @@
-"""The wells of each condition summed up: a table of means and standard deviations, and a box plot."""
+"""Conditions compared: means over biological replicates, a test against the control, and a box plot.
+
+The unit of n is the biological replicate where the plate map names it: the wells of one mouse or donor are averaged
+first, because they are not independent. Without replicates the wells are listed as they are, and nothing is tested.
+"""
 
 import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,7 @@ MEASURES = {
     'count': 'osteoclasts',
     'pre_osteoclasts': 'pre-osteoclasts',
     'total_area_um2': 'total area (µm²)',
+    'total_area_px2': 'total area (px²)',
     'mean_area_um2': 'mean area (µm²)',
     'covered_of_image_percent': 'image covered (%)',
     'covered_of_well_percent': 'well covered (%)',
@@ -23,53 +29,158 @@ MEASURES = {
 }
 """Columns of the table of wells that are summed up, and what they are called in pictures and pages."""
 
+TESTS = {'welch': "Welch's t-test", 'mann-whitney': 'Mann-Whitney U test'}
+"""Tests against the control, two-sided; p-values are corrected by Holm over the conditions of a measure."""
+
 CONDITION_COLUMNS = (
     'condition',
     'wells',
-    *(f'{measure}_{kind}' for measure in MEASURES for kind in ('n', 'mean', 'sd')),
+    'replicates',
+    'unit',
+    'control',
+    'test',
+    *(f'{measure}_{kind}' for measure in MEASURES for kind in ('n', 'mean', 'sd', 'p_holm')),
 )
-"""Of `conditions.csv`: number of wells that have a value, mean, and standard deviation of a sample (n - 1)."""
+"""Of `conditions.csv`: `n`, mean and sample standard deviation (n - 1) over units, and the corrected p-value."""
 
 FEWEST_FOR_BOX = 3
-"""Wells; of fewer there are no quartiles, and points alone say all."""
+"""Units; fewer have no quartiles, and points alone say all."""
 PLOT_COLUMNS = 3
 POINT_DISTANCE, POINTS_ABREAST = 0.12, 3
 LONGEST_LABELS = 36
 """Characters that stand side by side below a plot; more are turned."""
 
 
-def condition_rows(rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The table of conditions (`CONDITION_COLUMNS`), in the order in which `condition_of` first names them.
+@dataclass(frozen=True)
+class Design:
+    """Which condition and replicate each well belongs to.
 
-    Wells count equally, whatever the number of their cells. A value that a well does not have, such as the mean area
-    of no cell, is left out, and `n` says so.
+    Attributes:
+        condition_of: The condition of each well, in the order of the map; wells that it does not have are left out.
+        replicate_of: The biological replicate of each well; empty if the map names none.
+        unit: What n counts: the name of the column of replicates, or `well`.
+        control: The condition that others are tested against, or None.
+        test: Of `TESTS`.
+    """
+
+    condition_of: Mapping[str, str]
+    replicate_of: Mapping[str, str]
+    unit: str = 'well'
+    control: str | None = None
+    test: str = 'welch'
+
+    @property
+    def conditions(self) -> list[str]:
+        """Return the conditions in the order of the map."""
+        return list(dict.fromkeys(self.condition_of.values()))
+
+    def units(self, rows: Sequence[Mapping[str, Any]], condition: str, measure: str) -> dict[str, float]:
+        """Return the value of each replicate (the mean of its wells), or of each well; missing ones are left out."""
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            if self.condition_of.get(row['well']) == condition and row.get(measure) is not None:
+                values.setdefault(self.replicate_of.get(row['well']) or row['well'], []).append(row[measure])
+        return {unit: statistics.fmean(of_unit) for unit, of_unit in values.items()}
+
+
+def condition_rows(rows: Sequence[Mapping[str, Any]], design: Design) -> list[dict[str, Any]]:
+    """Return the table of conditions (`CONDITION_COLUMNS`), in the order of the map.
 
     Args:
         rows: Rows of the table of wells.
-        condition_of: The condition of each well; wells that it does not have are left out.
+        design: See there.
     """
-    table = []
-    for condition in dict.fromkeys(condition_of.values()):
-        members = [row for row in rows if condition_of.get(row['well']) == condition]
-        result: dict[str, Any] = {'condition': condition, 'wells': len(members)}
-        for measure in MEASURES:
-            values = [row[measure] for row in members if row[measure] is not None]
-            result[f'{measure}_n'] = len(values)
-            result[f'{measure}_mean'] = _significant(statistics.fmean(values)) if values else None
-            result[f'{measure}_sd'] = _significant(statistics.stdev(values)) if len(values) > 1 else None
-        table.append(result)
-    return table
+    is_tested = bool(design.replicate_of) and design.control is not None
+    table: dict[str, dict[str, Any]] = {}
+    for condition in design.conditions:
+        members = [row['well'] for row in rows if design.condition_of.get(row['well']) == condition]
+        replicates = {design.replicate_of[well] for well in members if design.replicate_of.get(well)}
+        table[condition] = {
+            'condition': condition,
+            'wells': len(members),
+            'replicates': len(replicates) if design.replicate_of else None,
+            'unit': design.unit,
+            'control': design.control,
+            'test': TESTS[design.test] if is_tested else None,
+        }
+    for measure in MEASURES:
+        units = {condition: list(design.units(rows, condition, measure).values()) for condition in table}
+        p_values = _p_values(units, design) if is_tested else {}
+        for condition, values in units.items():
+            table[condition] |= {
+                f'{measure}_n': len(values),
+                f'{measure}_mean': _significant(statistics.fmean(values)) if values else None,
+                f'{measure}_sd': _significant(statistics.stdev(values)) if len(values) > 1 else None,
+                f'{measure}_p_holm': p_values.get(condition),
+            }
+    return list(table.values())
 
 
-def box_plot(rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str]) -> bytes:
-    """A PNG with a box plot of each measure that wells have: median, quartiles, and every well as a point."""
+def _p_values(units: Mapping[str, Sequence[float]], design: Design) -> dict[str, float]:
+    """Return the corrected p-value of each condition that can be tested; both sides need two units that differ."""
+    from scipy import stats
+
+    control = units.get(design.control, ())
+    raw = {}
+    for condition, values in units.items():
+        if condition == design.control or min(len(values), len(control)) < 2:
+            continue
+        if design.test == 'mann-whitney':
+            raw[condition] = float(stats.mannwhitneyu(values, control).pvalue)
+        elif np.ptp(values) or np.ptp(control):
+            raw[condition] = float(stats.ttest_ind(values, control, equal_var=False).pvalue)
+    return {condition: _significant(p) for condition, p in holm(raw).items()}
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values corrected for their number (Holm, Scand. J. Statist. 1979, 6:65).
+
+    >>> holm({'a': 0.01, 'b': 0.04, 'c': 0.03})
+    {'a': 0.03, 'c': 0.06, 'b': 0.06}
+    """
+    corrected: dict[str, float] = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        corrected[name] = largest
+    return corrected
+
+
+def design_notes(rows: Sequence[Mapping[str, Any]], design: Design) -> list[str]:
+    """Return what the reader of the comparison has to know, a sentence each."""
+    notes = []
+    if not design.replicate_of:
+        notes.append(
+            'n counts wells, which are not independent; a column mouse, donor or replicate in the plate map makes '
+            'biological replicates the unit and allows a test'
+        )
+    elif design.control is None:
+        notes.append('no condition is marked as the control in the plate map (column control), so nothing is tested')
+    if design.replicate_of and (
+        without := [
+            row['well']
+            for row in rows
+            if row['well'] in design.condition_of and not design.replicate_of.get(row['well'])
+        ]
+    ):
+        notes.append(f'{len(without)} wells have no {design.unit} and count as replicates of their own')
+    return notes
+
+
+def shown_measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the measures that some row has; areas in px² only where they are not known in µm²."""
+    names = [name for name in MEASURES if any(row.get(name) is not None for row in rows)]
+    return [name for name in names if name != 'total_area_px2' or 'total_area_um2' not in names]
+
+
+def box_plot(rows: Sequence[Mapping[str, Any]], design: Design) -> bytes:
+    """Return a PNG with a box plot of each measure that wells have: median, quartiles, and every unit as a point."""
     import matplotlib  # imported here: it takes a second, and only this picture needs it
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    conditions = list(dict.fromkeys(condition_of.values()))
-    members = {name: [row for row in rows if condition_of.get(row['well']) == name] for name in conditions}
-    measures = [name for name in MEASURES if any(row[name] is not None for one in members.values() for row in one)]
+    conditions = design.conditions
+    measures = shown_measures([row for row in rows if row['well'] in design.condition_of])
     lines = math.ceil(len(measures) / PLOT_COLUMNS)
     width = PLOT_COLUMNS * max(3.2, 0.55 * len(conditions) + 1.2)
     figure = Figure(figsize=(width, 2.9 * lines), layout='constrained')
@@ -77,7 +188,7 @@ def box_plot(rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str])
     colours = [matplotlib.colormaps['tab10'](index % 10) for index in range(len(conditions))]
     for place, measure in enumerate(measures, start=1):
         axes = figure.add_subplot(lines, PLOT_COLUMNS, place)
-        values = [[row[measure] for row in members[name] if row[measure] is not None] for name in conditions]
+        values = [list(design.units(rows, name, measure).values()) for name in conditions]
         _draw(axes, values, conditions, colours)
         axes.set_title(MEASURES[measure], fontsize=10)
     file = io.BytesIO()
@@ -86,7 +197,7 @@ def box_plot(rows: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str])
 
 
 def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str], colours: Sequence[Any]) -> None:
-    """One box plot."""
+    """Draw one box plot."""
     for place, (of_condition, colour) in enumerate(zip(values, colours, strict=True), start=1):
         if len(of_condition) >= FEWEST_FOR_BOX:
             line = {'color': colour, 'linewidth': 1.2}
@@ -94,7 +205,7 @@ def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str
                 of_condition,
                 positions=[place],
                 widths=0.6,
-                showfliers=False,  # every well is drawn as a point
+                showfliers=False,  # every unit is drawn as a point
                 boxprops=line,
                 whiskerprops=line,
                 capprops=line,
@@ -112,15 +223,15 @@ def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str
 
 
 def _aside(count: int) -> NDArray[np.float64]:
-    """How far points stand beside the middle, so that equal ones are seen; by their order, so that files are equal."""
+    """Return how far points stand beside the middle, so that equal ones are seen; the same in every run."""
     return POINT_DISTANCE * (np.arange(count) % POINTS_ABREAST - (min(count, POINTS_ABREAST) - 1) / 2)
 
 
 def _escaped(name: str) -> str:
-    """A name as matplotlib shows it; it takes text between dollar signs for formulas."""
+    """Return a name as matplotlib shows it; it takes text between dollar signs for formulas."""
     return name.replace('$', r'\$')
 
 
 def _significant(value: float) -> float:
-    """Rounded to six significant digits."""
+    """Round to six significant digits."""
     return float(f'{value:.6g}')

@@ -22,6 +22,7 @@ from noise_mm.measure.well import WellArea, WellMeasures, covered_px2, measure_w
 from noise_mm.measure.well_disc import Disc, find_disc
 from noise_mm.report.options import WellOptions
 from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
+from noise_mm.scale import PixelSize
 from noise_mm.slides.chunked import Rgb, Slide
 
 DARKEST_GROUND = 64
@@ -36,6 +37,7 @@ class WellContent:
         well: Its name.
         image_name: Name of the image's file.
         size_px: Width and height of the image.
+        pixel: Its pixel size.
         thumbnail: The image, reduced to `OVERLAY_SIDE_PX`.
         outlines: The cells. The number in the name of each is its place, from 1.
         masks: Their pixels.
@@ -50,6 +52,7 @@ class WellContent:
     well: str
     image_name: str
     size_px: tuple[int, int]
+    pixel: PixelSize
     thumbnail: Rgb
     outlines: Sequence[Outline]
     masks: Sequence[CellMask]
@@ -72,7 +75,7 @@ def measured_content(
     well: str,
     slide: Slide,
     found: Found,
-    mpp: float,
+    pixel: PixelSize,
     options: WellOptions,
 ) -> WellContent:
     """Class and measure the cells of a well.
@@ -92,21 +95,21 @@ def measured_content(
             raise ValueError('min_nuclei needs nuclei, but none were looked for.')
         outlines = with_pre_osteoclasts(outlines, counts, options.min_nuclei)
     masks = cell_masks(outlines, size_px)
-    cells = list(measure_cells(outlines, masks, size_px, mpp, counts))
+    cells = list(measure_cells(outlines, masks, size_px, pixel.known_um, counts))
     osteoclasts = [mask for mask, cell in zip(masks, cells, strict=True) if cell.label != PRE_OSTEOCLAST]
     disc = _disc(thumbnail, size_px) if options.find_well else None
     measures = measure_well(
         cells,
         covered_px2(osteoclasts),
         size_px,
-        mpp,
+        pixel.known_um,
         well_area=_well_area(disc, size_px, options),
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
     notes = slide_notes(slide) + _notes(thumbnail, cells, nuclei, disc, measures, options)
     return WellContent(
-        well, slide.path.name, size_px, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes
+        well, slide.path.name, size_px, pixel, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes
     )
 
 

@@ -83,12 +83,13 @@ def _write_coco(path: Path, content: WellContent) -> None:
         rle=content.size_px[0] * content.size_px[1] < FIRST_UNREADABLE_PX,
         attributes=None if content.nuclei is None else ({'nuclei': cell.nuclei} for cell in content.cells),
         well=content.well,
-        mpp=content.measures.mpp,
+        mpp_from=content.pixel.source,
+        **({} if content.measures.mpp is None else {'mpp': content.measures.mpp}),
     )
 
 
 def _write_cells(path: Path, content: WellContent) -> None:
-    write_table(path, CELL_COLUMNS, map(cell_row, content.cells))
+    write_table(path, CELL_COLUMNS, (cell_row(cell, content.pixel) for cell in content.cells))
 
 
 def _write_nuclei(path: Path, content: WellContent) -> None:

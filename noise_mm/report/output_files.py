@@ -21,7 +21,16 @@ WELL_SUFFIXES = {
 FORMATS = tuple(name for name in WELL_SUFFIXES if name != 'nuclei')
 """Names of the formats that can be chosen."""
 
-FOLDER_FILES = ('run.json', 'wells.csv', 'index.html', 'conditions.csv', 'conditions.png')
+FOLDER_FILES = (
+    'run.json',
+    'wells.csv',
+    'fields.csv',
+    'cells.csv',
+    'conditions.csv',
+    'conditions.png',
+    'results.xlsx',
+    'index.html',
+)
 """Files about all wells, in lower case: some file systems know no other."""
 
 

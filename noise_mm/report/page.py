@@ -1,25 +1,25 @@
-"""The page of a folder, `index.html`: plates, pictures, histograms and tables of its wells, in one file.
+"""The page of a folder, `index.html`: plates, pictures, doubtful cells, comparison and table of its wells, in one file.
 
 It needs no network and no other file, and its own Content-Security-Policy forbids both, but for the full-size overlays
-beside it, which it shows if they are there. `index.html#well=B03` opens with that well. The skeleton, the style and the
-script lie beside this module.
+and tables beside it. `index.html#well=B03` opens with that image. Templates, style and scripts lie in `templates`.
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from noise_mm.report.conditions import MEASURES
-from noise_mm.report.overlay import COLOURS
-from noise_mm.report.page_material import BINS_PER_DECADE, MOST_NUCLEI
-from noise_mm.report.plate_layout import plates_of
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from noise_mm.report.conditions import MEASURES, TESTS, Design, shown_measures
+from noise_mm.report.overlay import COLOURS, class_colours
+from noise_mm.report.page_material import BINS_PER_DECADE, MOST_NUCLEI, SUBPIXELS
+from noise_mm.report.plate_layout import plates_of
+from noise_mm.report.well_names import WellName
+
+TEMPLATES = Path(__file__).with_name('templates')
 FILE_NAMES = {
     'overlay': 'overlay',
     'csv': 'cells',
@@ -29,191 +29,214 @@ FILE_NAMES = {
     'labels': 'labels',
     'coco': 'COCO',
 }
-"""What links to the files of a well are called."""
+"""What links to the files of an image are called."""
 
 DRAWN_AS = {'count': 'osteoclast', 'pre_osteoclasts': 'pre-osteoclast', 'nuclei': 'nucleus'}
 """Measures that count what is drawn in the colour of a class."""
 
+MOST_LOOKS = 150
+"""Crops on a page, about 12 kB each."""
+
+REVIEW_FORMAT = 'noise_mm review 1'
+
 
 @dataclass(frozen=True)
-class Conditions:
-    """Conditions of the wells.
+class FolderContent:
+    """What a page shows.
 
     Attributes:
-        condition_of: The condition of each well that has one.
-        table: Rows of `conditions.csv`.
-        picture: The box plot as PNG, or None where no well has a condition.
+        records: Of `write_well`, one for each image.
+        names: What the names of the images say, in the same order.
+        wells: Rows of the table of wells.
+        design: Conditions and replicates, with a plate map.
+        conditions: Rows of `conditions.csv`.
+        notes: Sentences on the folder as a whole.
+        about: How the results were made: model, thresholds, ...
     """
 
-    condition_of: Mapping[str, str]
-    table: Sequence[Mapping[str, Any]]
-    picture: bytes | None
+    records: Sequence[Mapping[str, Any]]
+    names: Sequence[WellName]
+    wells: Sequence[Mapping[str, Any]]
+    design: Design | None = None
+    conditions: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
-def folder_page(records: Sequence[Mapping[str, Any]], conditions: Conditions | None, notes: Sequence[str]) -> str:
-    """The page as HTML.
+def folder_page(content: FolderContent, tables: Sequence[str] = ()) -> str:
+    """Return the page as HTML.
 
     Args:
-        records: Of `write_well`, in the order in which wells are shown.
-        conditions: Conditions of the wells, with a plate map.
-        notes: Sentences on the folder as a whole.
+        content: What it shows.
+        tables: Names of the tables beside the page.
     """
-    rows = [record['row'] for record in records]
-    condition_of = {} if conditions is None else conditions.condition_of
-    measures = [name for name in MEASURES if any(row[name] is not None for row in rows)]
-    here = Path(__file__)
-    return Template(here.with_name('page.html').read_text(encoding='utf-8')).substitute(
-        title=escape(_title(rows)),
-        style=here.with_name('page.css').read_text(encoding='utf-8'),
-        script=here.with_name('page.js').read_text(encoding='utf-8'),
-        summary=_summary(rows),
-        notes=_notes(notes, records),
-        measures=''.join(f'<option value="{name}">{escape(MEASURES[name])}</option>' for name in measures),
-        wells=_wells(records, condition_of),
-        conditions='' if conditions is None else _conditions(conditions, measures),
-        table=_table(rows, measures, condition_of),
-        data=_script_data(_data(records, condition_of, measures)),
+    measures = shown_measures(content.wells)
+    condition_of = {} if content.design is None else dict(content.design.condition_of)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {'shown': _shown, 'quoted': quote}
+    names, cards = list(content.names), {}
+    for name, record in zip(names, content.records, strict=True):
+        cards.setdefault(name.well, {'well': name.well, 'image': name.image, 'record': record, 'fields': 0})
+        cards[name.well]['fields'] += 1
+    return environment.get_template('index.html.j2').render(
+        title=_title(content.wells),
+        style=(TEMPLATES / 'page.css').read_text(encoding='utf-8'),
+        scripts=[(TEMPLATES / name).read_text(encoding='utf-8') for name in ('plots.js', 'review.js', 'page.js')],
+        summary=_summary(content.wells),
+        about=_about(content),
+        has_assumed_size=any(row['um_per_px_from'] == 'assumed' for row in content.wells),
+        notes=_notes(content.notes, content.records),
+        labels=MEASURES,
+        measures=measures,
+        cards=cards,
+        plates=plates_of(names),
+        subpixels=SUBPIXELS,
+        colours={label: f'rgb{colour}' for label, colour in _colours(content).items()},
+        wells=content.wells,
+        condition_of=condition_of,
+        conditions=content.conditions,
+        design=content.design,
+        tables=tables,
+        data=_script_data(_data(content, measures, condition_of)),
+    )
+
+
+def _colours(content: FolderContent) -> dict[str, tuple[int, int, int]]:
+    return class_colours(cell['label'] for record in content.records for cell in record['cells'])
 
 
 def _title(rows: Sequence[Mapping[str, Any]]) -> str:
     return f'{sum(row["count"] for row in rows):,} osteoclasts in {len(rows)} well{"" if len(rows) == 1 else "s"}'
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Numbers over all wells, as a list of terms."""
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return numbers over all wells."""
     count = sum(row['count'] for row in rows)
-    area_um2 = sum(row['total_area_um2'] for row in rows)
-    facts = {'wells': str(len(rows)), 'osteoclasts': f'{count:,}'}
+    areas_um2 = [row['total_area_um2'] for row in rows]
+    numbers = {'wells': str(len(rows)), 'osteoclasts': f'{count:,}'}
     if any(row['pre_osteoclasts'] is not None for row in rows):
-        facts['pre-osteoclasts'] = f'{sum(row["pre_osteoclasts"] or 0 for row in rows):,}'
-    if count:
-        facts['mean area of all'] = f'{area_um2 / count:,.0f} µm²'
+        numbers['pre-osteoclasts'] = f'{sum(row["pre_osteoclasts"] or 0 for row in rows):,}'
+    if count and None not in areas_um2:
+        numbers['mean area of all'] = f'{sum(areas_um2) / count:,.0f} µm²'
     nuclei = sum(row['nuclei'] or 0 for row in rows)
     if nuclei:
-        facts['nuclei'] = f'{nuclei:,}'
-        facts['of them in osteoclasts'] = f'{sum(row["nuclei_in_osteoclasts"] or 0 for row in rows) / nuclei:.0%}'
-    return ''.join(f'<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>' for name, value in facts.items())
+        numbers['nuclei'] = f'{nuclei:,}'
+        numbers['of them in osteoclasts'] = f'{sum(row["nuclei_in_osteoclasts"] or 0 for row in rows) / nuclei:.0%}'
+    return numbers
 
 
-def _notes(notes: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
-    """What the reader has to know: on the folder, and on single wells, each sentence once."""
-    wells_of: dict[str, list[str]] = {}
+def _about(content: FolderContent) -> dict[str, str]:
+    """Return how the results were made, with the pixel sizes and where they are from."""
+    sizes = dict.fromkeys(
+        f'{record["row"]["um_per_px"]:g} µm/px ({SOURCES[record["row"]["um_per_px_from"]]})'
+        for record in content.records
+    )
+    return {**content.about, 'pixel size': '; '.join(sizes)} if sizes else dict(content.about)
+
+
+SOURCES = {
+    'option': 'given with --mpp',
+    'file': 'stated by the files',
+    'assumed': 'ASSUMED, stated nowhere',
+    'accepted': 'assumed and accepted with --assume-mpp',
+}
+"""Where a pixel size is from, in words."""
+
+
+def _notes(notes: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the reader has to know: on the folder, and on single images, each sentence once."""
+    images_of: dict[str, list[str]] = {}
     for record in records:
         for note in record['notes']:
-            wells_of.setdefault(note, []).append(record['row']['well'])
+            images_of.setdefault(note, []).append(record['row']['well'])
     sentences = list(notes)
-    for note, wells in wells_of.items():
-        sentences.append(f'{"all wells" if 1 < len(wells) == len(records) else ", ".join(wells)}: {note}')
-    return ''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)
+    for note, images in images_of.items():
+        sentences.append(f'{"all wells" if 1 < len(images) == len(records) else ", ".join(images)}: {note}')
+    return sentences
 
 
-def _wells(records: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str]) -> str:
-    """A card for each well: on their plates where names tell the places, else in a row."""
-    cards = {record['row']['well']: _card(record, condition_of) for record in records}
-    plates = plates_of(list(cards))
-    if plates is None:
-        return f'<div class="cards">{"".join(cards.values())}</div>'
-    sections = []
-    for plate in plates:
-        heads = ''.join(f'<span class="head">{column + 1}</span>' for column in range(plate.columns))
-        grid = f'<span></span>{heads}'
-        for row in range(plate.rows):
-            grid += f'<span class="head">{chr(ord("A") + row)}</span>'
-            for column in range(plate.columns):
-                well = plate.wells.get((row, column))
-                grid += '<span class="empty"></span>' if well is None else cards[well]
-        name = f'<h3>{escape(plate.name)}</h3>' if plate.name else ''
-        sections.append(f'{name}<div class="plate" style="--columns:{plate.columns}">{grid}</div>')
-    return ''.join(sections)
-
-
-def _card(record: Mapping[str, Any], condition_of: Mapping[str, str]) -> str:
-    """A well's picture with its name and a number, to be clicked."""
-    well = escape(record['row']['well'])
-    condition = escape(condition_of.get(record['row']['well'], ''))
-    return (
-        f'<a class="well" href="#well={quote(record["row"]["well"])}" data-well="{well}" title="{well} {condition}">'
-        f'<img alt="" src="{escape(record["picture"])}">'
-        f'<span class="label"><b>{well}</b><span class="value"></span></span></a>'
-    )
-
-
-def _conditions(conditions: Conditions, measures: Sequence[str]) -> str:
-    """Means and deviations by condition, and the box plot."""
-    head = ''.join(f'<th>{escape(MEASURES[name])}</th>' for name in measures)
-    body = ''
-    for row in conditions.table:
-        values = ''.join(f'<td>{_mean_and_deviation(row, name)}</td>' for name in measures)
-        body += f'<tr><th>{escape(row["condition"])}</th><td>{row["wells"]}</td>{values}</tr>'
-    picture = ''
-    if conditions.picture is not None:
-        data = base64.b64encode(conditions.picture).decode('ascii')
-        picture = f'<img class="plot" alt="Box plots by condition" src="data:image/png;base64,{data}">'
-    return (
-        '<section><h2>Conditions</h2><p>Mean ± standard deviation of the wells (n − 1).</p><div class="scroll"><table>'
-        f'<thead><tr><th>condition</th><th>wells</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f'{picture}</section>'
-    )
-
-
-def _mean_and_deviation(row: Mapping[str, Any], measure: str) -> str:
-    mean, deviation = row[f'{measure}_mean'], row[f'{measure}_sd']
-    if mean is None:
+def _shown(value: float | None) -> str:
+    """Return a number with as many digits as a reader wants."""
+    if value is None:
         return ''
-    return _shown(mean) if deviation is None else f'{_shown(mean)} ± {_shown(deviation)}'
-
-
-def _table(rows: Sequence[Mapping[str, Any]], measures: Sequence[str], condition_of: Mapping[str, str]) -> str:
-    """The table of wells; a click on a head sorts by it."""
-    names = ['well', *(['condition'] if condition_of else []), *(MEASURES[name] for name in measures)]
-    head = ''.join(f'<th><button type="button">{escape(name)}</button></th>' for name in names)
-    body = ''
-    for row in rows:
-        well = escape(row['well'])
-        texts = f'<th data-sort="{well}"><a href="#well={quote(row["well"])}">{well}</a></th>'
-        if condition_of:
-            condition = escape(condition_of.get(row['well'], ''))
-            texts += f'<td class="text" data-sort="{condition}">{condition}</td>'
-        for name in measures:
-            value = row[name]
-            texts += f'<td data-sort="{"" if value is None else value}">{"" if value is None else _shown(value)}</td>'
-        body += f'<tr>{texts}</tr>'
-    return f'<table id="wells"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _shown(value: float) -> str:
-    """A number with as many digits as a reader wants."""
     return f'{value:,.0f}' if isinstance(value, int) or abs(value) >= 1000 else f'{value:.3g}'
 
 
-def _data(
-    records: Sequence[Mapping[str, Any]], condition_of: Mapping[str, str], measures: Sequence[str]
-) -> dict[str, Any]:
-    """What the script needs to know."""
-    wells = {
-        record['row']['well']: {
-            'values': {name: record['row'][name] for name in measures},
-            'condition': condition_of.get(record['row']['well'], ''),
+def _data(content: FolderContent, measures: Sequence[str], condition_of: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the scripts need to know."""
+    rows = {row['well']: row for row in content.wells}
+    images: dict[str, dict[str, Any]] = {}
+    has_card: set[str] = set()  # whose pictures stand in the page already
+    for record, name in zip(content.records, content.names, strict=True):
+        row = rows[name.well]
+        images[name.image] = {
+            'well': name.well,
+            'field': name.field,
+            'values': {measure: row[measure] for measure in measures},
+            'condition': condition_of.get(name.well, ''),
             'files': [
-                [FILE_NAMES[name], quote(record['files'][name])] for name in FILE_NAMES if name in record['files']
+                [FILE_NAMES[kind], quote(record['files'][kind])] for kind in FILE_NAMES if kind in record['files']
             ],
             'overlay': quote(record['files'].get('overlay', '')),
             'notes': record['notes'],
+            'size': record['size_px'],
+            'pictureSize': record['picture_px'],
+            'mpp': None if row['um_per_px_from'] == 'assumed' else row['um_per_px'],
+            'cells': [{key: value for key, value in cell.items() if key != 'label'} for cell in record['cells']],
+            'labels': [cell['label'] for cell in record['cells']],
+            'leftOut': record['outlines_left_out'],
             **record['histograms'],
         }
-        for record in records
-    }
+        if name.well in has_card:
+            images[name.image]['picture'] = record['picture']
+        has_card.add(name.well)
     return {
         'measures': {name: MEASURES[name] for name in measures},
         'binsPerDecade': BINS_PER_DECADE,
         'mostNuclei': MOST_NUCLEI,
-        'colours': {name: f'rgb{colour}' for name, colour in COLOURS.items()},
+        'subpixels': SUBPIXELS,
+        'colours': {name: f'rgb{colour}' for name, colour in (COLOURS | _colours(content)).items()},
         'drawnAs': {measure: f'rgb{COLOURS[name]}' for measure, name in DRAWN_AS.items()},
-        'wells': wells,
+        'images': images,
+        'looks': _looks(content),
+        'plots': _plots(content, measures),
+        'reviewFormat': REVIEW_FORMAT,
     }
 
 
+def _looks(content: FolderContent) -> list[dict[str, Any]]:
+    """Return the cells to check first: the first of each image, then the second of each, up to `MOST_LOOKS`."""
+    queues = [
+        [{'image': name.image, **crop} for crop in record['crops']]
+        for record, name in zip(content.records, content.names, strict=True)
+    ]
+    longest = max(map(len, queues), default=0)
+    return [queue[i] for i in range(longest) for queue in queues if i < len(queue)][:MOST_LOOKS]
+
+
+def _plots(content: FolderContent, measures: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the values of each measure by condition and unit."""
+    design = content.design
+    if design is None or not content.conditions:
+        return []
+    plots = []
+    for measure in measures:
+        groups = [
+            {
+                'name': row['condition'],
+                'mean': row[f'{measure}_mean'],
+                'sd': row[f'{measure}_sd'],
+                'p': row[f'{measure}_p_holm'],
+                'points': list(design.units(content.wells, row['condition'], measure).items()),
+            }
+            for row in content.conditions
+        ]
+        plots.append({'title': MEASURES[measure], 'groups': groups, 'test': TESTS[design.test]})
+    return plots
+
+
 def _script_data(value: Any) -> str:
-    """JSON that can stand in a script element: there, `</script>` and `<!--` would end it or change its meaning."""
+    """Return JSON that can stand in a script element: there, `</script>` and `<!--` would end it."""
     return json.dumps(value, ensure_ascii=False).replace('<', '\\u003c')

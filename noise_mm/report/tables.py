@@ -1,4 +1,4 @@
-"""The CSV tables: one row for each cell, nucleus, and well. Values that are not known are empty."""
+"""Columns and rows of the tables: one row per cell, nucleus and well. Values that are not known are empty."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from noise_mm.measure.cells import CellMeasures
 from noise_mm.measure.well import WellMeasures
+from noise_mm.scale import PixelSize
 
 CELL_COLUMNS = (
     'name',
@@ -29,6 +30,10 @@ CELL_COLUMNS = (
     'height_px',
     'nuclei',
     'touches_edge',
+    'cut_at_box',
+    'joined',
+    'um_per_px',
+    'um_per_px_from',
 )
 NUCLEI_COLUMNS = ('number', 'x_px', 'y_px', 'score', 'cell')
 WELL_COLUMNS = (
@@ -51,14 +56,19 @@ WELL_COLUMNS = (
     'well_area_px2',
     'well_area_from',
     'um_per_px',
+    'um_per_px_from',
+    'image_area_px2',
     'cells_dropped',
     'cells_lowered',
     'cells_unvoted',
+    'plate',
+    'position',
+    'fields',
 )
 
 
-def cell_row(cell: CellMeasures) -> dict[str, Any]:
-    """A cell's row of `<well>_cells.csv` (`CELL_COLUMNS`)."""
+def cell_row(cell: CellMeasures, pixel: PixelSize) -> dict[str, Any]:
+    """Return a cell's row of `<well>_cells.csv` (`CELL_COLUMNS`)."""
     left, top, width, height = cell.box_px
     return {
         'name': cell.name,
@@ -80,13 +90,17 @@ def cell_row(cell: CellMeasures) -> dict[str, Any]:
         'height_px': height,
         'nuclei': cell.nuclei,
         'touches_edge': int(cell.touches_edge),
+        'cut_at_box': int('cut_at_box' in cell.marks),
+        'joined': int('joined' in cell.marks),
+        'um_per_px': pixel.um,
+        'um_per_px_from': pixel.source,
     }
 
 
 def nuclei_rows(
     xy_px: NDArray[np.float64], scores: NDArray[np.float64], cell_of: NDArray[np.int64], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The rows of `<well>_nuclei.csv` (`NUCLEI_COLUMNS`); `cell` is empty for nuclei in no cell.
+    """Return the rows of `<well>_nuclei.csv` (`NUCLEI_COLUMNS`); `cell` is empty for nuclei in no cell.
 
     Args:
         xy_px: Centres (n, 2).
@@ -108,8 +122,8 @@ def nuclei_rows(
     ]
 
 
-def well_row(well: str, measures: WellMeasures) -> dict[str, Any]:
-    """A well's row of `wells.csv` (`WELL_COLUMNS`), as JSON can hold it."""
+def well_row(well: str, measures: WellMeasures, pixel: PixelSize) -> dict[str, Any]:
+    """Return an image's row of `wells.csv` (`WELL_COLUMNS`), as JSON can hold it."""
     area = measures.well_area
     return {
         'well': well,
@@ -130,13 +144,18 @@ def well_row(well: str, measures: WellMeasures) -> dict[str, Any]:
         'well_area_mm2': _rounded(measures.well_area_mm2, 6),
         'well_area_px2': _rounded(area.px2, 1) if area else None,
         'well_area_from': area.source if area else None,
-        'um_per_px': measures.mpp,
+        'um_per_px': pixel.um,
+        'um_per_px_from': pixel.source,
+        'image_area_px2': measures.image_area_px2,
         'cells_dropped': None,  # these three follow from the merging of tiles; None where there was none
         'cells_lowered': None,
         'cells_unvoted': None,
+        'plate': '',
+        'position': '',
+        'fields': 1,
     }
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    """Rounded for the reader; the digits kept are more than the outline is worth."""
+    """Round for the reader; the digits kept are more than the outline is worth."""
     return None if value is None else round(float(value), digits)

@@ -8,8 +8,9 @@ from noise_mm.measure.found import Found
 from noise_mm.report.content import measured_content
 from noise_mm.report.exports import write_files
 from noise_mm.report.options import WellOptions
-from noise_mm.report.page_material import histograms, page_picture
+from noise_mm.report.page_material import page_material
 from noise_mm.report.tables import well_row
+from noise_mm.scale import PixelSize
 from noise_mm.slides.chunked import Slide
 
 
@@ -18,7 +19,7 @@ def write_well(
     well: str,
     slide: Slide,
     found: Found,
-    mpp: float,
+    pixel: PixelSize,
     formats: Sequence[str],
     options: WellOptions,
 ) -> dict[str, Any]:
@@ -29,23 +30,22 @@ def write_well(
         well: Name of the well.
         slide: Its image.
         found: What was found in it.
-        mpp: Pixel size of the image in um.
+        pixel: Pixel size of the image.
         formats: Of `noise_mm.report.output_files.FORMATS`.
         options: How it is measured.
 
     Returns:
         The well's record, as JSON can hold it: `row` of the table of wells (`WELL_COLUMNS`), `notes` on it, a sentence
-        each, names of the `files` by format, and for the page of the folder `picture` and `histograms`.
+        each, names of the `files` by format, and for the page of the folder what `page_material` returns.
 
     Raises:
         InputError: If a file can't be written, or the image is damaged.
         ValueError: If `options` ask for nuclei and none were looked for.
     """
-    content = measured_content(well, slide, found, mpp, options)
+    content = measured_content(well, slide, found, pixel, options)
     return {
-        'row': well_row(well, content.measures),
+        'row': well_row(well, content.measures, pixel),
         'notes': list(content.notes),
         'files': write_files(Path(folder), content, formats),
-        'picture': page_picture(content),
-        'histograms': histograms(content.cells),
+        **page_material(content, slide),
     }

@@ -21,11 +21,12 @@ from scipy import ndimage
 from noise_mm.errors import InputError
 from noise_mm.inference import predict_folder as module
 from noise_mm.inference.detection import Detection
-from noise_mm.inference.predict_folder import FolderOptions, predict_folder
+from noise_mm.inference.predict_folder import PredictOptions, predict_folder
 from noise_mm.inference.predict_well import TileSettings
 from noise_mm.inference.ranks import Ranks, partition
 from noise_mm.inference.results_folder import LOCK
 from noise_mm.inference.tile_pipeline import NetworkError
+from noise_mm.report.folder import SummaryOptions
 from noise_mm.report.output_files import FORMATS
 from noise_mm.report.plate_map import read_plate_map
 from noise_mm.slides.well_images import find_images
@@ -93,7 +94,9 @@ def wells(tmp_path):
 
 
 def predict(images, out, detector=None, mpp=0.7784, formats=('csv',), settings=SETTINGS, facts=None, **options):
-    options = FolderOptions(tiles=settings, mpp=mpp, formats=formats, metadata=facts or {}, **options)
+    if 'plate_map' in options:
+        options['summary'] = SummaryOptions(options.pop('plate_map'))
+    options = PredictOptions(tiles=settings, mpp=mpp, formats=formats, metadata=facts or {}, **options)
     predict_folder(images, detector or FirstTileOnly(), out, options, {'config': 'a.py'})
 
 

@@ -15,6 +15,7 @@ from noise_mm.inference.detection import Detection
 from noise_mm.inference.predict_well import TileSettings, predict_well
 from noise_mm.report.options import WellOptions
 from noise_mm.report.well import write_well
+from noise_mm.scale import PixelSize
 from noise_mm.slides.slide import open_slide
 
 WIDTH, HEIGHT = 1003, 707
@@ -46,7 +47,7 @@ def test_discs_come_back_whatever_the_pixel_size(drawn, tmp_path, um_per_px):
     path, truth_px2 = drawn
     with open_slide(path) as slide:
         result = predict_well(slide, see_dark, ('cell',), um_per_px, TileSettings(416, 208, 4), 'A1')
-        write_well(tmp_path, 'A1', slide, result, um_per_px, ('coco', 'csv'), WellOptions())
+        write_well(tmp_path, 'A1', slide, result, PixelSize(um_per_px), ('coco', 'csv'), WellOptions())
     assert [outline.name for outline in result.outlines] == [f'cell_{i:04d}' for i in range(1, 6)]
     for x, y, _ in DISCS:
         assert sum(outline.geometry.distance(Point(x, y)) < 1 for outline in result.outlines) == 1

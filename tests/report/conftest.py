@@ -74,14 +74,34 @@ class LargeSlide:
     def __init__(self, width_px, height_px):
         self.width_px, self.height_px = width_px, height_px
 
+    notes = ()
+
     def thumbnail(self, max_side_px):
         return np.full((300, 300, 3), 200, np.uint8)
+
+    def read(self, x, y, width, height):
+        return np.full((height, width, 3), 200, np.uint8)
 
 
 @pytest.fixture(scope='session')
 def large_slide():
     """Makes a `LargeSlide` of a width and a height."""
     return LargeSlide
+
+
+def _cell(well):
+    return {
+        'name': 'osteoclast_0001',
+        'label': 'osteoclast',
+        'score': 0.4,
+        'area_px2': 1000,
+        'area_um2': 600.0,
+        'nuclei': 3,
+        'solidity': 0.9,
+        'at': [200, 150],
+        'reasons': ['low score'],
+        'path': 'M2 2l4 0 0 2-4 0z',
+    }
 
 
 def _record(well, count=10, notes=(), files=None, **row):
@@ -103,6 +123,11 @@ def _record(well, count=10, notes=(), files=None, **row):
         well_area_px2=None,
         well_area_from=None,
         um_per_px=0.7784,
+        um_per_px_from='file',
+        image_area_px2=1000 * 2000,
+        plate='',
+        position='',
+        fields=1,
     )
     areas = [0] * 70
     areas[28] = count
@@ -112,6 +137,12 @@ def _record(well, count=10, notes=(), files=None, **row):
         'notes': list(notes),
         'files': files or {'csv': f'{well}_cells.csv'},
         'picture': PICTURE,
+        'picture_px': [4, 3],
+        'size_px': [400, 300],
+        'cells': [_cell(well)] if count else [],
+        'outlines_left_out': 0,
+        'nuclei_xy': [],
+        'crops': [_cell(well) | {'picture': PICTURE, 'picture_px': [4, 3], 'scale': 1.0}] if count else [],
         'histograms': {'areas': areas, 'nuclei': nuclei},
     }
 

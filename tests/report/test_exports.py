@@ -21,13 +21,14 @@ from noise_mm.report.exports import write_files
 from noise_mm.report.options import WellOptions
 from noise_mm.report.output_files import FORMATS
 from noise_mm.report.overlay import COLOURS
+from noise_mm.scale import PixelSize
 
 UM_PER_PX = 0.5
 
 
 @pytest.fixture
 def folder(slide, result, tmp_path):
-    content = measured_content('A1', slide, result, UM_PER_PX, WellOptions(min_nuclei=3))
+    content = measured_content('A1', slide, result, PixelSize(UM_PER_PX), WellOptions(min_nuclei=3))
     out = tmp_path / 'out'
     files = write_files(out, content, FORMATS)
     assert {path.name for path in out.iterdir()} == set(files.values())
@@ -53,7 +54,7 @@ def test_label_image(folder, masks, geometries):
         assert (mask == centres_in(geometry)).all()
     with tifffile.TiffFile(folder / 'A1_labels.tif') as tiff:
         page = tiff.pages[0]
-        assert (page.dtype, page.is_tiled, page.predictor) == (np.uint16, True, 1)
+        assert (page.dtype, page.predictor) == (np.uint16, 1)
         numerator, denominator = page.tags['XResolution'].value
         assert numerator / denominator == pytest.approx(1e4 / UM_PER_PX)
 
@@ -169,13 +170,13 @@ def test_only_what_is_asked_for_is_written(slide, result, tmp_path):
         (without_nuclei, ('roi', 'overlay'), {'A1_RoiSet.zip', 'A1_overlay.png'}),
     ):
         out = tmp_path / f'{len(formats)}{len(names)}'
-        content = measured_content('A1', slide, found, UM_PER_PX, WellOptions())
+        content = measured_content('A1', slide, found, PixelSize(UM_PER_PX), WellOptions())
         assert set(write_files(out, content, formats).values()) == names
         assert {path.name for path in out.iterdir()} == names
 
 
 def test_a_well_without_cells(slide, tmp_path):
-    content = measured_content('A1', slide, Found([]), UM_PER_PX, WellOptions())
+    content = measured_content('A1', slide, Found([]), PixelSize(UM_PER_PX), WellOptions())
     write_files(tmp_path / 'out', content, FORMATS)
     assert tifffile.imread(tmp_path / 'out' / 'A1_labels.tif').max() == 0
     assert json.loads((tmp_path / 'out' / 'A1.geojson').read_text())['features'] == []
@@ -184,7 +185,7 @@ def test_a_well_without_cells(slide, tmp_path):
 
 def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path):
     outlines = [Outline(box(20, 20, 40, 40), 'osteoclast_0001'), Outline(box(0, 0, 100, 100), 'osteoclast_0002')]
-    content = measured_content('A1', slide, Found(outlines), UM_PER_PX, WellOptions())
+    content = measured_content('A1', slide, Found(outlines), PixelSize(UM_PER_PX), WellOptions())
     write_files(tmp_path, content, ['labels', 'csv'])
     labels = tifffile.imread(tmp_path / 'A1_labels.tif')
     assert np.bincount(labels.ravel())[1:].tolist() == [400, 9600]
@@ -196,7 +197,7 @@ def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path
 @pytest.mark.parametrize(('size_px', 'kind'), [((65_535, 65_535), dict), ((65_536, 65_536), list)])
 def test_masks_that_pycocotools_could_not_count_are_polygons(large_slide, tmp_path, size_px, kind):
     far = [Outline(box(60_000, 60_000, 60_100, 60_050), 'osteoclast_0001')]
-    content = measured_content('A1', large_slide(*size_px), Found(far), 1.0, WellOptions())
+    content = measured_content('A1', large_slide(*size_px), Found(far), PixelSize(1.0), WellOptions())
     write_files(tmp_path, content, ['coco'])
     (annotation,) = json.loads((tmp_path / 'A1.json').read_text())['annotations']
     assert isinstance(annotation['segmentation'], kind)

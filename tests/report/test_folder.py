@@ -1,10 +1,12 @@
 import csv
 
+import openpyxl
 import pytest
 
-from noise_mm.report.folder import write_folder
+from noise_mm.csv_table import write_table
+from noise_mm.report.folder import SummaryOptions, write_folder
 from noise_mm.report.plate_map import read_plate_map
-from noise_mm.report.tables import WELL_COLUMNS
+from noise_mm.report.tables import CELL_COLUMNS, WELL_COLUMNS
 
 
 def rows_of(path):
@@ -14,7 +16,7 @@ def rows_of(path):
 def test_a_row_for_each_well_written_anew_each_time(record, tmp_path):
     records = [record('B2', 3), record('A1', 0)]
     for _ in range(2):
-        assert write_folder(tmp_path, records) == []
+        assert write_folder(tmp_path, records, is_complete=False) == []
     rows = rows_of(tmp_path / 'wells.csv')
     assert tuple(rows[0]) == WELL_COLUMNS
     assert [(row['well'], row['count'], row['mean_area_um2']) for row in rows] == [
@@ -27,7 +29,7 @@ def test_a_row_for_each_well_written_anew_each_time(record, tmp_path):
 def test_conditions(record, tmp_path):
     (tmp_path / 'plate.csv').write_text('well,condition,dose\nA2,drug,5\nA1,control,0\nA3,control,0\nH1,drug,1\n')
     records = [record('A1', 4), record('A2', 6), record('A3', 8), record('A4', 9)]
-    notes = write_folder(tmp_path, records, read_plate_map(tmp_path / 'plate.csv'))
+    notes = write_folder(tmp_path, records, SummaryOptions(read_plate_map(tmp_path / 'plate.csv')), is_complete=False)
     wells = rows_of(tmp_path / 'wells.csv')
     assert list(wells[0])[:4] == ['well', 'condition', 'dose', 'count']
     assert [(row['condition'], row['dose']) for row in wells] == [
@@ -43,14 +45,16 @@ def test_conditions(record, tmp_path):
     assert [note.partition(': ')[2] for note in notes] == [
         'no condition for A4; left out of the conditions',
         'no results for H1',
+        '',
     ]
+    assert notes[2].startswith('n counts wells, which are not independent')
     page = (tmp_path / 'index.html').read_text(encoding='utf-8')
-    assert 'no results for H1' in page and 'Box plots by condition' in page
+    assert 'no results for H1' in page and '<h2>Conditions</h2>' in page
 
 
 def test_a_map_of_other_wells(record, tmp_path):
     (tmp_path / 'plate.csv').write_text('well,condition\nH1,drug\n')
-    notes = write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'plate.csv'))
+    notes = write_folder(tmp_path, [record('A1', 4)], SummaryOptions(read_plate_map(tmp_path / 'plate.csv')), False)
     assert len(notes) == 2
     assert rows_of(tmp_path / 'conditions.csv') == []
     assert not (tmp_path / 'conditions.png').exists()
@@ -59,20 +63,20 @@ def test_a_map_of_other_wells(record, tmp_path):
 def test_conditions_of_an_earlier_run_do_not_stay(record, tmp_path):
     (tmp_path / 'plate.csv').write_text('well,condition\nA1,drug\n')
     (tmp_path / 'others.csv').write_text('well,condition\nH1,drug\n')
-    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'plate.csv'))
+    write_folder(tmp_path, [record('A1', 4)], SummaryOptions(read_plate_map(tmp_path / 'plate.csv')), False)
     assert (tmp_path / 'conditions.png').exists()
-    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'others.csv'))
+    write_folder(tmp_path, [record('A1', 4)], SummaryOptions(read_plate_map(tmp_path / 'others.csv')), False)
     assert not (tmp_path / 'conditions.png').exists()
-    write_folder(tmp_path, [record('A1', 4)], read_plate_map(tmp_path / 'plate.csv'))
-    write_folder(tmp_path, [record('A1', 4)])
+    write_folder(tmp_path, [record('A1', 4)], SummaryOptions(read_plate_map(tmp_path / 'plate.csv')), False)
+    write_folder(tmp_path, [record('A1', 4)], is_complete=False)
     assert not list(tmp_path.glob('conditions.*'))
     (tmp_path / 'conditions.csv').write_text('well,condition\n')  # of the user
-    write_folder(tmp_path, [record('A1', 4)])
+    write_folder(tmp_path, [record('A1', 4)], is_complete=False)
     assert (tmp_path / 'conditions.csv').exists()
 
 
 def test_a_table_is_never_half_written(record, tmp_path, monkeypatch):
-    write_folder(tmp_path, [record('A1', 4)])
+    write_folder(tmp_path, [record('A1', 4)], is_complete=False)
     before = (tmp_path / 'wells.csv').read_bytes()
 
     def fail(*arguments):
@@ -80,5 +84,50 @@ def test_a_table_is_never_half_written(record, tmp_path, monkeypatch):
 
     monkeypatch.setattr('os.replace', fail)
     with pytest.raises(OSError, match='no'):
-        write_folder(tmp_path, [record('A1', 5)])
+        write_folder(tmp_path, [record('A1', 5)], is_complete=False)
     assert (tmp_path / 'wells.csv').read_bytes() == before
+
+
+def test_fields_of_a_well_are_summed_and_listed(record, tmp_path):
+    records = [record('A1_s1', 4), record('A1_s2', 6), record('B1_s1', 8)]
+    notes = write_folder(tmp_path, records, is_complete=False)
+    assert 'fields of 2 wells' in notes[0]
+    wells = rows_of(tmp_path / 'wells.csv')
+    assert [(row['well'], row['position'], row['fields'], row['count']) for row in wells] == [
+        ('A1', 'A1', '2', '10'),
+        ('B1_s1', 'B1', '1', '8'),
+    ]
+    fields = rows_of(tmp_path / 'fields.csv')
+    assert [(row['well'], row['field'], row['image'], row['count']) for row in fields] == [
+        ('A1', 's1', 'A1_s1', '4'),
+        ('A1', 's2', 'A1_s2', '6'),
+        ('B1_s1', '', 'B1_s1', '8'),
+    ]
+    write_folder(tmp_path, records[2:], is_complete=False)
+    assert not (tmp_path / 'fields.csv').exists()
+
+
+def test_tidy_tables(record, tmp_path):
+    (tmp_path / 'map.csv').write_text('well,condition,donor\nA1,+LPS,7\nB1,ctrl,8\n')
+    for name in ('p_A1', 'p_B1'):
+        row = dict.fromkeys(CELL_COLUMNS, 1.5) | {'name': 'osteoclast_0001', 'class': 'osteoclast'}
+        write_table(tmp_path / f'{name}_cells.csv', CELL_COLUMNS, [row, row])
+    options = SummaryOptions(read_plate_map(tmp_path / 'map.csv'))
+    write_folder(tmp_path, [record('p_A1', 2), record('p_B1', 2)], options)
+    cells = rows_of(tmp_path / 'cells.csv')
+    assert len(cells) == 4
+    assert [cells[0][name] for name in ('plate', 'well', 'field', 'condition', 'replicate')] == [
+        'p',
+        'p_A1',
+        '',
+        "'+LPS",
+        '7',
+    ]
+    book = openpyxl.load_workbook(tmp_path / 'results.xlsx')
+    assert book.sheetnames == ['wells', 'conditions', 'cells', 'notes']
+    header, first, *rest = book['cells'].iter_rows(values_only=True)
+    values = dict(zip(header, first, strict=True))
+    assert len(rest) == 3
+    assert (values['condition'], values['replicate'], values['area_um2']) == ('+LPS', 7, 1.5)
+    assert book['cells']['D2'].data_type == 's'
+    assert book['wells']['D2'].value == 2

@@ -6,7 +6,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from noise_mm.report.page import Conditions, folder_page
+from noise_mm.report.conditions import Design, condition_rows
+from noise_mm.report.folder import SummaryOptions, summary_of
+from noise_mm.report.page import FolderContent, folder_page
+
+
+def page_of(records, notes=(), design=None):
+    summary = summary_of(records, SummaryOptions())
+    table = condition_rows(summary.wells, design) if design else []
+    return folder_page(FolderContent(records, summary.names, summary.wells, design, table, notes))
+
 
 ODD = '<b>"A&1\'</script>'
 
@@ -22,7 +31,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))
-        if tag not in ('meta', 'img', 'input'):
+        if tag not in ('meta', 'img', 'input', 'br'):
             self._open.append(tag)
 
     def handle_endtag(self, tag):
@@ -41,7 +50,7 @@ def data_of(page):
 
 
 def test_nothing_from_outside(record):
-    page = folder_page([record('A1', 5), record('A2', 7)], None, [])
+    page = page_of([record('A1', 5), record('A2', 7)])
     reader = Reader(page)
     assert [name for name, _ in reader.elements if name in ('link', 'iframe', 'object', 'base')] == []
     assert not any(attributes.get('src') for attributes in reader.named('script'))
@@ -55,20 +64,17 @@ def test_nothing_from_outside(record):
 
 def test_names_are_escaped(record):
     records = [record(ODD, 5, notes=[ODD], files={'csv': f'{ODD}_cells.csv', 'overlay': f'{ODD}.png'})]
-    table = [{'condition': ODD, 'wells': 1, **dict.fromkeys([f'count_{kind}' for kind in ('mean', 'sd')], 1.0)}]
-    names = ('total_area_um2', 'mean_area_um2', 'covered_of_image_percent')
-    table[0] |= {f'{name}_{kind}': None for name in names for kind in ('mean', 'sd')}
-    page = folder_page(records, Conditions({ODD: ODD}, table, None), [ODD])
+    page = page_of(records, [ODD], Design({ODD: ODD}, {ODD: ODD}, ODD, ODD))
     reader = Reader(page)
     assert ODD not in page and '<b>"' not in page
-    assert list(data_of(page)['wells']) == [ODD]
-    assert data_of(page)['wells'][ODD]['condition'] == ODD
+    assert list(data_of(page)['images']) == [ODD]
+    assert data_of(page)['images'][ODD]['condition'] == ODD
     assert [card['data-well'] for card in reader.named('a') if card.get('class') == 'well'] == [ODD]
     assert ODD in reader.texts['li']
 
 
 def test_only_columns_with_values_are_shown(record):
-    page = folder_page([record('A1', 5), record('A2', 0, nuclei=9, fusion_index=0.5)], None, [])
+    page = page_of([record('A1', 5), record('A2', 0, nuclei=9, fusion_index=0.5)])
     assert list(data_of(page)['measures']) == [
         'count',
         'total_area_um2',
@@ -82,21 +88,21 @@ def test_only_columns_with_values_are_shown(record):
 
 
 def test_wells_lie_on_their_plate(record):
-    page = folder_page([record('A1'), record('C4')], None, [])
+    page = page_of([record('A1'), record('C4')])
     assert page.count('class="empty"') == 3 * 4 - 2
     assert '--columns:4' in page
     assert 'class="cards"' not in page
-    assert 'class="cards"' in folder_page([record('A1'), record('other')], None, [])
+    assert 'class="cards"' in page_of([record('A1'), record('other')])
 
 
 def test_several_plates_have_their_names(record):
-    page = folder_page([record('p_A1'), record('q_A1')], None, [])
+    page = page_of([record('p_A1'), record('q_A1')])
     assert [text for text in Reader(page).texts['h3']] == ['p', 'q']
 
 
 def test_summary(record):
     records = [record('A1', 1500, pre_osteoclasts=2, nuclei=100, nuclei_in_osteoclasts=25), record('A2', 500)]
-    reader = Reader(folder_page(records, None, []))
+    reader = Reader(page_of(records))
     assert reader.texts['title'] == ['2,000 osteoclasts in 2 wells']
     assert dict(zip(reader.texts['dt'], reader.texts['dd'], strict=True)) == {
         'wells': '2',
@@ -105,15 +111,36 @@ def test_summary(record):
         'mean area of all': '600 µm²',
         'nuclei': '100',
         'of them in osteoclasts': '25%',
+        'pixel size': '0.7784 µm/px (stated by the files)',
     }
 
 
 def test_notes_are_gathered(record):
     records = [record('A1', notes=['odd']), record('A2', notes=['odd', 'dark']), record('A3', notes=['odd'])]
-    assert Reader(folder_page(records, None, ['map'])).texts['li'] == ['map', 'all wells: odd', 'A2: dark']
+    assert Reader(page_of(records, ['map'])).texts['li'] == ['map', 'all wells: odd', 'A2: dark']
 
 
 @pytest.mark.parametrize('count', [0, 1])
 def test_empty_and_single(record, count):
-    page = folder_page([record('w', 0)][:count], None, [])
+    page = page_of([record('w', 0)][:count])
     assert Reader(page).texts['title'] == [f'0 osteoclasts in {count} well{"s" if count == 0 else ""}']
+
+
+def test_an_assumed_pixel_size_never_looks_known(record):
+    unknown = dict(total_area_um2=None, mean_area_um2=None, um_per_px_from='assumed')
+    page = page_of([record('A1', 5, **unknown)])
+    assert 'class="alarm"' in page and 'ASSUMED' in page
+    assert data_of(page)['images']['A1']['mpp'] is None
+    assert 'total_area_px2' in data_of(page)['measures']
+    assert 'class="alarm"' not in page_of([record('A1', 5, um_per_px_from='accepted')])
+
+
+def test_the_worst_cells_of_each_image_come_first(record):
+    records = [record('A1', 5), record('B1', 5)]
+    records[0]['crops'] = [records[0]['crops'][0] | {'name': name} for name in ('worst', 'second')]
+    looks = data_of(page_of(records))['looks']
+    assert [(look['image'], look['name']) for look in looks] == [
+        ('A1', 'worst'),
+        ('B1', 'osteoclast_0001'),
+        ('A1', 'second'),
+    ]

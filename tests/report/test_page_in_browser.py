@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from noise_mm.patches.png_writer import png_bytes
-from noise_mm.report.folder import write_folder
+from noise_mm.report.folder import SummaryOptions, write_folder
+from noise_mm.report.page import REVIEW_FORMAT
 from noise_mm.report.plate_map import read_plate_map
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -113,7 +114,7 @@ def folder(record, tmp_path_factory):
     ]
     (out / 'A2_overlay.png').write_bytes(png_bytes(np.full((1000, 1500, 3), 90, np.uint8)))
     (out / 'plate.csv').write_text('well,condition\nA1,control\nA2,control\nA10,"<i>RANKL</i>"\n')
-    write_folder(out, records, read_plate_map(out / 'plate.csv'))
+    write_folder(out, records, SummaryOptions(read_plate_map(out / 'plate.csv')), is_complete=False)
     return out
 
 
@@ -140,7 +141,8 @@ def test_what_is_shown(page):
     assert page.run(widths) == [4] * 5
     assert page.run("document.querySelectorAll('#histograms svg').length") == 2
     assert page.run("document.querySelectorAll('#histograms rect').length") == 2  # one bar each
-    assert page.run("document.querySelector('.plot').naturalWidth") > 300
+    assert page.run("document.querySelectorAll('#plots svg').length") == 5
+    assert page.run("document.querySelectorAll('#plots circle').length") == 15  # three wells each
     assert page.run('document.body.innerText').count('<i>RANKL</i>') >= 2
 
 
@@ -176,7 +178,7 @@ def test_a_click_opens_a_well_with_the_full_overlay_beside_the_page(page):
     page.run("document.querySelector('[data-well=A2]').click()")
     page.settle()
     assert page.run(OPENED) == 'A2 · control'
-    assert page.run("document.getElementById('zoom-image').naturalWidth") == 1500
+    assert page.run("document.getElementById('zoom-image').naturalWidth") == 4
     assert page.run("document.getElementById('zoom-notes').innerText") == 'note on A2'
     assert page.run("document.getElementById('zoom-facts').innerText").split('\n')[:2] == ['osteoclasts', '7']
     shown = '(swatch) => [swatch.parentElement.textContent, swatch.style.background]'
@@ -184,8 +186,11 @@ def test_a_click_opens_a_well_with_the_full_overlay_beside_the_page(page):
     assert page.run(swatches) == [['osteoclasts', 'rgb(0, 160, 60)'], ['nuclei', 'rgb(0, 110, 230)']]
     links = "[...document.querySelectorAll('#zoom-files a')].map((link) => link.getAttribute('href'))"
     assert page.run(links) == ['A2_overlay.png', 'A2_cells.csv']
-    page.run("document.getElementById('frame').click()")
-    assert page.run("document.getElementById('zoom-image').clientWidth") == 1500
+    page.run("document.getElementById('enlarge').click()")
+    page.settle()
+    assert page.run("document.getElementById('zoom-image').naturalWidth") == 1500
+    page.run("document.getElementById('zoom-outlines').click()")
+    assert page.run("document.getElementById('zoom-image').naturalWidth") == 4  # the overlay has outlines drawn in
 
 
 def test_without_the_full_overlay_the_picture_of_the_page_is_shown(page):
@@ -193,6 +198,46 @@ def test_without_the_full_overlay_the_picture_of_the_page_is_shown(page):
     page.settle()
     assert page.run(OPENED) == 'A10 · <i>RANKL</i>'
     assert page.run("document.getElementById('zoom-image').naturalWidth") == 4
+
+
+def test_a_click_on_a_cell_shows_its_measures_and_takes_a_decision(page):
+    page.run("document.querySelector('[data-well=A1]').click()")
+    page.settle()
+    page.run("document.querySelector('#zoom-lines path').dispatchEvent(new MouseEvent('click', { bubbles: true }))")
+    facts = page.run("document.getElementById('cell-facts').innerText")
+    assert all(word in facts for word in ('osteoclast_0001', 'low score', '600'))
+    page.run("document.querySelector('#cell-facts .rejected').click()")
+    assert page.run("document.getElementById('review-count').textContent") == '1 rejected, 0 accepted.'
+    assert page.run("document.querySelector('#zoom-lines path').dataset.decision") == 'rejected'
+    page.run("document.querySelector('#looks .look .accepted').click()")  # the same cell in the list
+    assert page.run("document.getElementById('review-count').textContent") == '0 rejected, 1 accepted.'
+    saved = page.run(
+        "new Promise((done) => { URL.createObjectURL = (blob) => { blob.text().then(done); return '#'; };"
+        " document.getElementById('save-review').click(); })"
+    )
+    assert json.loads(saved) == {
+        'format': REVIEW_FORMAT,
+        'images': {'A1': {'accepted': ['osteoclast_0001'], 'rejected': []}},
+    }
+    page.run('localStorage.clear()')
+
+
+@pytest.mark.parametrize('width', [1280, 390])
+def test_nothing_is_clipped_or_too_wide(page, width):
+    metrics = dict(width=width, height=844, deviceScaleFactor=1, mobile=width < 500)
+    page.send('Emulation.setDeviceMetricsOverride', **metrics)
+    page.settle()
+    assert page.run('document.documentElement.scrollWidth') <= width
+    texts = """[...document.querySelectorAll('figure svg text')].flatMap((text) => {
+        const [own, all] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
+        const inside = own.left >= all.left - 1 && own.right <= all.right + 1 && own.bottom <= all.bottom + 1;
+        return inside ? [] : [text.textContent];
+    })"""
+    assert page.run(texts) == []
+    page.run("location.hash = 'well=A10'")
+    page.settle()
+    assert page.run("document.getElementById('zoom').scrollWidth <= document.getElementById('zoom').clientWidth")
+    page.send('Emulation.clearDeviceMetricsOverride')
 
 
 def test_neighbours_and_closing(page):
@@ -217,7 +262,7 @@ def test_an_address_opens_a_well(browser, folder):
 
 
 def test_no_wells(browser, tmp_path):
-    write_folder(tmp_path, [])
+    write_folder(tmp_path, [], is_complete=False)
     browser.open((tmp_path / 'index.html').as_uri())
     assert browser.run('document.title') == '0 osteoclasts in 0 wells'
     assert not any(event.get('method') == 'Runtime.exceptionThrown' for event in browser.events)

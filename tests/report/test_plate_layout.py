@@ -1,32 +1,11 @@
 import pytest
 
-from noise_mm.report.plate_layout import Position, plates_of, position_of
+from noise_mm.report import plate_layout
+from noise_mm.report.well_names import read_names
 
 
-@pytest.mark.parametrize(
-    ('name', 'position'),
-    [
-        ('A1', Position('', 0, 0)),
-        ('A01', Position('', 0, 0)),
-        ('h12', Position('', 7, 11)),
-        ('plate7_B03', Position('plate7', 1, 2)),
-        ('2024-05-01 run-C10', Position('2024-05-01 run', 2, 9)),
-        ('A13', None),
-        ('A0', None),
-        ('A001', None),
-        ('I1', None),
-        ('M1_w01', None),
-        ('slideB2', None),
-        ('A1_x20', None),
-        ('', None),
-    ],
-)
-def test_positions(name, position):
-    assert position_of(name) == position
-
-
-def test_positions_are_written_as_on_the_plate():
-    assert str(position_of('x_b03')) == 'B3'
+def plates_of(images):
+    return plate_layout.plates_of(read_names(images)[0])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +17,8 @@ def test_positions_are_written_as_on_the_plate():
         (['A7'], (6, 8)),
         (['G1'], (8, 12)),
         (['H12'], (8, 12)),
+        (['A13'], (16, 24)),
+        (['P2'], (16, 24)),
     ],
 )
 def test_the_smallest_plate_that_has_all_wells(wells, size):
