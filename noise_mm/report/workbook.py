@@ -4,7 +4,9 @@ XLSX holds numbers as numbers, so that spreadsheets of any language read the dec
 """
 
 import csv
+import io
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ PLACE_COLUMNS = ('plate', 'well', 'field', 'condition', 'replicate')
 TIDY_COLUMNS = (*PLACE_COLUMNS, *CELL_COLUMNS)
 """Of `cells.csv`: where each cell is from, and its row of `<well>_cells.csv`."""
 
+TIMES = re.compile(rb'<dcterms:(created|modified).*?</dcterms:\1>')
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?')
 MOST_CELLS = 200_000
 """In the workbook; more take minutes to write and to open."""
@@ -76,8 +80,10 @@ def write_workbook(
         sheet = book.create_sheet('notes')
         for note in notes:
             sheet.append([_cell(sheet, note)])
+    content = io.BytesIO()
+    book.save(content)
     with replacing(path) as temporary:
-        book.save(temporary)
+        temporary.write_bytes(_without_times(content))
 
 
 def _cell(sheet: Any, value: Any) -> Any:
@@ -93,3 +99,15 @@ def _cell(sheet: Any, value: Any) -> Any:
     cell = WriteOnlyCell(sheet, value)
     cell.data_type = 's'
     return cell
+
+
+def _without_times(workbook: io.BytesIO) -> bytes:
+    """Return a workbook without the time of writing: the same results give the same file."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(workbook) as source, zipfile.ZipFile(result, 'w', zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == 'docProps/core.xml':
+                data = TIMES.sub(b'', data)
+            target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), data, zipfile.ZIP_DEFLATED)
+    return result.getvalue()
