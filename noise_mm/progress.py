@@ -42,9 +42,11 @@ class Progress(tqdm):
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Print the current line; a log needs none before the first item."""
-        if self.n or self.fp.isatty():
+        if self.fp.isatty():
             return super().display(msg, pos)
-        return False
+        if self.n:
+            self.sp(str(self) if msg is None else msg)
+        return True
 
     def skip(self, count: int) -> None:
         """Count `count` items that were there already; the rate does not include them."""

@@ -491,7 +491,7 @@ def test_processes_together_give_what_one_gives(wells, tmp_path, count):
     before = state(out)
     assert predict_together(count, images, out, nucleus_finder=dots, resume=True) == [None] * count
     changed = {name for name, content in state(out).items() if content != before[name]}
-    assert changed <= {'run.json', 'wells.csv', 'index.html', LOCK}
+    assert changed <= {'run.json', 'wells.csv', 'cells.csv', 'results.xlsx', 'index.html', LOCK}
 
 
 def test_a_process_that_begins_late_changes_nothing(wells, tmp_path):
