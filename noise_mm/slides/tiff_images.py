@@ -17,6 +17,7 @@ from noise_mm.errors import InputError
 from noise_mm.slides.pixel_size import StatedSize, number, of_aperio, of_ome
 
 PICTURES = re.compile(r'\b(label|macro|thumbnail|overview)\b', re.IGNORECASE)
+BASELINE = 'Baseline'  # what tifffile calls the scan in files of slide scanners (SVS, NDPI, BIF, Philips, QPTIFF)
 LARGEST_COMPANION_BYTES = 2**28
 COVERED = 0.99  # of the glass slide: such a view is Leica's macro picture
 
@@ -81,7 +82,8 @@ def chosen_image(path: Path, found: TiffImages, scene: int | None) -> TiffImage:
 
 def _without_pictures(images: list[TiffImage]) -> TiffImages:
     """Leave out what is named like a picture of the slide and not its scan, unless nothing else is there."""
-    pictures = [image for image in images if PICTURES.search(image.name)]
+    scans = [image for image in images if image.name == BASELINE]
+    pictures = [image for image in images if image not in scans and (scans or PICTURES.search(image.name))]
     if not pictures or len(pictures) == len(images):
         return TiffImages(images, [])
     names = ', '.join(image.name for image in pictures)
@@ -98,9 +100,11 @@ def _plain_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
         is_pages = series.kind in ('uniform', 'generic') and series.axes[:1] == 'I' and series.shape[0] > 1
         if is_pages and not tiff.is_imagej:
             images += [TiffImage(_size_text(page), _levels([page]), stated) for page in series.pages]
-        elif not (series.keyframe.is_reduced and images):
+        else:
             levels, others = _stated_levels(series)
-            images.append(TiffImage(series.name or _size_text(series.keyframe), levels, stated))
+            is_thumbnail = series.keyframe.is_reduced and images
+            name = series.name or ('thumbnail of ' if is_thumbnail else '') + _size_text(series.keyframe)
+            images.append(TiffImage(name, levels, stated))
             images += [TiffImage(_size_text(level.keyframe), [level], stated) for level in others]
     return images
 

@@ -220,8 +220,24 @@ def test_a_half_sized_page_is_a_level_only_if_it_shows_the_same(tmp_path):
         open_slide(tmp_path / 'wells.tif')
 
 
+def test_pictures_beside_the_scan_of_a_slide_scanner(tmp_path):
+    """Aperio: the scan, a thumbnail, smaller levels, label and macro."""
+    with tifffile.TiffWriter(tmp_path / 'a.svs') as tiff:
+        aperio = {'photometric': 'rgb', 'metadata': None, 'description': 'Aperio x|MPP = 0,25'}
+        tiff.write(picture(1, 160, 128), tile=(16, 16), **aperio)
+        tiff.write(picture(2, 50, 40), **aperio)
+        tiff.write(picture(1, 80, 64), tile=(16, 16), **aperio)
+        tiff.write(picture(3, 30, 40), subfiletype=1, **aperio)
+        tiff.write(picture(4, 70, 20), subfiletype=9, **aperio)
+    value, um_per_px, (note,) = look(tmp_path / 'a.svs')
+    assert (value, um_per_px) == (1, 0.25)
+    assert note == 'images that are no scan are not used: Thumbnail, Label, Macro'
+    with open_slide(tmp_path / 'a.svs') as slide:
+        assert [level.width_px for level in slide.smaller_levels()] == [80]
+
+
 def test_reduced_pages_are_no_images(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as tiff:
         tiff.write(picture(1, 100, 80), photometric='rgb', metadata=None)
         tiff.write(picture(2, 33, 30), photometric='rgb', subfiletype=1, metadata=None)
-    assert look(tmp_path / 'a.tif')[0] == 1
+    assert look(tmp_path / 'a.tif') == (1, None, ['images that are no scan are not used: thumbnail of 33 x 30 px'])
