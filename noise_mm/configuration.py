@@ -37,14 +37,8 @@ FOLD_FOLDER = '/without_'  # between the folder of pseudo-labels and the batch w
 REFERRED_TO = {
     *('data_root', 'train_batches', 'test_batches', 'batch_size', 'num_workers', 'classes', 'network_size_px'),
     *('split_unit', 'val_fraction', 'split_seed', 'cache', 'later_validation', 'pseudo_dir', 'best_metric'),
-    *(
-        'train_pipeline',
-        'train_pipeline_no_mosaic',
-        'test_pipeline',
-        'max_epochs',
-        'val_interval',
-        'stain_augmentation',
-    ),
+    *('train_pipeline', 'train_pipeline_no_mosaic', 'test_pipeline', 'stain_augmentation'),
+    *('max_epochs', 'val_interval'),
 }
 SETTINGS = REFERRED_TO | {
     *('patch_size_px', 'nominal_batch_size', 'model_size', 'hooks', 'init_from', 'init_checkpoints'),

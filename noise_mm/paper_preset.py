@@ -31,8 +31,10 @@ def paper_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     ).get('test_cfg'):
         raise InputError('--as-paper: is for configs of this project that are evaluated by OsteoclastMetric alone.')
     settings = {f'{part}_evaluator.mode': MODE for part in ('val', 'test')}
-    settings |= {'model.test_cfg.max_per_img': MAX_DETECTIONS, 'best_metric': BEST_METRIC}
+    settings['best_metric'] = BEST_METRIC
     if 'segm' in evaluators[1].get('metric', ('segm', 'bbox')):
+        # Not for detectors: those of nuclei label patches with more than 300 of them.
+        settings['model.test_cfg.max_per_img'] = MAX_DETECTIONS
         settings |= {f'{part}_evaluator.mask_resolution': MASK_RESOLUTION for part in ('val', 'test')}
         settings['model.test_cfg.mask_resolution'] = MASK_RESOLUTION
     return settings

@@ -52,7 +52,7 @@ OWN_OPTIONS = {
 def main() -> None:
     """Reads the options, makes the plan, carries it out, and prints the table."""
     options = parse_options()
-    from noise_mm.protocols.execution import carry_out, say
+    from noise_mm.protocols.execution import dry_run, run
     from noise_mm.protocols.launch import Launcher
     from noise_mm.protocols.plan import TEST, data_of, plan
 
@@ -75,10 +75,10 @@ def main() -> None:
             raise InputError(problem)
         print(f'note: {problem}', file=sys.stderr)
     if options.dry_run:
-        say(steps, launcher, options.resume)
+        dry_run(steps, launcher, options.resume)
         return
     launcher.check()
-    carry_out(steps, launcher, options.resume)
+    run(steps, launcher, options.resume)
     write_tables(study, [step.folder for step in steps if step.tool == TEST], options.with_paper)
 
 
@@ -132,6 +132,7 @@ def study_of(options: argparse.Namespace) -> 'Study':
 
 def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
     """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
+    from noise_mm.checkpoints.provenance import passes_text
     from noise_mm.evaluation.table_formats import render
     from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables
     from noise_mm.files import read_json, write_text
@@ -139,6 +140,9 @@ def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
     paths = [folder / METRICS_FILE for folder in folders]
     runs = [Run.of_file(path, read_json(path)) for path in paths]
     text = render(make_tables(runs, with_paper=with_paper, allow_seen=study.allow_seen), 'md')
+    for run in runs:
+        if run.report['run'].get('training'):
+            text += f'\n{run.name}: {passes_text(run.report["run"]["training"])}\n'
     path = study.root / ('_'.join([study.method, study.protocol, *(study.folds or ())]) + '.md')
     write_text(path, text)
     print(f'\n{text}\nwritten to {path}')

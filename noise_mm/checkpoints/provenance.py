@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from noise_mm.files import read_json
+from noise_mm.seen_batches import batches_of, datasets_in
 from noise_mm.stages import BEST_NAME, COCO, FINISHED_FILE
 
 META_KEY = 'training'
 STAGE_KEYS = ('config', 'run_id', 'batches', 'n_patches', 'epochs', 'image_passes')
-CONFIG_KEYS = ('model_size', 'network_size_px', 'patch_size_px', 'best_metric', 'split_unit', 'max_epochs')
+CONFIG_KEYS = ('network_size_px', 'patch_size_px', 'best_metric', 'split_unit', 'max_epochs')
 TARGET_STEPS = ('LoadPatch', 'FitPatch', 'LoadTargets', 'DrawTargetMasks', 'PackDetInputs')  # no augmentation
 
 Training = dict[str, Any]
@@ -41,12 +42,14 @@ def training_facts(
         starts: Reports of `load_initial`, with `origin` and `training`.
         labels: `training` of the detectors behind the nuclei labels.
     """
+    datasets = list(datasets_in((config.get('train_dataloader') or {}).get('dataset')))
     before = [*labels, *(each['training'] for each in starts)]
     return {
         **{key: config.get(key) for key in CONFIG_KEYS},
-        'patience': ((config.get('hooks') or {}).get('early_stopping') or {}).get('patience'),
-        'augmentation': _augmentation(config.get('train_pipeline') or ()),
-        'batches': list(config.get('train_batches') or ()),
+        'model_size': (config.get('model') or {}).get('size'),
+        'patience': ((config.get('default_hooks') or {}).get('early_stopping') or {}).get('patience'),
+        'augmentation': _augmentation(datasets[0].get('pipeline') or () if datasets else ()),
+        'batches': batches_of(config, 'train_dataloader'),
         'coco_weights': any(each['origin'] == COCO for each in starts)
         or any((each or {}).get('coco_weights') for each in before),
         'stages': stages_before(before),

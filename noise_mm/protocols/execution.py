@@ -1,17 +1,18 @@
-"""Carries a plan out, or says what it would do."""
+"""Runs a plan, or prints what it would run."""
 
 import shlex
 from collections.abc import Sequence
 
 from noise_mm.errors import InputError
-from noise_mm.protocols.launch import Launcher, at_work, run, shown
+from noise_mm.protocols import launch
+from noise_mm.protocols.launch import Launcher, at_work, shown
 from noise_mm.protocols.plan import TRAIN, Step
 from noise_mm.protocols.progress import CUT, DONE, check_before, state_of
 from noise_mm.stages import CONFIGS
 
 
-def carry_out(steps: Sequence[Step], launcher: Launcher, resume: bool) -> None:
-    """Runs all steps that are not done, one after the other.
+def run(steps: Sequence[Step], launcher: Launcher, resume: bool) -> None:
+    """Run all steps that are not done, one after the other.
 
     Raises:
         InputError: If a step fails, or a folder holds a run of other settings or inputs.
@@ -25,13 +26,13 @@ def carry_out(steps: Sequence[Step], launcher: Launcher, resume: bool) -> None:
                 print(f'{what}: done before', flush=True)
                 continue
             print(f'{what}: {"goes on" if state == CUT else "begins"}', flush=True)
-            run(_command(step, launcher, state), f'{step.title}, {step.folder}')
+            launch.run(_command(step, launcher, state), f'{step.title}, {step.folder}')
             if step.tool == TRAIN and state_of(step, steps, resume) != DONE:
                 raise InputError(f'{step.folder}: its training ended without a record. Run the same command again.')
 
 
-def say(steps: Sequence[Step], launcher: Launcher, resume: bool) -> None:
-    """Prints the commands of all steps; those that are done already as comments.
+def dry_run(steps: Sequence[Step], launcher: Launcher, resume: bool) -> None:
+    """Print the commands of all steps; those that are done already as comments.
 
     Raises:
         InputError: If a folder holds a run of other settings or inputs.

@@ -1,6 +1,7 @@
 import json
 
 from noise_mm.checkpoints.provenance import passes_text, stages_before, training_facts, training_of
+from noise_mm.configuration import load_config
 
 DETECTOR = {'config': 'detector.py', 'run_id': 'a', 'batches': ['M1'], 'n_patches': 5, 'epochs': 2, 'image_passes': 10}
 PRETRAIN = {'config': 'pretrain.py', 'run_id': 'b', 'batches': ['M1'], 'n_patches': 9, 'epochs': 3, 'image_passes': 27}
@@ -35,3 +36,24 @@ def test_the_whole_run_counts_where_its_record_is_at_hand(tmp_path):
 def test_passes_in_words():
     assert passes_text(PRETRAIN) == '27 image passes'
     assert passes_text({**PRETRAIN, 'stages': [DETECTOR]}) == '37 image passes (detector.py 10, this one 27)'
+
+
+def test_facts_are_those_of_the_run_and_not_only_of_the_settings(repo_dir):
+    """What an author writes in the dataset or the model wins over the top level."""
+    options = {'model_size': 'n', 'stain_augmentation': True, 'train_dataloader.dataset.batches': ['M7']}
+    facts = training_facts(load_config(repo_dir / 'configs/baseline/yolov8_m2h.py', options), [], [])
+    flips = ['RandomFlip horizontal', 'RandomFlip vertical', 'RandomQuarterTurn']
+    steps = ['PatchMosaic', 'PatchAffine', 'StainJitter', 'YOLOv5HSVRandomAug', *flips]
+    assert facts == {
+        'model_size': 'n',
+        'network_size_px': 416,
+        'patch_size_px': 832,
+        'best_metric': 'osteoclast/segm_mAP50',
+        'split_unit': 'well',
+        'max_epochs': 100,
+        'patience': 50,
+        'augmentation': steps,
+        'batches': ['M7'],
+        'coco_weights': False,
+        'stages': [],
+    }

@@ -64,7 +64,7 @@ def test_values_out_of_range_are_refused(options):
 def test_one_setting_turns_it_on_in_every_training_pipeline(repo_dir, name):
     def switches(**options):
         config = load_config(repo_dir / 'configs' / f'{name}.py', options)
-        pipelines = config.train_dataloader.dataset.pipeline, config.hooks.close_mosaic.switch_pipeline
+        pipelines = config.train_dataloader.dataset.pipeline, config.default_hooks.close_mosaic.switch_pipeline
         for loader in (config.val_dataloader, config.test_dataloader):
             assert not any(step.type == 'StainJitter' for step in loader.dataset.pipeline)
         return [step.stain_augmentation for steps in pipelines for step in steps if step.type == 'StainJitter']

@@ -132,5 +132,5 @@ def tools(monkeypatch) -> Tools:
 
     monkeypatch.setattr(stages, 'load_config', _load_config)
     stand_ins = Tools()
-    monkeypatch.setattr(execution, 'run', stand_ins.run)
+    monkeypatch.setattr(execution.launch, 'run', stand_ins.run)
     return stand_ins

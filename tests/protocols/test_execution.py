@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.protocols.execution import carry_out, say
+from noise_mm.protocols.execution import dry_run, run
 from noise_mm.protocols.launch import Launcher, at_work
 from noise_mm.protocols.plan import data_of, plan
 
@@ -29,7 +29,7 @@ def start(tools, make_study):
     def make(protocol='m2h', method='noise', resume=True, **changes):
         tools.ran.clear()
         study = make_study(protocol, method, **changes)
-        carry_out(plan(study, data_of(study)), Launcher(), resume)
+        run(plan(study, data_of(study)), Launcher(), resume)
         return list(tools.ran)
 
     return make
@@ -208,16 +208,16 @@ def test_two_at_work_in_one_folder(start):
 def test_dry_run_says_what_would_run(start, tools, make_study, capsys):
     study = make_study('m2h', 'noise')
     steps = plan(study, data_of(study))
-    say(steps, Launcher(), resume=True)
+    dry_run(steps, Launcher(), resume=True)
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[1].rpartition('/')[2] for line in lines] == [f'{tool}.py' for tool, _, _ in M2H]
     fail_at(tools, start, 2)
     capsys.readouterr()
-    say(steps, Launcher(), resume=True)
+    dry_run(steps, Launcher(), resume=True)
     lines = capsys.readouterr().out.splitlines()
     assert [line.startswith('# done: ') for line in lines] == [True, False, False, False, False]
     assert shlex.split(lines[2]).count('--resume') == 1
     start()
     capsys.readouterr()
-    say(steps, Launcher(), resume=True)
+    dry_run(steps, Launcher(), resume=True)
     assert all(line.startswith('# done: ') for line in capsys.readouterr().out.splitlines())

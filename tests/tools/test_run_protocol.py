@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,7 @@ def test_one_command_ends_where_the_stages_by_hand_do(repo_dir, study, by_hand, 
     assert out.count('begins') == 5
     table = (folder / 'work_dirs' / 'noise_m2h.md').read_text()
     assert '| NOISe M→H |' in table
+    assert re.search(rf'{FINETUNE}: \d+ image passes \({DETECTOR}.py \d+, {PRETRAIN}.py \d+, this one \d+\)', table)
     assert table in out
     run = json.loads((folder / 'work_dirs' / FINETUNE / 'metrics.json').read_text())['run']
     assert [each['origin'] for each in run['initialised_from']] == ['coco', f'noise/{PRETRAIN}.py']
@@ -283,6 +285,32 @@ def test_dry_run_prints_what_a_user_would_type(run, repo_dir, monkeypatch, tmp_p
     ]
 
 
+def test_dry_run_needs_no_data(run):
+    shutil.rmtree('data')
+    arguments = [
+        'm2h',
+        '--method',
+        'noise',
+        '--epochs',
+        '4',
+        '5',
+        '6',
+        '--seed',
+        '1',
+        '--work-dir',
+        'runs/a',
+        '--as-paper',
+    ]
+    status, out, err = run(*arguments, '--name', 'NOISe, seed 1', '--dry-run')
+    lines = out.splitlines()
+    assert (status, len(lines)) == (0, 5)
+    assert err.startswith('note: data/osteoclast/M1/annotations.json: no such file (and 7 more)')
+    assert [line.partition('max_epochs=')[2][0] for line in lines] == ['4', '4', '5', '6', '6']
+    assert all('randomness.seed=1' in line and 'best_metric=osteoclast/fitness' in line for line in lines)
+    assert "--name 'NOISe, seed 1'" in lines[-1]
+    assert not Path('runs').exists()
+
+
 def test_the_designs_command_is_taken(run):
     status, out, err = run('m2h', '--method', 'yolov8', '--human-batches', 'H1', '--resume', '--dry-run')
     assert (status, len(out.splitlines()), err) == (0, 2, '')
@@ -310,6 +338,13 @@ def test_several_gpus_and_clusters(run):
         (['m2m', '--method', 'noise', '--cfg-options', 'max_epochs'], ('max_epochs', 'KEY=VALUE')),
         (['m2m', '--method', 'noise', '--cfg-options', 'init_from=[]'], ('init_from', '--method')),
         (['m2m', '--method', 'noise', '--gpus', '0'], ('--gpus 0',)),
+        (['m2m', '--method', 'noise', '--epochs', '1', '2'], ('--epochs 1 2', '3 trainings')),
+        (['m2m', '--method', 'noise', '--epochs', '1', '--cfg-options', 'max_epochs=2'], ('max_epochs', '--epochs')),
+        (['m2m', '--method', 'yolov8', '--mouse-batches', 'M1', 'M1'], ('--mouse-batches', 'M1 is named twice')),
+        (
+            ['m2m', '--method', 'yolov8', '--as-paper', '--cfg-options', 'test_evaluator.mode=coco'],
+            ('test_evaluator.mode', '--as-paper'),
+        ),
         (['m2m', '--method', 'noise', '--partition', 'x'], ('SLURM',)),
         (['m2m', '--method', 'noise', '--work-dir', 'data/osteoclast/M1/annotations.json'], ('cannot write here',)),
     ],
