@@ -33,7 +33,7 @@ class Outline:
         score: Confidence from 0 to 1 where a model made the outline, else None.
         ignored: True for a region in which detections are neither right nor wrong (COCO's `iscrowd`).
         marks: What is in doubt about a predicted outline: `cut_at_box` if it ends straight along its box, `joined` if
-            it was put together from several tiles.
+            it was put together from several tiles, `unvoted` if a single tile should have seen it.
     """
 
     geometry: Polygon | MultiPolygon

@@ -1,12 +1,15 @@
 """What a detector found in one tile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 SCORE_THR = 0.25
 """The usual least confidence of a cell; F1 decides better, on wells with known cells."""
+
+CUT_AT_BOX, JOINED, UNVOTED = 'cut_at_box', 'joined', 'unvoted'
+"""Marks: its box cuts it off; put together from several tiles; shown to a single tile, which no other can confirm."""
 
 # Parts of a mask smaller than this share of its largest part are specks, which networks leave beside a cell.
 SPECK_SHARE = 0.05
@@ -31,6 +34,15 @@ class Detection:
     score: float
     label: int
     marks: frozenset[str] = frozenset()
+
+    @property
+    def is_cut_at_box(self) -> bool:
+        """Return whether the network's own box seems to cut the mask off; see `noise_mm.inference.box_cuts`."""
+        return CUT_AT_BOX in self.marks
+
+    def marked(self, *marks: str) -> 'Detection':
+        """Return the detection with further marks."""
+        return replace(self, marks=self.marks | {*marks}) if marks else self
 
     @classmethod
     def from_bitmap(cls, bitmap: np.ndarray, x: int, y: int, score: float, label: int) -> 'Detection | None':

@@ -22,6 +22,7 @@ import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.loading import load_weights
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
+from noise_mm.inference.box_cuts import mended
 from noise_mm.inference.detection import Detection, without_specks
 from noise_mm.inference.precision import (
     DTYPES,
@@ -151,12 +152,12 @@ class TileDetector(TileNetwork, StagedDetector):
         """Return the detections of one tile, in its pixels."""
         detections = []
         for score, label, mask in zip(found.scores.tolist(), found.labels.tolist(), found.masks, strict=True):
-            if score < self.score_thr:
-                continue
             x, y, bitmap = _cropped(mask)
-            if bitmap.any():
-                detections.append(Detection.from_bitmap(without_specks(bitmap), x, y, score, label))
-        return detections
+            is_wanted = score >= self.score_thr and bitmap.any()
+            detections.append(Detection.from_bitmap(without_specks(bitmap), x, y, score, label) if is_wanted else None)
+        if isinstance(found.masks, UndrawnMasks):
+            detections = mended(detections, found.bboxes.tolist(), found.masks)
+        return [detection for detection in detections if detection is not None]
 
 
 def _cropped(mask: Any) -> tuple[int, int, np.ndarray]:

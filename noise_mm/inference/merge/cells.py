@@ -167,4 +167,5 @@ def _voted(detections: Sequence[TileDetection]) -> Detection:
     score = fsum(detection.found.score * detection.area for detection in detections) / sum(
         detection.area for detection in detections
     )
-    return Detection.from_bitmap(mask if mask.any() else anyone, left, top, score, detections[0].found.label)
+    joined = Detection.from_bitmap(mask if mask.any() else anyone, left, top, score, detections[0].found.label)
+    return joined.marked(*(mark for detection in detections for mark in detection.found.marks))

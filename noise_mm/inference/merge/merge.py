@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from noise_mm.geometry.tiles import Window
-from noise_mm.inference.detection import SCORE_THR, Detection
+from noise_mm.inference.detection import JOINED, SCORE_THR, UNVOTED, Detection
 from noise_mm.inference.merge.cells import cells_of
 from noise_mm.inference.merge.fragments import Cell
 from noise_mm.inference.merge.graph_builder import GraphBuilder
@@ -158,7 +158,9 @@ class Merger:
         kept = []
         for cell in cells:
             vote = vote_on(cell, graph)
-            self.report.unvoted += vote.looked == 1
+            if vote.looked == 1:
+                self.report.unvoted += 1
+                cell.found = cell.found.marked(UNVOTED)
             if vote.factor < 1:
                 score = cell.found.score * vote.factor
                 if score < min(self.score_thr, cell.found.score):
@@ -178,12 +180,14 @@ class Merger:
         self._line_matcher.forget(keys, top)
 
     def _note(self, cells: Sequence[Cell]) -> None:
-        """Add cells to the report."""
+        """Add cells to the report, and mark those that were joined."""
         unresolved = list(self.report.unresolved)
         for cell in cells:
             detections = [self._detections[key] for key in (*cell.detections, *cell.fragments)]
             self.report.on_seam += any(detection.is_cut for detection in detections)
-            self.report.joined += not cell.is_whole and len(detections) > 1
+            if not cell.is_whole and len(detections) > 1:
+                self.report.joined += 1
+                cell.found = cell.found.marked(JOINED)
             if len(detections) == 1 and detections[0].is_cut and self._is_seen_by_others(detections[0]):
                 left, top, right, bottom = detections[0].box
                 unresolved.append(((left + right) // 2, (top + bottom) // 2))
@@ -208,4 +212,5 @@ def _clipped(found: Detection, tile: Window, width_px: int, height_px: int) -> D
         return found
     left, top, right, bottom = box
     mask = found.mask[top - found.y : bottom - found.y, left - found.x : right - found.x]
-    return Detection.from_bitmap(mask, left, top, found.score, found.label)
+    clipped = Detection.from_bitmap(mask, left, top, found.score, found.label)
+    return clipped and clipped.marked(*found.marks)

@@ -60,8 +60,8 @@ class TileDetection:
         is_cut: Whether it comes close to an inner border.
         is_sliver: Whether it is a mere strip along one.
         order: Sorts detections, best first, whatever order they came in: whole before cut, among whole ones those well
-            clear of the borders before those that a network may have cut short; then by score, area and distance from
-            the borders. What follows only makes the order total.
+            clear of the borders before those that a network may have cut short; then those that their own box does not
+            cut off; then by score, area and distance from the borders. What follows only makes the order total.
     """
 
     __slots__ = ('area', 'box', 'core', 'found', 'gaps', 'is_cut', 'is_sliver', 'order', 'tile', 'tile_box')
@@ -85,7 +85,18 @@ class TileDetection:
         self.is_sliver = self.is_cut and min(depths) <= 2 * border_px
         doubt = (clear_px <= border_px) + (clear_px <= 2 * border_px)
         digest = zlib.crc32(found.mask)
-        self.order = (doubt, -found.score, -self.area, -clear_px, tile.y, tile.x, *self.box, found.label, digest)
+        self.order = (
+            doubt,
+            found.is_cut_at_box,
+            -found.score,
+            -self.area,
+            -clear_px,
+            tile.y,
+            tile.x,
+            *self.box,
+            found.label,
+            digest,
+        )
 
 
 def box_of(found: Detection) -> Box:

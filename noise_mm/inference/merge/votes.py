@@ -34,8 +34,8 @@ class Vote(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """Return what the score is multiplied by: 1 if more than half of the tiles, or the only one, show the cell."""
-        if self.looked == 1 or 2 * self.seen > self.looked:
+        """Return what the score is multiplied by: 1 if at least half of the tiles show the cell, but not one of two."""
+        if 2 * self.seen >= self.looked and (self.seen, self.looked) != (1, 2):
             return 1.0
         return (self.seen / self.looked) ** DOUBT
 
