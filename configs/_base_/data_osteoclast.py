@@ -38,7 +38,7 @@ finish = [
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
     dict(type='RandomQuarterTurn', prob=0.5),
     dict(type='DrawTargetMasks', overlap=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+    dict(type='PackPatch', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
 # The other patches of a mosaic come from the whole dataset, so that samples are the same in a resumed run and with any
 # number of workers. use_cached=True takes them from the worker's last ones: fewer files are read, without that promise.
@@ -84,7 +84,7 @@ loader = dict(batch_size='${batch_size}', num_workers='${num_workers}', pin_memo
 train_dataloader = dict(
     **loader,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='yolov5_collate'),
+    collate_fn=dict(type='collate_patches'),
     dataset=dict(**dataset, **split, batches='${train_batches}', split='train', pipeline='${train_pipeline}'),
 )
 val_dataloader = dict(

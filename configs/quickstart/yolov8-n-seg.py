@@ -22,7 +22,7 @@ train_pipeline = [
     dict(type='mmdet.RandomFlip', prob=0.5, direction='vertical'),
     dict(type='RandomQuarterTurn', prob=0.5),
     dict(type='DrawTargetMasks', overlap=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+    dict(type='PackPatch', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
 ]
 default_hooks = dict(close_mosaic=None)  # there is none
 

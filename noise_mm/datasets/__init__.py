@@ -1,6 +1,7 @@
 """Datasets and training transforms, registered in MMYOLO's registries by importing this package."""
 
 from noise_mm.datasets.collation import collate_with_ignored
+from noise_mm.datasets.packing import PackPatch, collate_patches
 from noise_mm.datasets.patch_datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
 from noise_mm.datasets.stain_jitter import StainJitter
 from noise_mm.datasets.transforms import (
@@ -21,9 +22,11 @@ __all__ = [
     'NucleiDataset',
     'OsteoclastDataset',
     'OsteoclastNucleiDataset',
+    'PackPatch',
     'PatchAffine',
     'PatchMosaic',
     'RandomQuarterTurn',
     'StainJitter',
+    'collate_patches',
     'collate_with_ignored',
 ]

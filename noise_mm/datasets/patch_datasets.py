@@ -4,6 +4,7 @@ A fold is a list of batch names: `batches=['M1', 'M2']` with `split='train'` and
 these batches, and no file is copied or written. The folder layout is that of `noise_mm.coco.batch_folder`.
 """
 
+import colorsys
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,7 @@ SPLITS = ('train', 'val', 'all')
 SPLIT_UNITS = ('well', 'patch', 'stored')
 CACHES = ('none', 'ram', 'auto')
 LATER_VALIDATIONS = ('left_out', 'kept')
-OSTEOCLAST_COLOUR = (200, 0, 140)
-NUCLEUS_COLOUR = (0, 150, 255)
+COLOURS = {'osteoclast': (200, 0, 140), 'nucleus': (0, 150, 255)}  # red, green, blue
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class PatchDataset(BaseDetDataset):
         # Seed and epoch, in memory that worker processes share: see `begin_epoch`.
         self._epoch = torch.full((2,), -1, dtype=torch.int64).share_memory_()
         super().__init__(data_root=data_root, **kwargs)
+        self._metainfo['palette'] = palette_of(self._metainfo['classes'], self._metainfo.get('palette') or ())
 
     def full_init(self) -> None:
         """Reads the annotation, and the patches where they are to be kept in memory."""
@@ -260,6 +261,19 @@ class PatchDataset(BaseDetDataset):
         return self.pipeline(info)
 
 
+def palette_of(classes: Sequence[str], own: Sequence[Sequence[int]] = ()) -> list[tuple[int, int, int]]:
+    """Return a colour (red, green, blue) for each class.
+
+    Args:
+        classes: Osteoclasts and nuclei have their colours; others are spread over the colour circle.
+        own: Colours of the first classes that win over those.
+    """
+    hues = [index / len(classes) for index in range(len(classes))]
+    spread = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.9, 0.85)) for hue in hues]
+    colours = [COLOURS.get(name, other) for name, other in zip(classes, spread, strict=True)]
+    return [*map(tuple, own[: len(classes)]), *colours[len(own) :]]
+
+
 def require_files(paths: Iterable[str | Path]) -> None:
     """Checks that image files are there; a folder is listed once, not asked for each file.
 
@@ -282,7 +296,7 @@ def require_files(paths: Iterable[str | Path]) -> None:
 class OsteoclastDataset(PatchDataset):
     """Stage 3: osteoclasts with outlines, from `<batch>/annotations.json`. Arguments: see `PatchDataset`."""
 
-    METAINFO: ClassVar = {'classes': ('osteoclast',), 'palette': [OSTEOCLAST_COLOUR]}
+    METAINFO: ClassVar = {'classes': ('osteoclast',)}
 
 
 @DATASETS.register_module()
@@ -307,7 +321,7 @@ class OsteoclastNucleiDataset(PatchDataset):
         InputError: Also if labels are refused, with the command that makes them anew.
     """
 
-    METAINFO: ClassVar = {'classes': ('osteoclast', 'nucleus'), 'palette': [OSTEOCLAST_COLOUR, NUCLEUS_COLOUR]}
+    METAINFO: ClassVar = {'classes': ('osteoclast', 'nucleus')}
     MAY_BE_MISSING: ClassVar = ('nucleus',)  # a poor detector finds none, and has warned
 
     def __init__(
@@ -364,7 +378,7 @@ class NucleiDataset(PatchDataset):
         InputError: Also if an annotated patch doesn't name its well, or nothing remains.
     """
 
-    METAINFO: ClassVar = {'classes': ('nucleus',), 'palette': [NUCLEUS_COLOUR]}
+    METAINFO: ClassVar = {'classes': ('nucleus',)}
     FOLDER: ClassVar = 'nuclei'
 
     def __init__(

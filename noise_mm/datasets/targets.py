@@ -9,16 +9,23 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import PolygonMasks
 
 from noise_mm.datasets.rings import Rings
+from noise_mm.errors import InputError
 
 
 class RingMasks(PolygonMasks):
     """MMDetection's `PolygonMasks` over flat arrays: what training steps do often needs no loop over the outlines.
 
-    Everything else works as in the parent, which finds its lists in `masks`.
+    Everything else works as in the parent, which finds its lists in `masks`. Some of its methods give plain
+    `PolygonMasks`, which `Targets.from_results` understands as well.
+
+    Args:
+        rings: The outlines, or as in the parent for each instance a list of arrays x1, y1, x2, y2, ...
+        height: Rows of the image.
+        width: Columns of the image.
     """
 
-    def __init__(self, rings: Rings, height: int, width: int) -> None:
-        self.rings = rings
+    def __init__(self, rings: Rings | Sequence[Sequence[np.ndarray]], height: int, width: int) -> None:
+        self.rings = rings if isinstance(rings, Rings) else Rings.from_lists(rings)
         self.height = height
         self.width = width
 
@@ -61,8 +68,24 @@ class Targets:
 
     @classmethod
     def from_results(cls, results: dict) -> 'Targets':
-        """From the keys that MMDetection's transforms use, as `write_to` sets them."""
+        """Return what the keys of MMDetection's transforms hold, as `write_to` or steps of others have set them.
+
+        Raises:
+            InputError: If a step has made masks that are no outlines.
+        """
         masks = results.get('gt_masks')
+        if masks is not None and not isinstance(masks, PolygonMasks):
+            raise InputError(
+                f'gt_masks is {type(masks).__name__}, but this step needs outlines. Put steps that make bitmaps, such '
+                'as DrawTargetMasks, behind it.'
+            )
+        if masks is not None and not isinstance(masks, RingMasks):
+            masks = RingMasks(masks.masks, masks.height, masks.width)
+        if masks is not None and len(masks) != len(results['gt_bboxes_labels']):
+            raise InputError(
+                f'gt_masks has outlines of {len(masks)} objects but gt_bboxes has {len(results["gt_bboxes_labels"])} '
+                'boxes: a step before changed boxes and forgot masks, as YOLOXMixUp does. Use YOLOv5MixUp instead.'
+            )
         return cls(
             results['gt_bboxes'].tensor.numpy().astype(np.float64),
             results['gt_bboxes_labels'],

@@ -24,7 +24,7 @@ from mmyolo.registry import TRANSFORMS
 from noise_mm.datasets.patch_images import fit_within, read_patch
 from noise_mm.datasets.rings import Rings
 from noise_mm.datasets.target_masks import PROTOTYPE_STRIDE_PX, index_map, mask_stack
-from noise_mm.datasets.targets import Targets
+from noise_mm.datasets.targets import RingMasks, Targets
 from noise_mm.errors import InputError
 
 PAD_VAL = 114  # Ultralytics' grey; black borders look like cells, and white ones like empty background
@@ -312,7 +312,8 @@ class DrawTargetMasks(BaseTransform):
 
     Args:
         overlap: True for one index map an image, in which the k-th target has the value k and small objects lie on
-            large ones (`gt_panoptic_seg`, as MMYOLO's `PackDetInputs` calls it). False for one mask a target
+            large ones (`gt_panoptic_seg`, as MMYOLO's `PackDetInputs` calls it; `gt_outlines` are the outlines, for
+            `PackPatch`). False for one mask a target
             (`gt_masks`, a uint8 tensor). Must agree with `overlap_masks` of the head.
         stride_px: Network pixels for each pixel of the masks.
     """
@@ -332,6 +333,7 @@ class DrawTargetMasks(BaseTransform):
         del results['gt_masks']
         if self.overlap:
             drawn = targets.selected(np.flatnonzero(~targets.ignore_flags)).rings
+            results['gt_outlines'] = RingMasks(drawn, height, width)
             results['gt_panoptic_seg'] = torch.from_numpy(index_map(drawn, grid_hw, self.stride_px))[None]
         else:
             results['gt_masks'] = torch.from_numpy(mask_stack(targets.rings, grid_hw, self.stride_px))

@@ -1,7 +1,7 @@
 """Learning rate, momentum and accumulation of YOLOv8, iteration by iteration."""
 
 import numpy as np
-from mmengine.hooks import Hook
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import Runner
 from mmyolo.engine.hooks import yolov5_param_scheduler_hook as mmyolo_schedules
 from mmyolo.registry import HOOKS
@@ -11,7 +11,7 @@ BIAS_GROUP = 2
 
 
 @HOOKS.register_module()
-class YOLOv8ScheduleHook(Hook):
+class YOLOv8ScheduleHook(ParamSchedulerHook):
     """Warm-up, then a linear or cosine fall to `lr_factor` of the initial learning rate.
 
     All values are functions of the runner's iteration and epoch, so that a resumed run goes on as it would have, and
@@ -19,6 +19,8 @@ class YOLOv8ScheduleHook(Hook):
     `YOLOv5ParamSchedulerHook` has a fixed number of epochs and lowers the rate one epoch later than YOLOv8 does.
 
     During warm-up the iterations whose gradients are summed rise from 1 to their nominal number.
+
+    A `param_scheduler` of the config takes over: the rates are its own then, and warm-up is what it makes of it.
 
     Args:
         scheduler_type: 'linear' or 'cosine'.
@@ -57,6 +59,10 @@ class YOLOv8ScheduleHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Sets learning rate, momentum and accumulation of this iteration."""
         iterations = len(runner.train_dataloader)
+        runner.optim_wrapper.is_last_of_epoch = batch_idx + 1 == iterations
+        if runner.param_schedulers:
+            runner.optim_wrapper.accumulation = runner.iterations_per_step
+            return
         warmup = max(round(self.warmup_epochs * iterations), self.warmup_min_iters) if self.warmup_epochs else 0
         progress = min(runner.iter / warmup, 1) if warmup else 1
         share = self.make_schedule(self.lr_factor, runner.max_epochs)(runner.epoch)
@@ -69,4 +75,3 @@ class YOLOv8ScheduleHook(Hook):
                 )
         accumulation = np.interp(progress, [0, 1], [1, runner.iterations_per_step])
         runner.optim_wrapper.accumulation = max(1, round(float(accumulation)))
-        runner.optim_wrapper.is_last_of_epoch = batch_idx + 1 == iterations

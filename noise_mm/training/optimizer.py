@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmyolo.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from noise_mm.errors import InputError
 
 # Images per step that YOLOv8's learning rates and weight decay are made for; a config's `nominal_batch_size`.
 NOMINAL_BATCH_SIZE = 64
@@ -57,6 +60,14 @@ class _SummedGradients:
     is_last_of_epoch = False
     stepped = False
     _waiting = 0
+
+    def __init__(self, *args: Any, accumulative_counts: int = 1, **kwargs: Any) -> None:
+        if accumulative_counts != 1:
+            raise InputError(
+                f'accumulative_counts={accumulative_counts}: {type(self).__name__} sums gradients up to '
+                "nominal_batch_size images. Set that instead, or type='OptimWrapper' or 'AmpOptimWrapper'."
+            )
+        super().__init__(*args, **kwargs)
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
         """The loss as it is."""

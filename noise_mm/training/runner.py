@@ -21,6 +21,7 @@ from noise_mm import seen_batches
 from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.configuration import fill
+from noise_mm.evaluation.metric_names import require_produced
 from noise_mm.files import write_json
 from noise_mm.seen_batches import Seen, seen_by_config, through
 from noise_mm.stages import COCO, initial_checkpoints
@@ -150,11 +151,27 @@ class YOLOv8Runner(Runner):
         )
 
     def train(self) -> nn.Module:
-        """Train as the parent does; without a GPU, freed memory is kept for the next iteration."""
+        """Train as the parent does; without a GPU, freed memory is kept for the next iteration.
+
+        Raises:
+            InputError: If a hook waits for a number that the validation does not produce.
+        """
         if not torch.cuda.is_available():
             keep_freed_memory()
         self._is_training, self._is_testing = True, False
         return super().train()
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks as the parent does; before the first iteration, check the numbers that they wait for."""
+        if fn_name == 'before_train' and self.val_loop is not None:
+            classes = self.val_dataloader.dataset.metainfo.get('classes', ())
+            for hook in self.hooks:
+                for setting in ('save_best', 'monitor'):
+                    value = getattr(hook, setting, None)
+                    for name in [value] if isinstance(value, str) else value or ():
+                        where = f'{type(hook).__name__}: {setting}'
+                        require_produced(name, where, self.val_evaluator, classes)
+        super().call_hook(fn_name, **kwargs)
 
     def test(self) -> dict:
         """Test as the parent does, and read nothing but the test data; see `unread_data`."""

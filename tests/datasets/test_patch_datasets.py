@@ -11,6 +11,7 @@ from mmdet.evaluation import CocoMetric
 from pycocotools import mask as coco_mask
 
 from noise_mm.datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
+from noise_mm.datasets.patch_datasets import palette_of
 from noise_mm.errors import InputError
 
 TEST_PIPELINE = [
@@ -393,3 +394,27 @@ def test_training_without_objects_is_refused(make_batch, tmp_path):
     dataset = {'data_root': str(tmp_path), 'batches': ['M1'], 'split': 'train', 'pipeline': []}
     with pytest.raises(InputError, match='no nucleus in the training patches of M1'):
         OsteoclastDataset(**dataset, metainfo={'classes': ('nucleus',)})
+
+
+@pytest.mark.parametrize(
+    ('classes', 'own', 'colours'),
+    [
+        (('osteoclast',), (), [(200, 0, 140)]),
+        (('nucleus', 'osteoclast'), (), [(0, 150, 255), (200, 0, 140)]),
+        (('osteoclast', 'b'), [(1, 2, 3)], [(1, 2, 3), None]),
+        (('a', 'b', 'c', 'osteoclast'), (), [None, None, None, (200, 0, 140)]),
+        (('a',), [(1, 2, 3), (4, 5, 6)], [(1, 2, 3)]),
+    ],
+)
+def test_as_many_colours_as_classes(classes, own, colours):
+    found = palette_of(classes, own)
+    assert len(set(found)) == len(found) == len(classes)
+    assert all(colour in (None, each) for colour, each in zip(colours, found, strict=True))
+
+
+def test_palette_is_part_of_what_a_checkpoint_keeps(tiny_data):
+    data = OsteoclastDataset(
+        data_root=str(tiny_data), batches=['M1'], pipeline=[], lazy_init=True, metainfo={'classes': ('osteoclast', 'x')}
+    )
+    assert data.metainfo['classes'] == ('osteoclast', 'x')
+    assert len(data.metainfo['palette']) == 2

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import Compose
-from mmengine.config import Config
 from mmengine.runner import Runner
 from mmyolo.models.data_preprocessors import YOLOv5DetDataPreprocessor
 from mmyolo.registry import TRANSFORMS
 
+from noise_mm.configuration import load_config
 from noise_mm.datasets.rings import Rings
 from noise_mm.errors import InputError
 
@@ -297,7 +297,7 @@ def batch_of(
     repo_dir: Path, name: str, data_root: Path, batches: list[str], stage: str = 'train', **dataset: object
 ) -> dict:
     """The first batch that a data config of this project gives."""
-    config = Config.fromfile(str(repo_dir / 'configs' / '_base_' / f'{name}.py'))
+    config = load_config(repo_dir / 'configs' / '_base_' / f'{name}.py')
     loader = config[f'{stage}_dataloader']
     loader.update(num_workers=0, persistent_workers=False, pin_memory=False, batch_size=3)
     loader.dataset.update(data_root=str(data_root), batches=batches, split='all', **dataset)
@@ -330,7 +330,7 @@ def test_training_batches_have_the_form_the_heads_read(repo_dir: Path, data_root
 
 
 def test_masks_as_a_stack_reach_the_head_in_the_order_of_the_rows(repo_dir: Path, data_root: Path) -> None:
-    config = Config.fromfile(str(repo_dir / 'configs' / '_base_' / 'data_osteoclast.py'))
+    config = load_config(repo_dir / 'configs' / '_base_' / 'data_osteoclast.py')
     pipeline = [
         {**step, 'overlap': False} if step['type'] == 'DrawTargetMasks' else step for step in config.train_pipeline
     ]
@@ -341,7 +341,7 @@ def test_masks_as_a_stack_reach_the_head_in_the_order_of_the_rows(repo_dir: Path
 
 
 def test_pipelines_of_the_last_epochs_and_of_tests_work(repo_dir: Path, data_root: Path) -> None:
-    config = Config.fromfile(str(repo_dir / 'configs' / '_base_' / 'data_osteoclast.py'))
+    config = load_config(repo_dir / 'configs' / '_base_' / 'data_osteoclast.py')
     last = batch_of(repo_dir, 'data_osteoclast', data_root, ['M1'], pipeline=config.train_pipeline_no_mosaic)
     assert last['data_samples']['masks'].shape == (3, 104, 104)
     test = batch_of(repo_dir, 'data_osteoclast', data_root, ['M1'], stage='test')

@@ -1,0 +1,40 @@
+"""From the targets of a patch to a sample, and from samples to a batch."""
+
+from collections.abc import Sequence
+
+from mmengine.dataset import COLLATE_FUNCTIONS
+from mmyolo.datasets import yolov5_collate
+from mmyolo.datasets.transforms import PackDetInputs
+from mmyolo.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackPatch(PackDetInputs):
+    """MMYOLO's `PackDetInputs` whose samples MMDetection's visualizers can draw.
+
+    MMYOLO puts the index map of `DrawTargetMasks` where MMDetection expects a panoptic segmentation. Here it is
+    `index_map` of the sample, and `gt_instances.masks` are the outlines. Use it with `collate_patches`.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Return `inputs` and `data_samples`."""
+        outlines = results.pop('gt_outlines', None)
+        packed = super().transform(results)
+        sample = packed['data_samples']
+        if 'gt_panoptic_seg' in sample:
+            sample.index_map = sample.gt_panoptic_seg
+            del sample.gt_panoptic_seg
+        if outlines is not None:
+            sample.gt_instances.masks = outlines
+        return packed
+
+
+@COLLATE_FUNCTIONS.register_module()
+def collate_patches(data_batch: Sequence[dict]) -> dict:
+    """Return the batch that MMYOLO's `yolov5_collate` makes, from samples of `PackPatch` or of `PackDetInputs`."""
+    for each in data_batch:
+        sample = each['data_samples']
+        if 'index_map' in sample:
+            sample.gt_panoptic_seg = sample.index_map
+            sample.gt_instances.pop('masks', None)  # outlines, for visualizers only
+    return yolov5_collate(data_batch)

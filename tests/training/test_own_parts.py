@@ -1,0 +1,119 @@
+"""Runs whose parts an author has replaced by those of MMEngine, as MMDetection's users do."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from noise_mm.configuration import load_config
+from noise_mm.errors import InputError
+
+
+@pytest.fixture
+def runner(tiny_config, tmp_path):
+    """`runner(text)` -> a runner of the tiny config with `text` in a child, built as MMDetection's tools build it."""
+
+    def make(text, **options):
+        path = tmp_path / 'child.py'
+        path.write_text(f"_base_ = '{tiny_config}'\ninit_from = []\nmax_epochs = 1\n{text}\n")
+        config = Config.fromfile(path)
+        config.merge_from_dict({'work_dir': str(tmp_path / 'run'), 'launcher': 'none', **options})
+        return RUNNERS.build(config)
+
+    return make
+
+
+def rates(runner):
+    """Train and return the learning rates of all iterations."""
+    from mmengine.hooks import Hook
+
+    seen = []
+
+    class Watch(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append(runner.optim_wrapper.optimizer.param_groups[0]['lr'])
+
+    runner.register_hook(Watch(), priority='LOWEST')
+    runner.train()
+    return seen
+
+
+OWN = "dict(_delete_=True, type='{}', optimizer=dict(type='AdamW', lr=1e-4))"
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'optim_wrapper = {OWN.format("OptimWrapper")}',
+        "optim_wrapper = dict(type='OptimWrapper', accumulative_counts=2)",
+        f"optim_wrapper = {OWN.format('OptimWrapper')}\nparam_scheduler = [dict(type='LinearLR', by_epoch=False)]",
+    ],
+)
+def test_own_optimizer_wrapper_trains(runner, text):
+    built = runner(text)
+    before = {name: value.clone() for name, value in built.model.state_dict().items()}
+    rates(built)
+    changed = [name for name, value in built.model.state_dict().items() if not (value == before[name]).all()]
+    assert 'backbone.stem.conv.weight' in changed
+
+
+def test_own_schedule_is_followed(runner):
+    text = "param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.5, by_epoch=False)]\n"
+    first, second = rates(runner(text, **{'optim_wrapper.optimizer': dict(type='SGD', lr=0.5)}))
+    assert (first, second) == (0.5, 0.25)
+
+
+def test_accumulation_by_another_name_is_refused(runner):
+    with pytest.raises(InputError, match='nominal_batch_size'):
+        runner('optim_wrapper = dict(accumulative_counts=4)').train()
+
+
+def test_dataset_in_a_wrapper_trains(runner):
+    wrapped = "dict(_delete_=True, type='RepeatDataset', times=2, dataset=_base_.train_dataloader.dataset)"
+    assert len(rates(runner(f'train_dataloader = dict(dataset={wrapped})'))) == 4
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ("best_metric = 'osteoclast/segm_mAP55'", 'save_best is .*segm_mAP50'),
+        ("val_evaluator = dict(metric=['bbox'])", 'segm_mAP50.*bbox_mAP50'),
+        ("val_evaluator = dict(prefix='mine')", 'mine/segm_mAP50'),
+        ("val_evaluator = dict(_delete_=True, type='mmdet.CocoMetric', metric=['segm'])", r'best_metric.*coco/'),
+        ("default_hooks = dict(checkpoint=dict(save_best=None))\nbest_metric = 'x/y'", 'monitor is'),
+    ],
+)
+def test_number_that_is_not_produced_is_refused_before_the_first_epoch(runner, text, words):
+    built = runner(text)
+    with pytest.raises(InputError, match=words):
+        built.train()
+    assert built.iter == 0
+
+
+def test_coco_metric_alone(runner):
+    evaluator = "dict(_delete_=True, type='mmdet.CocoMetric', metric=['bbox', 'segm'])"
+    built = runner(f"val_evaluator = {evaluator}\nbest_metric = 'coco/segm_mAP_50'")
+    built.train()
+    assert built.message_hub.get_scalar('val/coco/segm_mAP_50')
+
+
+def test_plain_runner_is_refused_in_one_line(tiny_config, tmp_path):
+    from mmengine.runner import Runner
+
+    config = Config.fromfile(tiny_config)
+    config.work_dir = str(tmp_path)
+    with pytest.raises(InputError, match='RUNNERS.build'):
+        Runner.from_cfg(config)
+
+
+def test_hooks_of_an_authors_own_come_on_top(runner):
+    text = "custom_hooks = [dict(type='EmptyCacheHook')]\ndefault_hooks = dict(early_stopping=None)"
+    kinds = {type(hook).__name__ for hook in runner(text).hooks}
+    assert {'EmptyCacheHook', 'StepEMAHook', 'CloseMosaicHook'} <= kinds
+    assert 'ResumableEarlyStoppingHook' not in kinds
+
+
+def test_saved_config_of_a_run_means_the_same(runner, tmp_path):
+    built = runner('model = dict(backbone=dict(frozen_stages=1))\nval_dataloader = dict(batch_size=1)')
+    saved = load_config(next((tmp_path / 'run').glob('*.py')))
+    assert saved.model == built.cfg.model
+    assert (saved.val_dataloader.batch_size, saved.train_dataloader.batch_size) == (1, 2)
