@@ -44,10 +44,12 @@ def metric_names(metric: BaseMetric, classes: Sequence[str]) -> list[str]:
         return []
     prefix = f'{metric.prefix}/' if metric.prefix else ''
     suffixes = ['', *(f'_{name}' for name in classes)] if len(classes) > 1 else ['']
-    return [
+    means = [f'{prefix}{kind}_mAP50_95' for kind in metric.kinds]
+    at_thresholds = [
         f'{prefix}{kind}_{letters}{100 * iou_thr:g}{suffix}'
         for kind in metric.kinds
         for suffix in suffixes
         for iou_thr in sorted(metric.iou_thrs, key=lambda each: each != 0.5)
         for letters in ('mAP', 'P', 'R')
     ]
+    return [*at_thresholds, *means, f'{prefix}fitness']
