@@ -128,6 +128,7 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Pre
         content = write_well(folder.path, well, slide, found, pixel, options.formats, options.well)
         content['row'] |= found.seams.columns()
         record = {
+            'path': str(slide.path.resolve()),
             'seams': _seams_as_json(found.seams),
             'tiles': found.tiles,
             'background_tiles': found.skipped,

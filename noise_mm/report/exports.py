@@ -7,6 +7,7 @@
     geojson   <well>.geojson         for QuPath, with classes and measurements; nuclei as points
     roi       <well>_RoiSet.zip      for ImageJ's ROI manager
     labels    <well>_labels.tif      label image; the value is the number in the name
+    nuclei_roi  <well>_nuclei.roi    multi-point selection for ImageJ; goes with `roi` where nuclei were counted
 
 All show the same cells in the same order, in the same colours. A cell is the pixels whose centres lie in its outline;
 in the label image, which has one value a pixel, smaller cells cover larger ones. Every file is written whole or not at
@@ -22,10 +23,11 @@ from noise_mm.csv_table import write_table
 from noise_mm.files import write_all
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
+from noise_mm.formats.imagej_points import write_multi_point
 from noise_mm.formats.label_image import write_label_image
 from noise_mm.measure.cells import CellMeasures
 from noise_mm.report.content import WellContent
-from noise_mm.report.output_files import WELL_SUFFIXES
+from noise_mm.report.output_files import GOES_WITH, WELL_SUFFIXES
 from noise_mm.report.overlay import class_colours, write_overlay
 from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows
 
@@ -51,9 +53,11 @@ def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> d
         InputError: If a file can't be written.
         FileInUseError: If another program holds files open; the others are written.
     """
-    wanted = [name for name in WRITERS if name in formats or (name == 'nuclei' and 'csv' in formats)]
+    wanted = [name for name in WRITERS if GOES_WITH.get(name, name) in formats]
     if content.nuclei is None:
-        wanted = [name for name in wanted if name != 'nuclei']
+        wanted = [name for name in wanted if name not in GOES_WITH]
+    elif not len(content.nuclei):
+        wanted = [name for name in wanted if name != 'nuclei_roi']  # ImageJ has no selection without points
     files = {name: content.well + WELL_SUFFIXES[name] for name in wanted}
     write_all(partial(WRITERS[name], folder / file, content) for name, file in files.items())
     return files
@@ -98,6 +102,10 @@ def _write_nuclei(path: Path, content: WellContent) -> None:
     write_table(path, NUCLEI_COLUMNS, rows)
 
 
+def _write_nuclei_roi(path: Path, content: WellContent) -> None:
+    write_multi_point(path, content.nuclei.xy_px)
+
+
 def _write_overlay(path: Path, content: WellContent) -> None:
     write_overlay(path, content.overlay(content.thumbnail, has_numbers=True))
 
@@ -129,5 +137,6 @@ WRITERS: dict[str, Callable[[Path, WellContent], None]] = {
     'geojson': _write_geojson,
     'roi': _write_roi,
     'labels': _write_labels,
+    'nuclei_roi': _write_nuclei_roi,
 }
 """The writer of each format in `WELL_SUFFIXES`."""

@@ -15,10 +15,14 @@ WELL_SUFFIXES = {
     'geojson': '.geojson',
     'roi': '_RoiSet.zip',
     'labels': '_labels.tif',
+    'nuclei_roi': '_nuclei.roi',
 }
-"""What follows the name of the well, by format; `nuclei` is written with `csv` where nuclei were looked for."""
+"""What follows the name of the well, by format."""
 
-FORMATS = tuple(name for name in WELL_SUFFIXES if name != 'nuclei')
+GOES_WITH = {'nuclei': 'csv', 'nuclei_roi': 'roi'}
+"""Formats that are written with another one, where nuclei were looked for."""
+
+FORMATS = tuple(name for name in WELL_SUFFIXES if name not in GOES_WITH)
 """Names of the formats that can be chosen."""
 
 FOLDER_FILES = (

@@ -26,6 +26,7 @@ FILE_NAMES = {
     'nuclei': 'nuclei',
     'geojson': 'QuPath',
     'roi': 'ImageJ',
+    'nuclei_roi': 'ImageJ nuclei',
     'labels': 'labels',
     'coco': 'COCO',
 }

@@ -109,7 +109,6 @@ def reasons(cell: CellMeasures) -> list[str]:
         'low score': cell.score is not None and cell.score < LOW_SCORE,
         'cut at its box': 'cut_at_box' in cell.marks,
         'joined over seams': 'joined' in cell.marks,
-        'seen by one tile only': 'unvoted' in cell.marks,
         '2 to 4 nuclei': cell.nuclei in FEW_NUCLEI,
         'touches the edge': cell.touches_edge,
     }

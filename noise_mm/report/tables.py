@@ -32,6 +32,7 @@ CELL_COLUMNS = (
     'touches_edge',
     'cut_at_box',
     'joined',
+    'unvoted',
     'um_per_px',
     'um_per_px_from',
 )
@@ -92,6 +93,7 @@ def cell_row(cell: CellMeasures, pixel: PixelSize) -> dict[str, Any]:
         'touches_edge': int(cell.touches_edge),
         'cut_at_box': int('cut_at_box' in cell.marks),
         'joined': int('joined' in cell.marks),
+        'unvoted': int('unvoted' in cell.marks),
         'um_per_px': pixel.um,
         'um_per_px_from': pixel.source,
     }

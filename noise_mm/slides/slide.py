@@ -8,6 +8,7 @@ outlines are drawn.
 """
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,9 +106,14 @@ def _check_end(path: Path) -> None:
     Raises:
         InputError: If the end marker of the format is missing.
     """
-    data = path.read_bytes()
-    # the last chunk of a PNG has no data: length 0, kind, checksum; some programs append something of their own
-    complete = PNG_END in data[-END_BYTES:] if data.startswith(PNG_SIGNATURE) else jpeg_is_complete(data)
+    with open(path, 'rb') as file:
+        if file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE:
+            file.seek(-min(END_BYTES, path.stat().st_size), os.SEEK_END)
+            # the last chunk has no data: length 0, kind, checksum; some programs append something of their own
+            complete = PNG_END in file.read()
+        else:
+            file.seek(0)
+            complete = jpeg_is_complete(file.read())
     if not complete:
         raise InputError(f'{path}: the file is truncated, its end is missing. Copy or export it again.')
 

@@ -74,7 +74,7 @@ class LargeSlide:
     def __init__(self, width_px, height_px):
         self.width_px, self.height_px = width_px, height_px
 
-    notes = ()
+    notes, orientation = (), 1
 
     def thumbnail(self, max_side_px):
         return np.full((300, 300, 3), 200, np.uint8)

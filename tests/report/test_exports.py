@@ -167,9 +167,10 @@ def test_only_what_is_asked_for_is_written(slide, result, tmp_path):
     for found, formats, names in (
         (result, ('csv',), {'A1_cells.csv', 'A1_nuclei.csv'}),
         (without_nuclei, ('csv',), {'A1_cells.csv'}),
+        (result, ('roi',), {'A1_RoiSet.zip', 'A1_nuclei.roi'}),
         (without_nuclei, ('roi', 'overlay'), {'A1_RoiSet.zip', 'A1_overlay.png'}),
     ):
-        out = tmp_path / f'{len(formats)}{len(names)}'
+        out = tmp_path / '-'.join(sorted(names))
         content = measured_content('A1', slide, found, PixelSize(UM_PER_PX), WellOptions())
         assert set(write_files(out, content, formats).values()) == names
         assert {path.name for path in out.iterdir()} == names

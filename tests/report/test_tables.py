@@ -49,6 +49,7 @@ def test_row_of_a_cell():
         'touches_edge': 0,
         'cut_at_box': 0,
         'joined': 0,
+        'unvoted': 0,
         'um_per_px': 0.5,
         'um_per_px_from': 'option',
     }

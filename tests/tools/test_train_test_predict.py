@@ -289,7 +289,7 @@ def test_bad_input_of_train_and_test(run, tiny_config, tmp_path):
     assert_refused(run('test', tiny_config, tmp_path / 'none.pth', *work), 'none.pth')
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'predict', 'convert_checkpoint', 'summarize'])
+@pytest.mark.parametrize('tool', ['train', 'test', 'predict', 'convert_checkpoint', 'summarize', 'apply_review'])
 def test_help_shows_an_example(run, tool):
     status, out, _ = run(tool, '--help')
     assert status == 0

@@ -168,6 +168,8 @@ class Merger:
                     continue
                 self.report.lowered += 1
                 cell.found = replace(cell.found, score=score)
+            marks = {'joined': not cell.is_whole and len(cell.detections) > 1, 'unvoted': vote.looked == 1}
+            cell.found = replace(cell.found, marks=cell.found.marks | {mark for mark, holds in marks.items() if holds})
             kept.append(cell)
         return kept
 
