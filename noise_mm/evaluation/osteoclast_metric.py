@@ -16,7 +16,7 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation.curves import draw_curves
 from noise_mm.evaluation.evaluate import IOU_THRS, check_settings, evaluate
 from noise_mm.evaluation.matching import ImageOverlaps
-from noise_mm.evaluation.regions import Regions, Rle, as_rle, as_rles, compare_image
+from noise_mm.evaluation.regions import ImageRegions, Regions, Rle, as_rle, as_rles, compare_images, counts_of
 from noise_mm.evaluation.report import flat_metrics, make_report, table_text
 from noise_mm.seen_batches import MARK
 
@@ -89,8 +89,8 @@ class OsteoclastMetric(BaseMetric):
         Raises:
             InputError: If a sample lacks one of these, or masks have another size than was said.
         """
-        min_iou = min(0.5, *self.iou_thrs)  # mAP50-95 begins at 0.5
-        self.results.extend(compare_sample(each, self.kinds, self.mask_resolution, min_iou) for each in data_samples)
+        images = [image_regions(sample, self.kinds, self.mask_resolution) for sample in data_samples]
+        self.results.extend(compare_images(images, min(0.5, *self.iou_thrs)))  # mAP50-95 begins at 0.5
 
     def compute_metrics(self, results: list[ImageOverlaps]) -> dict[str, float]:
         """The numbers of all images; keeps the report, prints the table and draws the curves.
@@ -108,14 +108,13 @@ class OsteoclastMetric(BaseMetric):
         return flat_metrics(self.report)
 
 
-def compare_sample(sample: Mapping, kinds: Sequence[str], mask_resolution: str, min_iou: float) -> ImageOverlaps:
-    """The overlaps in one image; see `OsteoclastMetric.process`.
+def image_regions(sample: Mapping, kinds: Sequence[str], mask_resolution: str) -> ImageRegions:
+    """Return what was detected in one image and what is annotated there; see `OsteoclastMetric.process`.
 
     Args:
         sample: The dictionary of a data sample.
         kinds: What to score.
         mask_resolution: One of `MASK_RESOLUTIONS`.
-        min_iou: Smallest IoU threshold that will be asked for.
 
     Raises:
         InputError: See `OsteoclastMetric.process`.
@@ -126,22 +125,24 @@ def compare_sample(sample: Mapping, kinds: Sequence[str], mask_resolution: str, 
             f'OsteoclastMetric: the samples have no {", ".join(lacking)}. Add it to meta_keys of PackDetInputs.'
         )
     predicted, instances = sample['pred_instances'], sample['instances']
-    masks = objects = None
+    masks = objects = size = None
     if 'segm' in kinds:
         size = mask_size(sample, mask_resolution)
         masks = _predicted_masks(sample, size)
         objects = _annotated_masks(sample, size, mask_resolution)
     boxes = np.array([each['bbox'] for each in instances], dtype=np.float64).reshape(-1, 4)
     classes = np.array([each['bbox_label'] for each in instances], dtype=np.int64)
-    return compare_image(
-        Regions(_array(predicted['labels'], np.int64), _as_xywh(_array(predicted['bboxes'], np.float64)), masks),
-        _array(predicted['scores'], np.float64),
-        Regions(classes, _as_xywh(boxes), objects),
-        _ignored(instances),
+    return ImageRegions(
         image_id=sample['img_id'],
         batch=str(sample.get('batch') or 'unknown'),
         well=str(sample.get('well') or ''),
-        min_iou=min_iou,
+        detections=Regions(
+            _array(predicted['labels'], np.int64), _as_xywh(_array(predicted['bboxes'], np.float64)), masks
+        ),
+        scores=_array(predicted['scores'], np.float64),
+        objects=Regions(classes, _as_xywh(boxes), objects),
+        ignored=_ignored(instances),
+        size=size,
         px2_per_cell=1.0 if mask_resolution == 'native' else PROTOTYPE_STRIDE_PX**2 / np.prod(sample['scale_factor']),
     )
 
@@ -178,7 +179,7 @@ def _ignored(instances: Sequence[Mapping]) -> np.ndarray:
     return np.array([bool(each.get('ignore_flag', 0)) for each in instances], dtype=bool)
 
 
-def _predicted_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:
+def _predicted_masks(sample: Mapping, size: tuple[int, int]) -> list[str | bytes]:
     if 'masks' not in sample['pred_instances']:
         raise InputError("OsteoclastMetric: the model predicts no masks. Set the evaluator's metric='bbox'.")
     masks = sample['pred_instances']['masks']
@@ -189,17 +190,18 @@ def _predicted_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:
             f'OsteoclastMetric: image {sample["img_id"]} has masks of {wrong[0]} (height, width) instead of {size}. '
             "Set the same mask_resolution in the model's test_cfg and in the evaluator."
         )
-    return rles
+    return counts_of(rles, *size)
 
 
-def _annotated_masks(sample: Mapping, size: tuple[int, int], mask_resolution: str) -> list[Rle]:
+def _annotated_masks(sample: Mapping, size: tuple[int, int], mask_resolution: str) -> list[str | bytes]:
     outlines = [each.get('mask') for each in sample['instances']]
     if not all(outline is not None and len(outline) for outline in outlines):
         raise InputError(
             f'OsteoclastMetric: an object of image {sample["img_id"]} has no outline. '
             "Set the evaluator's metric='bbox', or annotate outlines."
         )
-    return as_rles(outlines, *size) if mask_resolution == 'native' else prototype_masks(sample, size)
+    rles = as_rles(outlines, *size) if mask_resolution == 'native' else prototype_masks(sample, size)
+    return counts_of(rles, *size)
 
 
 def prototype_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:

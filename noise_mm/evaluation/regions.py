@@ -1,17 +1,23 @@
-"""Regions of one image, masks and boxes, and how far they overlap. Pure; pycocotools does the arithmetic.
+"""Regions of images, masks and boxes, and how far they overlap. Pure.
 
-Boxes are x, y, width, height in pixels, as in COCO files. Masks are compared as run lengths (RLE) and never as arrays;
-polygons are drawn by pycocotools, so that the numbers are those of COCO's own evaluation.
+Boxes are x, y, width, height in pixels, as in COCO files. Masks are run lengths (RLE) and never arrays; polygons are
+drawn by pycocotools. The numbers are those of COCO's own evaluation, to the last bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
+from noise_mm.geometry.run_lengths import decode, run_lengths
+
+MASKS_AT_ONCE = 1000  # of many images; their runs then stay in the processor's cache
+PAIRS_AT_ONCE = 500_000  # pairs of detection and object: some 50 MB
 
 Rle = dict[str, Any]
 
@@ -23,90 +29,242 @@ class Regions:
     Attributes:
         classes: (n,) int64 class indices.
         boxes: (n, 4) float64 x, y, width, height; None where boxes are not scored.
-        masks: n run lengths of one size; None where masks are not scored.
+        masks: n compressed run lengths of the size of the image; None where masks are not scored.
     """
 
     classes: np.ndarray
     boxes: np.ndarray | None
-    masks: list[Rle] | None
+    masks: Sequence[str | bytes] | None
 
 
-def compare_image(
-    detections: Regions,
-    scores: np.ndarray,
-    objects: Regions,
-    ignored: np.ndarray,
-    *,
-    image_id: int | str | tuple[int, int],
-    batch: str,
-    well: str,
-    min_iou: float = 0.0,
-    px2_per_cell: float = 1.0,
-) -> ImageOverlaps:
-    """Compares all that was detected in an image with all that is annotated there.
+@dataclass(frozen=True)
+class ImageRegions:
+    """All that was detected in an image, and all that is annotated there.
 
-    Args:
+    Attributes:
+        image_id: Id of the image.
+        batch: Its batch.
+        well: Its well.
         detections: The n detections.
         scores: (n,) their confidences.
         objects: The m annotated objects; boxes and masks are compared where both sides have them.
         ignored: (m,) bool, True for regions that are neither object nor background.
-        image_id: Id of the image.
-        batch: Its batch.
-        well: Its well.
-        min_iou: Pairs that overlap less are left out. No larger than the smallest threshold that will be asked for.
+        size: Height and width of the masks; None where there are none.
         px2_per_cell: Area of one pixel of the masks in pixels of the image, if they are smaller than it.
-
-    Raises:
-        ValueError: If the masks are of different sizes, which pycocotools would take for no overlap.
     """
-    pairs = {}
-    with_masks = detections.masks is not None and objects.masks is not None
-    if with_masks:
-        sizes = {tuple(mask['size']) for mask in [*detections.masks, *objects.masks]}
-        if len(sizes) > 1:
-            raise ValueError(f'masks of different sizes are compared: {", ".join(map(str, sorted(sizes)))}')
-        pairs['segm'] = overlapping_pairs(detections, objects, ignored, 'masks', min_iou)
-    if detections.boxes is not None and objects.boxes is not None:
-        pairs['bbox'] = overlapping_pairs(detections, objects, ignored, 'boxes', min_iou)
-    return ImageOverlaps(
-        image_id=image_id,
-        batch=batch,
-        well=well,
-        scores=np.asarray(scores, dtype=np.float64),
-        classes=detections.classes,
-        areas_px2=areas_px2(detections.masks) * px2_per_cell if with_masks else None,
-        object_classes=objects.classes,
-        object_ignored=ignored,
-        object_areas_px2=areas_px2(objects.masks) * px2_per_cell if with_masks else None,
-        pairs=pairs,
-    )
+
+    image_id: int | str | tuple[int, int]
+    batch: str
+    well: str
+    detections: Regions
+    scores: np.ndarray
+    objects: Regions
+    ignored: np.ndarray
+    size: tuple[int, int] | None = None
+    px2_per_cell: float = 1.0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which regions both sides have: 'segm', 'bbox'."""
+        sides = self.detections, self.objects
+        kinds = {'segm': [side.masks for side in sides], 'bbox': [side.boxes for side in sides]}
+        return tuple(kind for kind, regions in kinds.items() if all(each is not None for each in regions))
 
 
-def overlapping_pairs(
-    detections: Regions, objects: Regions, ignored: np.ndarray, attribute: str, min_iou: float = 0.0
-) -> Pairs:
-    """The pairs of detection and object of the same class that overlap, by at least `min_iou`.
+class DamagedMaskError(ValueError):
+    """Masks of an image can't be compared.
+
+    Attributes:
+        image: The image.
+        of_object: Whether it is an annotated object's mask, and not a detection's.
+    """
+
+    def __init__(self, message: str, image: ImageRegions, of_object: bool) -> None:
+        super().__init__(message)
+        self.image, self.of_object = image, of_object
+
+
+def compare_images(images: Iterable[ImageRegions], min_iou: float = 0.0, threads: int = 1) -> Iterator[ImageOverlaps]:
+    """Compare what was detected in images with what is annotated there.
+
+    How it works: many images at once. Their masks are decoded together; of all pairs of detection and object those are
+    dropped that can't reach `min_iou` by their boxes and areas; the pixels that the others share are counted.
 
     Args:
-        detections: The n detections.
-        objects: The m objects.
-        ignored: (m,) bool. With these the overlap is the share of the detection's area instead of the IoU.
-        attribute: What to compare: 'masks' or 'boxes'.
-        min_iou: Smallest overlap.
+        images: The images.
+        min_iou: Pairs that overlap less are left out. No larger than the smallest threshold that will be asked for.
+        threads: How many groups of images are compared at a time. NumPy works without Python's lock, so that threads
+            do what processes would, without sending the masks to them.
+
+    Yields:
+        The overlaps in each image.
+
+    Raises:
+        DamagedMaskError: If run lengths are damaged, or not of the size of their image.
     """
-    parts = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for index in np.intersect1d(detections.classes, objects.classes):
-        ours, theirs = np.flatnonzero(detections.classes == index), np.flatnonzero(objects.classes == index)
-        regions = [_take(getattr(each, attribute), wanted) for each, wanted in ((detections, ours), (objects, theirs))]
-        ious = coco_mask.iou(*regions, ignored[theirs].astype(np.uint8))  # (ours, theirs)
-        rows, columns = np.nonzero((ious > 0) & (ious >= min_iou))
-        parts.append(Pairs(ours[rows], theirs[columns], ious[rows, columns]))
-    names = ('detections', 'objects', 'ious')
-    return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    groups = (_Group(group) for group in _groups(images))
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            for overlaps in pool.map(lambda group: group.overlaps(min_iou), groups):
+                yield from overlaps
+    else:
+        for group in groups:
+            yield from group.overlaps(min_iou)
+
+
+def _groups(images: Iterable[ImageRegions]) -> Iterator[list[ImageRegions]]:
+    """Yield consecutive images with masks of one size, up to `MASKS_AT_ONCE` regions if there is more than one."""
+    for _, alike in groupby(images, key=lambda image: (image.size, image.kinds)):
+        group: list[ImageRegions] = []
+        n_regions = 0
+        for image in alike:
+            n_own = len(image.scores) + len(image.ignored)
+            if group and n_regions + n_own > MASKS_AT_ONCE:
+                yield group
+                group, n_regions = [], 0
+            group.append(image)
+            n_regions += n_own
+        yield group
+
+
+class _Group:
+    """Images that are compared together: detections and objects of all are numbered in the order of the images."""
+
+    def __init__(self, images: list[ImageRegions]) -> None:
+        self.images = images
+        self.n_detections = np.array([len(image.scores) for image in images])
+        self.n_objects = np.array([len(image.ignored) for image in images])
+        self.first_detections = np.cumsum(self.n_detections) - self.n_detections
+        self.first_objects = np.cumsum(self.n_objects) - self.n_objects
+        self.classes = np.concatenate([image.detections.classes for image in images])
+        self.object_classes = np.concatenate([image.objects.classes for image in images])
+        self.ignored = np.concatenate([image.ignored for image in images])
+
+    def overlaps(self, min_iou: float) -> list[ImageOverlaps]:
+        """Return the overlaps in each image."""
+        pairs, areas = {}, [(None, None)] * len(self.images)
+        for kind in self.images[0].kinds:
+            if kind == 'segm':
+                pairs[kind], areas = self._of_masks(min_iou)
+            else:
+                pairs[kind] = self._of_boxes(min_iou)
+        return [
+            ImageOverlaps(
+                image_id=image.image_id,
+                batch=image.batch,
+                well=image.well,
+                scores=np.asarray(image.scores, dtype=np.float64),
+                classes=image.detections.classes,
+                areas_px2=areas[k][0],
+                object_classes=image.objects.classes,
+                object_ignored=image.ignored,
+                object_areas_px2=areas[k][1],
+                pairs={kind: each[k] for kind, each in pairs.items()},
+            )
+            for k, image in enumerate(self.images)
+        ]
+
+    def _of_masks(self, min_iou: float) -> tuple[list[Pairs], list[tuple[np.ndarray, np.ndarray]]]:
+        """Return the pairs, and the areas of detections and objects in pixels of the image."""
+        sides = [[text for image in self.images for text in image.detections.masks]]
+        sides.append([text for image in self.images for text in image.objects.masks])
+        try:
+            runs = decode(sides[0] + sides[1], *self.images[0].size)
+        except ValueError:
+            self._raise_damaged()
+            raise
+        n = len(sides[0])
+        boxes, areas = runs.boxes(), runs.areas().astype(np.float64)
+        detections, objects, ious = [], [], []
+        for ours, theirs in self._candidates():
+            ours, theirs, most = _in_common(boxes[:n], boxes[n:], ours, theirs)
+            most = np.minimum(most, np.minimum(areas[ours], areas[theirs + n]))
+            able = most / self._unions(areas[:n], areas[n:], ours, theirs, most) >= min_iou
+            ours, theirs = ours[able], theirs[able]
+            common = runs.intersections(ours, theirs + n, boxes)
+            ious.append(common / self._unions(areas[:n], areas[n:], ours, theirs, common))
+            detections.append(ours)
+            objects.append(theirs)
+        of_images = [areas[:n], areas[n:]]
+        factors = [np.repeat([each.px2_per_cell for each in self.images], count) for count in self._counts()]
+        parts = [
+            np.split(side * factor, np.cumsum(count)[:-1])
+            for side, factor, count in zip(of_images, factors, self._counts(), strict=True)
+        ]
+        return self._per_image(detections, objects, ious, min_iou), list(zip(*parts, strict=True))
+
+    def _of_boxes(self, min_iou: float) -> list[Pairs]:
+        boxes = np.concatenate([image.detections.boxes for image in self.images])
+        object_boxes = np.concatenate([image.objects.boxes for image in self.images])
+        areas, object_areas = boxes[:, 2] * boxes[:, 3], object_boxes[:, 2] * object_boxes[:, 3]
+        detections, objects, ious = [], [], []
+        for ours, theirs in self._candidates():
+            ours, theirs, common = _in_common(boxes, object_boxes, ours, theirs)
+            ious.append(common / self._unions(areas, object_areas, ours, theirs, common))
+            detections.append(ours)
+            objects.append(theirs)
+        return self._per_image(detections, objects, ious, min_iou)
+
+    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.n_detections, self.n_objects
+
+    def _candidates(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield all pairs of a detection and an object of its image and class, some at a time, by detection."""
+        partners = np.repeat(self.n_objects, self.n_detections)
+        firsts = np.repeat(self.first_objects, self.n_detections)
+        block = np.cumsum(partners) // PAIRS_AT_ONCE
+        one_class = len(set(self.classes.tolist()) | set(self.object_classes.tolist())) == 1
+        for detections in np.split(np.arange(len(partners)), np.flatnonzero(np.diff(block)) + 1):
+            counts = partners[detections]
+            ours = np.repeat(detections, counts)
+            theirs = np.arange(len(ours)) + np.repeat(firsts[detections] - (np.cumsum(counts) - counts), counts)
+            if one_class:
+                yield ours, theirs
+            else:
+                alike = self.classes[ours] == self.object_classes[theirs]
+                yield ours[alike], theirs[alike]
+
+    def _unions(self, areas, object_areas, ours, theirs, common) -> np.ndarray:
+        """Return what an overlap is a share of: the union, or with an ignored region the detection."""
+        together = areas[ours] + object_areas[theirs] - common
+        return np.where(self.ignored[theirs], areas[ours], together) if self.ignored.any() else together
+
+    def _per_image(self, detections, objects, ious, min_iou: float) -> list[Pairs]:
+        detections, objects, ious = (np.concatenate(each) for each in (detections, objects, ious))
+        reached = (ious > 0) & (ious >= min_iou)
+        detections, objects, ious = detections[reached], objects[reached], ious[reached]
+        borders = np.searchsorted(detections, self.first_detections[1:])
+        images = np.repeat(np.arange(len(self.images)), np.diff(np.concatenate([[0], borders, [len(detections)]])))
+        own = detections - self.first_detections[images], objects - self.first_objects[images], ious
+        return [Pairs(*each) for each in zip(*(np.split(values, borders) for values in own), strict=True)]
+
+    def _raise_damaged(self) -> None:
+        """Find the image whose masks can't be decoded."""
+        for image in self.images:
+            for of_object, side in enumerate((image.detections, image.objects)):
+                try:
+                    decode(side.masks, *image.size)
+                except ValueError as error:
+                    raise DamagedMaskError(str(error), image, bool(of_object)) from error
+
+
+def _in_common(
+    boxes: np.ndarray, object_boxes: np.ndarray, ours: np.ndarray, theirs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs of boxes that overlap, and the area that they share."""
+    sides = []
+    for axis in (0, 1):
+        low, other_low = (np.ascontiguousarray(each[:, axis]) for each in (boxes, object_boxes))
+        high, other_high = low + boxes[:, axis + 2], other_low + object_boxes[:, axis + 2]
+        side = np.minimum(high.take(ours), other_high.take(theirs)) - np.maximum(low.take(ours), other_low.take(theirs))
+        overlap = np.flatnonzero(side > 0)
+        ours, theirs = ours[overlap], theirs[overlap]
+        sides = [*(each[overlap] for each in sides), side[overlap]]
+    return ours, theirs, sides[0] * sides[1]
 
 
 def as_rles(masks: Any, height: int, width: int) -> list[Rle]:
-    """Masks of one image as compressed run lengths.
+    """Return the masks of one image as compressed run lengths.
 
     Args:
         masks: An array or tensor (n, height, width) of bools or zeros and ones; or a sequence of masks, each a COCO
@@ -125,26 +283,20 @@ def as_rles(masks: Any, height: int, width: int) -> list[Rle]:
 
 
 def as_rle(mask: np.ndarray) -> Rle:
-    """One mask (height, width) as compressed run lengths."""
+    """Return one mask (height, width) as compressed run lengths."""
     return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
-def areas_px2(rles: Sequence[Rle]) -> np.ndarray:
-    """(n,) float64 number of pixels of each mask."""
-    # Beside NumPy 2, pycocotools 2.0.11 cannot take more than 255 masks at a time.
-    parts = [coco_mask.area(list(rles[first : first + 255])) for first in range(0, len(rles), 255)]
-    return np.concatenate([np.zeros(0), *parts])
+def counts_of(rles: Sequence[Rle], height: int, width: int) -> list[str | bytes]:
+    """Return what is written in compressed run lengths, after a check of their sizes.
 
-
-def boxes_of(rles: Sequence[Rle]) -> np.ndarray:
-    """(n, 4) x, y, width, height of the pixels of each mask."""
-    return np.asarray(coco_mask.toBbox(list(rles)), dtype=np.float64).reshape(len(rles), 4)
-
-
-def _take(regions: Sequence[Rle] | np.ndarray, indices: np.ndarray) -> list[Rle] | np.ndarray:
-    if isinstance(regions, np.ndarray):
-        return regions[indices]
-    return list(regions) if len(indices) == len(regions) else [regions[i] for i in indices]
+    Raises:
+        ValueError: If a mask has another size.
+    """
+    for rle in rles:
+        if list(rle['size']) != [height, width]:
+            raise ValueError(f'a mask is of {list(rle["size"])}, the image is [{height}, {width}]')
+    return [rle['counts'] for rle in rles]
 
 
 def _polygons_as_rles(masks: Sequence[Any], height: int, width: int) -> list[Rle]:
@@ -166,7 +318,9 @@ def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
         raise ValueError('the mask has no size (height, width) and counts')
     if isinstance(mask['counts'], str | bytes):
         return mask
-    return coco_mask.frPyObjects({**mask, 'counts': list(mask['counts'])}, *mask['size'])
+    runs = run_lengths(mask)
+    size = [int(side) for side in size]
+    return coco_mask.frPyObjects({'size': size, 'counts': runs.tolist()}, *size)
 
 
 def _checked_rings(mask: Any) -> Sequence[Any]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noise_mm.evaluation.matching import ImageOverlaps, in_order, join, match
+from noise_mm.evaluation.matching import in_order, join, match
 from noise_mm.evaluation.precision_recall import score_classes
-from noise_mm.evaluation.regions import Regions, compare_image
+from noise_mm.evaluation.regions import ImageRegions, Regions, compare_images
 from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
 
 PREDICTED = 'predicted'  # instead of a size: boxes as the detector gave them
@@ -111,7 +111,8 @@ def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]])
         found: The nuclei found in each image, also unlikely ones.
         truth: For each image the marked ones: `bbox` [x1, y1, x2, y2] and `ignore_flag`.
     """
-    overlaps = join(in_order([_overlaps(*pair, i) for i, pair in enumerate(zip(found, truth, strict=True))]), 'bbox')
+    images = [_image_regions(*pair, i) for i, pair in enumerate(zip(found, truth, strict=True))]
+    overlaps = join(in_order(list(compare_images(images))), 'bbox')
     (score,) = score_classes(overlaps, match(overlaps, IOU_THR), 'coco', 1)
     if not score.n_true_positives:
         return None
@@ -119,12 +120,10 @@ def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]])
     return Threshold(score.confidence, *(round(value, 4) for value in numbers), len(found), score.n_objects)
 
 
-def _overlaps(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> ImageOverlaps:
+def _image_regions(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> ImageRegions:
     boxes = np.array([each['bbox'] for each in marked], dtype=np.float64).reshape(-1, 4)
     ignored = np.array([bool(each['ignore_flag']) for each in marked], dtype=bool)
-    return compare_image(
-        _regions(found.boxes), found.scores, _regions(boxes), ignored, image_id=image_id, batch='', well=''
-    )
+    return ImageRegions(image_id, '', '', _regions(found.boxes), found.scores, _regions(boxes), ignored)
 
 
 def _regions(boxes: np.ndarray) -> Regions:

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from noise_mm.evaluation import regions as module
 from noise_mm.evaluation.regions import (
+    DamagedMaskError,
+    ImageRegions,
     Regions,
-    areas_px2,
     as_rle,
     as_rles,
-    boxes_of,
-    compare_image,
-    overlapping_pairs,
+    compare_images,
+    counts_of,
 )
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]
@@ -37,20 +38,18 @@ def test_all_forms_of_a_mask_are_equal():
     ]
     for form in forms:
         assert (coco_mask.decode(as_rles(form, 20, 30)[0]) == mask).all()
-        assert areas_px2(as_rles(form, 20, 30)).tolist() == [24.0]
-        assert boxes_of(as_rles(form, 20, 30)).tolist() == [[2.0, 2.0, 6.0, 4.0]]
 
 
 def test_parts_are_joined_and_kinds_of_masks_may_be_mixed():
     joined, single, run_lengths = as_rles([[SQUARE, OTHER], [OTHER], as_rle(drawn(0, 0))], 20, 30)
-    assert areas_px2([joined, single, run_lengths]).tolist() == [40.0, 16.0, 1.0]
-    assert areas_px2(as_rles([[SQUARE, OTHER], [OTHER]], 20, 30)).tolist() == [40.0, 16.0]
+    assert coco_mask.area([joined, single, run_lengths]).tolist() == [40.0, 16.0, 1.0]
+    assert coco_mask.area(as_rles([[SQUARE, OTHER], [OTHER]], 20, 30)).tolist() == [40.0, 16.0]
 
 
-def test_none():
-    assert as_rles([], 20, 30) == []
-    assert areas_px2([]).shape == (0,)
-    assert boxes_of([]).shape == (0, 4)
+def test_masks_of_another_size_than_the_image_are_refused():
+    assert as_rles([], 20, 30) == counts_of([], 20, 30) == []
+    with pytest.raises(ValueError, match=r'a mask is of \[20, 30\], the image is \[30, 20\]'):
+        counts_of([as_rle(drawn(0, 0))], 30, 20)
 
 
 @pytest.mark.parametrize(
@@ -68,37 +67,88 @@ def regions(classes, boxes=None, masks=None):
     return Regions(np.array(classes, dtype=np.int64), boxes, masks)
 
 
+def compared(detections, objects, ignored=None, **settings):
+    image = image_regions(detections, objects, ignored, **settings)
+    (overlaps,) = compare_images([image])
+    return overlaps
+
+
+def image_regions(detections, objects, ignored=None, **settings):
+    scores = np.full(len(detections.classes), 0.5)
+    ignored = np.zeros(len(objects.classes), bool) if ignored is None else np.array(ignored)
+    return ImageRegions(1, 'M1', 'w', detections, scores, objects, ignored, **{'size': (20, 30), **settings})
+
+
+def ious_of(pairs):
+    return dict(zip(zip(pairs.detections.tolist(), pairs.objects.tolist(), strict=True), pairs.ious, strict=True))
+
+
 def test_pairs_have_the_same_class_and_crowds_the_share_of_the_detection():
     detections = regions([0, 1, 0], [[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 5, 5]])
     objects = regions([0, 0, 1], [[0, 0, 10, 20], [0, 0, 20, 20], [0, 0, 10, 10]])
-    pairs = overlapping_pairs(detections, objects, np.array([False, True, False]), 'boxes')
-    found = dict(zip(zip(pairs.detections.tolist(), pairs.objects.tolist(), strict=True), pairs.ious, strict=True))
-    assert found == {(0, 0): 0.5, (0, 1): 1.0, (1, 2): 1.0}
-    pairs = overlapping_pairs(detections, objects, np.zeros(3, bool), 'boxes', min_iou=0.5)
-    assert sorted(pairs.ious.tolist()) == [0.5, 1.0]
-
-
-def table(detections, objects, **kwargs):
-    scores, ignored = np.full(len(detections.classes), 0.5), np.zeros(len(objects.classes), bool)
-    return compare_image(detections, scores, objects, ignored, image_id=1, batch='M1', well='w', **kwargs)
+    image = image_regions(detections, objects, [False, True, False])
+    assert ious_of(compared(detections, objects, [False, True, False]).pairs['bbox']) == {
+        (0, 0): 0.5,
+        (0, 1): 1.0,
+        (1, 2): 1.0,
+    }
+    (overlaps,) = compare_images([image_regions(detections, objects)], min_iou=0.5)
+    assert sorted(overlaps.pairs['bbox'].ious.tolist()) == [0.5, 1.0]
+    assert len(list(compare_images([image] * 3, threads=2))) == 3
 
 
 def test_masks_and_boxes_are_compared_where_both_sides_have_them():
-    mask = as_rle(drawn(slice(2, 6), slice(2, 8)))
+    mask = as_rle(drawn(slice(2, 6), slice(2, 8)))['counts']
     both = regions([0], [[2, 2, 6, 4]], [mask])
-    assert set(table(both, both).pairs) == {'segm', 'bbox'}
-    assert set(table(both, regions([0], [[2, 2, 6, 4]])).pairs) == {'bbox'}
-    assert set(table(regions([0], masks=[mask]), both).pairs) == {'segm'}
-    assert table(both, both, px2_per_cell=64).areas_px2.tolist() == [24 * 64]
+    assert set(compared(both, both).pairs) == {'segm', 'bbox'}
+    assert set(compared(both, regions([0], [[2, 2, 6, 4]])).pairs) == {'bbox'}
+    assert set(compared(regions([0], masks=[mask]), both).pairs) == {'segm'}
+    assert compared(both, both, px2_per_cell=64).areas_px2.tolist() == [24 * 64]
 
 
-def test_masks_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match='different sizes'):
-        table(regions([0], masks=[as_rle(np.ones((4, 4)))]), regions([0], masks=[as_rle(np.ones((5, 5)))]))
+def test_damaged_masks_are_named():
+    sound = regions([0], masks=[as_rle(drawn(0, 0))['counts']])
+    damaged = regions([0], masks=[as_rle(np.ones((5, 5)))['counts']])
+    images = [image_regions(sound, sound), image_regions(sound, damaged)]
+    with pytest.raises(DamagedMaskError, match='does not fill') as error:
+        list(compare_images(images))
+    assert error.value.image is images[1] and error.value.of_object
 
 
-def test_more_than_255_masks_have_areas():
-    masks = np.zeros((700, 20, 30), bool)
-    for i, mask in enumerate(masks):
-        mask.ravel()[: i % 100 + 1] = True
-    assert areas_px2(as_rles(masks, 20, 30)).tolist() == [i % 100 + 1 for i in range(700)]
+@pytest.mark.parametrize('masks_at_once', [1, 7, 1000])
+@pytest.mark.parametrize('pairs_at_once', [1, 20, 1000])
+@pytest.mark.parametrize('min_iou', [0.0, 0.3])
+def test_pairs_are_those_of_pycocotools_however_many_are_compared_at_once(
+    monkeypatch, masks_at_once, pairs_at_once, min_iou
+):
+    monkeypatch.setattr(module, 'MASKS_AT_ONCE', masks_at_once)
+    monkeypatch.setattr(module, 'PAIRS_AT_ONCE', pairs_at_once)
+    rng = np.random.default_rng(4)
+    images = []
+    for n, m in [(5, 4), (0, 3), (6, 0), (0, 0), (9, 7)]:
+        masks = [as_rle(mask)['counts'] for mask in random_masks(rng, n + m)]
+        classes = rng.integers(0, 2, n + m)
+        ignored = rng.random(m) < 0.3
+        images.append(
+            image_regions(regions(classes[:n], masks=masks[:n]), regions(classes[n:], masks=masks[n:]), ignored)
+        )
+    for image, overlaps in zip(images, compare_images(images, min_iou), strict=True):
+        sides = image.detections, image.objects
+        rles = [[{'size': [20, 30], 'counts': text} for text in side.masks] for side in sides]
+        ious = np.reshape(coco_mask.iou(*rles, image.ignored.astype(np.uint8)), tuple(map(len, rles)))
+        same = image.detections.classes[:, None] == image.objects.classes
+        expected = {
+            (int(i), int(j)): ious[i, j]
+            for i, j in zip(*np.nonzero(same & (ious > 0) & (ious >= min_iou)), strict=True)
+        }
+        assert ious_of(overlaps.pairs['segm']) == expected
+        assert overlaps.areas_px2.tolist() == [float(coco_mask.area(rle)) for rle in rles[0]]
+
+
+def random_masks(rng, n):
+    """Rectangles with holes, some of them empty."""
+    masks = np.zeros((n, 20, 30), bool)
+    for mask in masks:
+        y, x, h, w = rng.integers(0, (12, 20, 12, 18))
+        mask[y : y + h, x : x + w] = rng.random((h, w))[: 20 - y, : 30 - x] < 0.8
+    return masks
