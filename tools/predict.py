@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +16,14 @@ from noise_mm.errors import InputError, run_command
 if TYPE_CHECKING:
     from noise_mm.inference.ranks import Ranks
 
+ZOOMS = (0.1, 10.0)
 DEFAULT_FORMATS = ('coco', 'csv', 'overlay')
 EXAMPLE = """
 examples:
+  python tools/predict.py --weights noise_mh.pt plate7/ --out results
+      no config needed: size and classes of an Ultralytics YOLOv8 .pt or a .pth of this project are read off the file
+  python tools/predict.py --params params.json
+      the parameter file of the released NOISe tool
   python tools/predict.py work_dirs/noise_m2h/noise_m2h.py work_dirs/noise_m2h/best.pth plate7/ --out results
       for each image in plate7/: <well>.json (COCO), <well>_cells.csv (one row per cell) and <well>_overlay.png
       (outlines for a visual check); for all of them: wells.csv (counts and areas) and index.html
@@ -39,12 +47,23 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', type=Path, help='config of an instance segmentor')
-    parser.add_argument('checkpoint', type=Path, help='its weights')
     parser.add_argument(
-        'wells', type=Path, nargs='+', metavar='WELL_OR_FOLDER', help='TIFF, SVS, PNG, JPEG, or folders'
+        'inputs',
+        type=Path,
+        nargs='*',
+        metavar='[CONFIG CHECKPOINT] WELL_OR_FOLDER',
+        help='config and checkpoint of an instance segmentor, unless --weights names one; then wells (TIFF, SVS, PNG, '
+        'JPEG) or folders of them',
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the results')
+    parser.add_argument(
+        '--weights',
+        metavar='FILE_OR_NAME',
+        help='weights that need no config: .pt of Ultralytics YOLOv8, .pth, or a name',
+    )
+    parser.add_argument(
+        '--params', type=Path, metavar='JSON', help='take all this from a params.json of the released tool'
+    )
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the results')
     parser.add_argument('--resume', action='store_true', help='skip wells that are already complete in DIR')
     parser.add_argument(
         '--formats',
@@ -54,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     _add_inference(parser)
     _add_measuring(parser)
     _add_running(parser)
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def _add_inference(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +93,13 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar='PX',
         help='distance between neighbouring tiles, in pixels at the resolution of training (default: half a tile)',
+    )
+    group.add_argument(
+        '--zoom',
+        type=float,
+        default=1.0,
+        metavar='F',
+        help='show the network the cells F times as large: 0.5 for cells as large as a tile; areas do not change (1)',
     )
     group.add_argument(
         '--keep-background',
@@ -130,6 +156,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         default='auto',
         help='precision of the network (auto: fp16 on a GPU, fp32 on a CPU)',
     )
+    group.add_argument(
+        '--backend',
+        choices=('auto', 'pytorch', 'onnxruntime'),
+        default='auto',
+        help="what runs the network (auto: onnxruntime on a CPU where it is installed, pip install '.[cpu]')",
+    )
     group.add_argument('--batch-size', type=int, default=4, help='tiles in a batch (4)')
     group.add_argument(
         '--launcher',
@@ -155,6 +187,14 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
     """
     from noise_mm.report.output_files import FORMATS
 
+    if args.out is None:
+        raise InputError('--out is missing. Name a folder for the results.')
+    if args.weights is None and len(args.inputs) < 3:
+        raise InputError('give CONFIG CHECKPOINT WELLS, or --weights FILE WELLS. See --help.')
+    if not args.inputs:
+        raise InputError('no wells. Name well images or folders of them.')
+    if not ZOOMS[0] <= args.zoom <= ZOOMS[1]:
+        raise InputError(f'--zoom must lie between {ZOOMS[0]:g} and {ZOOMS[1]:g} (got {args.zoom:g}).')
     formats = tuple(dict.fromkeys(filter(None, map(str.strip, args.formats.split(',')))))
     if not formats:
         raise InputError(f'--formats {args.formats!r}: names none. Choose from {", ".join(FORMATS)}.')
@@ -212,13 +252,60 @@ def _tiles(args: argparse.Namespace, config: Any) -> Any:
         raise InputError(
             f'--stride must lie between 1 and {tile_px}, the side of a tile (got {stride_px}); more would leave gaps.'
         )
-    return TileSettings(tile_px, stride_px, args.batch_size, not args.keep_background, args.score_thr)
+    return TileSettings(
+        tile_px, stride_px, args.batch_size, not args.keep_background, score_thr=args.score_thr, zoom=args.zoom
+    )
 
 
-def _about(args: argparse.Namespace, metadata: dict[str, Any]) -> dict[str, str]:
+def _take_params(args: argparse.Namespace) -> None:
+    """Fill options from the parameter file of the released tool; what is typed besides wins."""
+    from noise_mm.inference.released_params import read_params
+
+    params = read_params(args.params)
+    args.weights = args.weights or params.weights
+    args.inputs = args.inputs or [params.wells]
+    args.out = args.out or params.out
+    args.mpp = args.mpp or params.mpp
+    if args.device == 'auto':
+        args.device = params.device or 'auto'
+    if args.well_area is None and not args.well_mask:
+        args.well_area = params.well_area_px2
+
+
+def _wells(args: argparse.Namespace) -> list[Path]:
+    """Return the wells and folders among the inputs."""
+    return args.inputs if args.weights else args.inputs[2:]
+
+
+@contextmanager
+def _network(args: argparse.Namespace) -> Iterator[tuple[Any, Path]]:
+    """Give config and checkpoint that the options name.
+
+    Raises:
+        InputError: If they are missing or do not fit together.
+    """
+    from noise_mm.configuration import load_config
+
+    if args.weights is None:
+        config, checkpoint = args.inputs[:2]
+        yield load_config(config, parse_cfg_options(args.cfg_options)), checkpoint
+        return
+    if args.inputs[0].suffix == '.py':
+        raise InputError(f'{args.inputs[0]}: a config beside --weights. Leave out one of them.')
+    if args.cfg_options:
+        raise InputError('--cfg-options changes a config. Give CONFIG CHECKPOINT instead of --weights.')
+    from noise_mm.checkpoints.weights import opened_weights
+
+    with opened_weights(args.weights) as weights:
+        print(f'{weights.source}: {weights.description}')
+        yield weights.config, weights.checkpoint
+
+
+def _about(args: argparse.Namespace, checkpoint: Path, metadata: dict[str, Any]) -> dict[str, str]:
     """Return what the page says of the run."""
     about = {
-        'model': f'{args.config.name}, {args.checkpoint.name} ({metadata["checkpoint"]})',
+        'model': f'{args.weights or f"{args.inputs[0].name}, {checkpoint.name}"} ({metadata["checkpoint"]})',
+        'zoom': f'{args.zoom:g}',
         'score threshold': f'{args.score_thr:g}',
         'precision': metadata['precision'],
     }
@@ -230,19 +317,18 @@ def _about(args: argparse.Namespace, metadata: dict[str, Any]) -> dict[str, str]
 def main() -> None:
     """Read the options and predict."""
     args = parse_arguments()
+    if args.params is not None:
+        _take_params(args)
     formats = check_arguments(args)
 
-    from noise_mm.inference.predict_folder import PredictOptions, predict_folder
-    from noise_mm.inference.ranks import ranks_of
     from noise_mm.report.folder import SummaryOptions
-    from noise_mm.report.options import WellOptions
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
     from noise_mm.report.well_names import compile_pattern, read_names
     from noise_mm.slides.well_images import find_images, label_images, well_name
 
-    images, not_used = find_images(args.wells), label_images(args.wells)
-    for image in not_used:
+    images = find_images(_wells(args))
+    for image in label_images(_wells(args)):
         print(f'note: {image}: skipped, named like a label image and not like a well')
     pattern = None if args.name_pattern is None else compile_pattern(args.name_pattern)
     names, _ = read_names([well_name(image) for image in images], pattern)
@@ -250,19 +336,37 @@ def main() -> None:
     if plate_map is not None:
         plate_map.require_match(names)
     check_output_folder(args.out, images, args.plate_map)
+    with _network(args) as (config, checkpoint):
+        summary = SummaryOptions(plate_map, pattern, args.test)
+        _predict(args, config, checkpoint, images, formats, summary)
+
+
+def _predict(
+    args: argparse.Namespace,
+    config: Any,
+    checkpoint: Path,
+    images: list[Path],
+    formats: tuple[str, ...],
+    summary: Any,
+) -> None:
+    """Predict with a network that is ready."""
     from noise_mm.configuration import load_config
     from noise_mm.inference.detector import TileDetector
     from noise_mm.inference.nucleus_detector import NucleusDetector
+    from noise_mm.inference.predict_folder import PredictOptions, predict_folder
+    from noise_mm.inference.ranks import ranks_of
+    from noise_mm.report.options import WellOptions
+    from noise_mm.slides.well_images import label_images
 
-    config = load_config(args.config, parse_cfg_options(args.cfg_options))
     tiles = _tiles(args, config)
     ranks = ranks_of(args.launcher)
     device = _device(args.device, ranks)
-    detector = TileDetector(config, args.checkpoint, device, args.score_thr, args.precision)
+    running = {'precision': args.precision, 'backend': args.backend}
+    detector = TileDetector(config, checkpoint, device, args.score_thr, **running)
     metadata, finder = dict(detector.metadata), None
     if args.nuclei is not None:
         finder = NucleusDetector(
-            load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr, args.precision
+            load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr, **running, zoom=args.zoom
         )
         metadata |= {f'nuclei_{name}': value for name, value in finder.metadata.items()}
     options = PredictOptions(
@@ -273,7 +377,7 @@ def main() -> None:
         well=WellOptions(args.min_nuclei, args.well_area, args.well_mask),
         assume_mpp=args.assume_mpp,
         scene=args.scene,
-        summary=SummaryOptions(plate_map, pattern, args.test, _about(args, metadata)),
+        summary=replace(summary, about=_about(args, checkpoint, metadata)),
         resume=args.resume,
         metadata=metadata,
         ranks=ranks,
@@ -281,7 +385,7 @@ def main() -> None:
     arguments = {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) for name, value in vars(args).items()
     }
-    arguments['not_used'] = list(map(str, not_used))
+    arguments['not_used'] = list(map(str, label_images(_wells(args))))
     predict_folder(images, detector, args.out, options, arguments)
 
 

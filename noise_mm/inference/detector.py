@@ -24,6 +24,7 @@ from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
 from noise_mm.inference.box_cuts import mended
 from noise_mm.inference.detection import Detection, without_specks
+from noise_mm.inference.onnx_backend import input_size_px, prepare_backend
 from noise_mm.inference.precision import (
     DTYPES,
     FiniteOutputs,
@@ -50,6 +51,7 @@ class TileNetwork:
         device: Where it runs.
         score_thr: Score threshold.
         precision: Of `PRECISIONS`; see `resolve_precision`.
+        backend: Of `onnx_backend.BACKENDS`.
 
     Attributes:
         classes: Names of the classes: as the checkpoint, else the config, else its dataset says.
@@ -67,6 +69,7 @@ class TileNetwork:
         device: torch.device,
         score_thr: float,
         precision: str = 'auto',
+        backend: str = 'pytorch',
     ) -> None:
         if 'model' not in config:
             raise InputError(f'{config.filename}: describes no network (no model). Choose another config.')
@@ -91,6 +94,9 @@ class TileNetwork:
         }
         # Convolutions of this memory format are a fifth faster on CPUs, and what GPUs' half precision asks for.
         self.model.to(device, memory_format=torch.channels_last).eval()
+        digest = f'{self.metadata["config"]}-{self.metadata["checkpoint"]}'
+        size_px = input_size_px(self.pipeline)
+        self.metadata['backend'] = prepare_backend(backend, self.model, device, self.precision, digest, size_px)
 
     def prepare(self, tiles: Sequence[np.ndarray]) -> dict:
         """Return a batch for `run_network`.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noise_mm.coco.batch_folder import CATEGORIES
 from noise_mm.errors import InputError
-from noise_mm.geometry.distinct_nuclei import distinct_nuclei
+from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
 from noise_mm.inference.detector import TileNetwork
 from noise_mm.inference.precision import as_float32
 from noise_mm.inference.tile_pipeline import StagedDetector
@@ -47,6 +47,8 @@ class NucleusDetector(TileNetwork, StagedDetector):
         device: Where it runs.
         score_thr: Score threshold.
         precision: Of `noise_mm.inference.precision.PRECISIONS`.
+        backend: Of `noise_mm.inference.onnx_backend.BACKENDS`.
+        zoom: Of the tiles, see `TileSettings`; the distance at which two nuclei are one is a length in um.
 
     Attributes:
         label: Index of the class among the network's.
@@ -62,8 +64,11 @@ class NucleusDetector(TileNetwork, StagedDetector):
         device: torch.device,
         score_thr: float,
         precision: str = 'auto',
+        backend: str = 'pytorch',
+        zoom: float = 1.0,
     ) -> None:
-        super().__init__(config, checkpoint, device, score_thr, precision)
+        super().__init__(config, checkpoint, device, score_thr, precision, backend)
+        self.min_distance_px = MIN_DISTANCE_PX * zoom
         self.label = _nucleus_label(self.classes, checkpoint)
 
     def infer(self, prepared: dict) -> list[FoundBoxes]:
@@ -77,7 +82,7 @@ class NucleusDetector(TileNetwork, StagedDetector):
         found = raw.instances[(raw.instances.labels == self.label) & (raw.instances.scores >= self.score_thr)]
         boxes, scores = (values.numpy().astype(np.float64) for values in (found.bboxes, found.scores))
         centres = box_centres(boxes, raw.width_px, raw.height_px)
-        return np.column_stack([centres, scores])[distinct_nuclei(centres, scores)]
+        return np.column_stack([centres, scores])[distinct_nuclei(centres, scores, self.min_distance_px)]
 
 
 def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:

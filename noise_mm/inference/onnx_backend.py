@@ -10,7 +10,6 @@ import contextlib
 import copy
 import hashlib
 import importlib.util
-import logging
 import os
 import tempfile
 import warnings
@@ -22,17 +21,68 @@ import torch
 from mmengine.dataset import Compose
 from torch import Tensor, nn
 
+from noise_mm.errors import InputError
 from noise_mm.models.yolov8_det_head import YOLOv8DetHead, flatten_levels
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead
 
-logger = logging.getLogger(__name__)
-
+PYTORCH, ONNX = 'pytorch', 'onnxruntime'
+BACKENDS = ('auto', PYTORCH, ONNX)
 GRAPH_VERSION = 1  # raise it when the exported outputs change
 OUTPUTS = ('boxes', 'scores', 'coefficients', 'prototypes')
 CACHE_VARIABLE = 'NOISE_MM_CACHE'
 TOLERANCE = 1e-4  # largest difference of an output relative to its largest value, for a graph to be used
 OPSET = 17
 NEEDED = ('onnxruntime', 'onnx', 'onnxscript')  # the last two for the export only
+
+
+def choose_backend(name: str, model: nn.Module, device: torch.device, precision: str) -> str:
+    """Return 'onnxruntime' or 'pytorch' for one of `BACKENDS`; `auto` is ONNX Runtime wherever it can be used.
+
+    Raises:
+        InputError: If `onnxruntime` is asked for and can't be used.
+    """
+    if not onnx_is_installed():
+        obstacle = "its packages are not installed. Install them: pip install '.[cpu]'"
+    elif not can_export(model):
+        obstacle = 'it runs the YOLOv8 networks of this project only. Use --backend pytorch.'
+    elif device.type != 'cpu' or precision != 'fp32':
+        obstacle = 'it is for CPUs and fp32. Use --backend pytorch.'
+    else:
+        return PYTORCH if name == PYTORCH else ONNX
+    if name == ONNX:
+        raise InputError(f'--backend onnxruntime: {obstacle}')
+    return PYTORCH
+
+
+def prepare_backend(
+    name: str, model: nn.Module, device: torch.device, precision: str, digest: str, size_px: tuple[int, int]
+) -> str:
+    """Make a model run with the backend that `name` stands for, and return that backend.
+
+    With `auto`, a graph that can't be made or kept is reported in one line, and PyTorch is used.
+
+    Args:
+        name: Of `BACKENDS`.
+        model: In evaluation mode; it is changed where ONNX Runtime is used.
+        device: Where it runs.
+        precision: Of `noise_mm.inference.precision.PRECISIONS`, resolved.
+        digest: See `use_onnx`.
+        size_px: See `use_onnx`.
+
+    Raises:
+        InputError: If `onnxruntime` is asked for and can't be used.
+    """
+    if choose_backend(name, model, device, precision) == PYTORCH:
+        return PYTORCH
+    try:
+        path = use_onnx(model, digest, size_px)
+    except (OSError, ArithmeticError, RuntimeError) as error:
+        if name == ONNX:
+            raise InputError(f'--backend onnxruntime: {error}. Use --backend pytorch.') from error
+        print(f'note: ONNX Runtime is not used ({error}); PyTorch runs the network.')
+        return PYTORCH
+    print(f'ONNX Runtime runs the network; its graph is kept in {path} (--backend pytorch turns this off)')
+    return ONNX
 
 
 def onnx_is_installed() -> bool:
@@ -197,6 +247,6 @@ def check_equal(model: nn.Module, graph: Path | OnnxNetwork, size_px: tuple[int,
 
 
 def input_size_px(pipeline: Compose) -> tuple[int, int]:
-    """Return height and width of the network's input behind a test pipeline that makes squares of one size."""
-    side = next(step.network_size_px for step in pipeline.transforms if hasattr(step, 'network_size_px'))
+    """Return height and width of the network's input behind a test pipeline of this project."""
+    side = next((step.network_size_px for step in pipeline.transforms if hasattr(step, 'network_size_px')), 0)
     return side, side

@@ -73,6 +73,7 @@ class PredictOptions:
             'assume_mpp': self.assume_mpp,
             'scene': self.scene,
             'tile_px': self.tiles.tile_px,
+            'zoom': self.tiles.zoom,
             'stride_px': self.tiles.stride_px,
             'skip_background': self.tiles.skip_background,
             'formats': sorted(self.formats),

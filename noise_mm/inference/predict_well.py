@@ -43,6 +43,7 @@ class TileSettings:
         skip_background: Whether tiles that show only background are skipped.
         score_thr: Cells whose score falls below it by vote of the tiles are left out; see
             `noise_mm.inference.merge.votes`.
+        zoom: Factor on the magnification at which the network sees the well; measures do not depend on it.
     """
 
     tile_px: int = 832
@@ -50,6 +51,7 @@ class TileSettings:
     batch_size: int = 4
     skip_background: bool = False
     score_thr: float = SCORE_THR
+    zoom: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class TiledWell:
 
     Attributes:
         slide: The image.
-        view: The image at the reference magnification.
+        view: The image at the reference magnification, times the zoom.
         scale: Pixels of `view` per pixel of `slide`.
         settings: Tiles.
         rows: The windows of each row of tiles in `view`, from the top down.
@@ -88,7 +90,7 @@ class TiledWell:
     @classmethod
     def of(cls, slide: Slide, mpp: float, settings: TileSettings) -> 'TiledWell':
         """Return the tiles of an image whose pixels are `mpp` um wide."""
-        scale = scale_to_reference(mpp)
+        scale = scale_to_reference(mpp) * settings.zoom
         view = at_reference(slide, scale)
         windows = window_grid(view.width_px, view.height_px, settings.tile_px, settings.stride_px)
         rows: list[list[Window]] = [[] for _ in range(windows[-1].row + 1)]
