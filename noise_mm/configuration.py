@@ -42,7 +42,7 @@ REFERRED_TO = {
 }
 SETTINGS = REFERRED_TO | {
     *('patch_size_px', 'nominal_batch_size', 'model_size', 'hooks', 'init_from', 'init_checkpoints'),
-    *('coco_checkpoint', 'protocol', 'method', 'fold', 'noise_mm_version', FILLED_IN),
+    *('coco_checkpoint', 'protocol', 'method', 'fold', 'allow_seen', 'noise_mm_version', FILLED_IN),
 }
 MMENGINE_NAMES = {
     *('model', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg'),

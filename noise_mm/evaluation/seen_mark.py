@@ -1,9 +1,8 @@
 """Marks the results of a test on batches that were seen in training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmyolo.registry import METRICS
 
@@ -24,17 +23,15 @@ class SeenInTraining(BaseMetric):
         return {MARK: 1.0}
 
 
-def mark_seen(config: Config, batches: Sequence[str]) -> None:
-    """Make the test of a config mark its results.
+def marked(evaluators: Mapping | Sequence[Mapping] | None, batches: Sequence[str]) -> list[Mapping]:
+    """Return evaluators that mark their results.
 
     Args:
-        config: Changed in place.
-        batches: The test batches that were seen in training; nothing is changed if there are none.
+        evaluators: The configs of the test's evaluators, one or several.
+        batches: The test batches that were seen in training; without any the evaluators stay as they are.
     """
-    if not batches:
-        return
-    marked = [
-        {**evaluator, 'seen_in_training': list(batches)} if is_ours(evaluator) else evaluator
-        for evaluator in evaluators_of(config)
-    ]
-    config.test_evaluator = [*marked, {'type': 'SeenInTraining'}]
+    listed = evaluators_of({'test_evaluator': evaluators})
+    if not batches or any(each.get('type') == SeenInTraining.__name__ for each in listed):
+        return listed
+    changed = [{**each, 'seen_in_training': list(batches)} if is_ours(each) else each for each in listed]
+    return [*changed, {'type': SeenInTraining.__name__}]

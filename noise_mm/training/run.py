@@ -21,7 +21,7 @@ from noise_mm.checkpoints.safe_loading import load_checkpoint_file
 from noise_mm.datasets.patch_datasets import PatchDataset
 from noise_mm.errors import InputError
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
-from noise_mm.evaluation.seen_mark import mark_seen
+from noise_mm.evaluation.seen_mark import marked
 from noise_mm.files import read_json, sha256_of
 from noise_mm.seen_batches import MARK, batches_of, seen_by_checkpoint, seen_by_config, seen_in_test, through
 from noise_mm.training.optimizer import cpu_multiplies_bfloat16
@@ -72,7 +72,8 @@ def train(
         if resume != 'auto':
             load_checkpoint_file(resume)  # its errors are clearer than those of a run that has begun
             config.load_from = resume
-    _check_seen(config, allow_seen)
+    config.allow_seen = allow_seen or config.get('allow_seen', False)
+    _check_seen(config, config.allow_seen)
     check_data(config, 'train_dataloader', 'val_dataloader')
     runner = _make_runner(config)
     runner.register_hook(RunRecordHook(settings), priority='LOWEST')
@@ -115,14 +116,15 @@ def evaluate(config: Config, checkpoint: str | Path, allow_seen: bool = False) -
     """
     _require(config, 'test_dataloader', 'has no test data')
     config.load_from, config.resume = None, False
+    config.allow_seen = allow_seen or config.get('allow_seen', False)
     meta = load_checkpoint_file(checkpoint).get('meta') or {}
     known = seen_by_checkpoint(meta, checkpoint)
     tested = batches_of(config, 'test_dataloader')
-    seen = seen_in_test(tested, {**seen_by_config(config), **(known or {})}, str(checkpoint), allow_seen)
+    seen = seen_in_test(tested, {**seen_by_config(config), **(known or {})}, str(checkpoint), config.allow_seen)
     check_data(config, 'test_dataloader')
     facts = _facts(config, checkpoint, meta)
     facts['seen_in_training'] = seen if seen or known is not None else None
-    mark_seen(config, seen)
+    config.test_evaluator = marked(config.test_evaluator, seen)
     runner = _make_runner(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, checkpoint)

@@ -28,7 +28,7 @@ SCHEMA = 2
 # Settings of the top level, or dotted ones, that change no result of a training.
 NOT_COMPARED = {
     # where things lie and what they are called; what lies there is compared as an input
-    *('work_dir', 'protocol', 'method', 'fold', 'noise_mm_version'),
+    *('work_dir', 'protocol', 'method', 'fold', 'noise_mm_version', 'allow_seen'),
     *('init_from', 'init_checkpoints', 'coco_checkpoint', 'load_from', 'resume'),
     # how it runs and what it tells meanwhile
     *('launcher', 'env_cfg', 'visualizer', 'vis_backends', 'log_processor', 'log_level'),

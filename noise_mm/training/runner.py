@@ -22,8 +22,9 @@ from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.configuration import fill
 from noise_mm.evaluation.metric_names import require_produced
+from noise_mm.evaluation.seen_mark import marked
 from noise_mm.files import write_json
-from noise_mm.seen_batches import Seen, seen_by_config, through
+from noise_mm.seen_batches import Seen, batches_of, seen_by_config, seen_in_test, through
 from noise_mm.stages import COCO, initial_checkpoints
 from noise_mm.training.freed_memory import keep_freed_memory
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
@@ -154,8 +155,10 @@ class YOLOv8Runner(Runner):
         """Train as the parent does; without a GPU, freed memory is kept for the next iteration.
 
         Raises:
-            InputError: If a hook waits for a number that the validation does not produce.
+            InputError: If a hook waits for a number that the validation does not produce, or a test batch is trained on
+                and the config's setting `allow_seen` is not True.
         """
+        self._seen_in_test()
         if not torch.cuda.is_available():
             keep_freed_memory()
         self._is_training, self._is_testing = True, False
@@ -174,12 +177,24 @@ class YOLOv8Runner(Runner):
         super().call_hook(fn_name, **kwargs)
 
     def test(self) -> dict:
-        """Test as the parent does, and read nothing but the test data; see `unread_data`."""
+        """Test as the parent does, and read nothing but the test data; see `unread_data`.
+
+        Raises:
+            InputError: If a test batch is trained on, unless the config's setting `allow_seen` is True. Its
+                results are marked then.
+        """
+        self._test_evaluator = marked(self._test_evaluator, self._seen_in_test())
         self._is_training, self._is_testing, self._loops_without_data = False, True, {}
         try:
             return super().test()
         finally:
             self._is_testing = False
+
+    def _seen_in_test(self) -> list[str]:
+        """Return the test batches that the config trains on, if it allows that."""
+        tested = batches_of(self.cfg, 'test_dataloader')
+        allowed = self.cfg.get('allow_seen', False)
+        return seen_in_test(tested, seen_by_config(self.cfg), str(self.cfg.filename), allowed)
 
     @property
     def train_loop(self) -> BaseLoop | None:

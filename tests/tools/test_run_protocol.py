@@ -173,11 +173,11 @@ def test_killed_in_each_stage_it_ends_the_same(repo_dir, study, by_hand, tmp_pat
 
     kill_when(has_begun(DETECTOR), with_children=True)
     assert not (runs / DETECTOR / 'finished.json').exists()
-    labelled = (folder / 'data' / 'pseudo' / 'M1.json').exists
+    labelled = (runs / 'pseudo' / 'M1.json').exists
     kill_when(labelled, with_children=False)  # stage 1 labels when it ends
     kill_when(has_begun(PRETRAIN), with_children=False)
     assert not (runs / PRETRAIN / 'finished.json').exists()
-    shutil.rmtree(folder / 'data' / 'pseudo')  # now the tool has to label
+    shutil.rmtree(runs / 'pseudo')  # now the tool has to label
     kill_when(labelled, with_children=True)
     kill_when(has_begun(FINETUNE), with_children=False)
     assert not (runs / FINETUNE / 'finished.json').exists()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import RUNNERS
 from mmyolo.registry import METRICS
 
 from noise_mm.checkpoints.safe_loading import load_checkpoint_file
-from noise_mm.errors import run_command
+from noise_mm.configuration import load_config
+from noise_mm.errors import InputError, run_command
 
 MARK = 'test data seen in training'
 
@@ -111,6 +113,20 @@ def test_allowed_it_is_marked_everywhere(run, tiny_config, trained, tmp_path):
         rows = [line for line in table.splitlines() if line.startswith(('| YOLOv8', 'YOLOv8')) or ',YOLOv8' in line]
         assert rows
         assert all(MARK in row for row in rows)
+
+
+def test_runners_of_other_tools_refuse_it_too(tiny_config, tmp_path):
+    """MMDetection's own tools build the runner from the same file."""
+
+    def build(**options):
+        config = load_config(tiny_config, {'test_batches': ['M1'], **options})
+        config.work_dir, config.launcher = str(tmp_path), 'none'
+        return RUNNERS.build(config)
+
+    for start in (build().train, build().test):
+        with pytest.raises(InputError, match=f'tiny.py: {MARK}: batch M1'):
+            start()
+    assert build(allow_seen=True).test()[MARK] == 1.0
 
 
 @METRICS.register_module()
