@@ -18,6 +18,7 @@ import noise_mm.hooks
 import noise_mm.models
 import noise_mm.training  # noqa: F401
 from noise_mm.compat.checkpoint_loading import make_mmengine_load_safely
+from noise_mm.compat.library_logs import quiet_libraries
 from noise_mm.compat.mmcv_ext import provide_mmcv_ext
 
 
@@ -37,6 +38,7 @@ def hide_unfit_torchvision() -> None:
 
 
 hide_unfit_torchvision()
+quiet_libraries()
 make_mmengine_load_safely(checkpoint)
 # Spawned processes (Windows, macOS) unpickle this by its name before the dataset they work on, which may be a class of
 # MMDetection's; so they import noise_mm first, too.

@@ -20,6 +20,7 @@ from noise_mm.measure.found import Found
 from noise_mm.measure.nuclei import Nuclei, assign_nuclei
 from noise_mm.measure.well import WellArea, WellMeasures, covered_px2, measure_well
 from noise_mm.measure.well_disc import Disc, find_disc
+from noise_mm.report.advice import advice
 from noise_mm.report.options import WellOptions
 from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
 from noise_mm.scale import PixelSize
@@ -107,7 +108,10 @@ def measured_content(
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
-    notes = slide_notes(slide) + _notes(thumbnail, cells, nuclei, disc, measures, options)
+    notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
+    if not any(note.startswith('the image') for note in notes):  # which says enough
+        notes += advice(thumbnail, cells)
+    notes = slide_notes(slide) + notes
     return WellContent(
         well, slide.path.name, size_px, pixel, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes
     )

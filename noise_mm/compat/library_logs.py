@@ -1,0 +1,30 @@
+"""Log lines of libraries that a user of this project can't act on are not shown."""
+
+import logging
+
+from mmengine.logging import MMLogger
+
+POINTLESS = (
+    'may cause unexpected failure when running the built modules',  # MMEngine builds its own classes in other scopes
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias of "LocalBackend"',
+)
+"""Parts of MMEngine's messages about MMEngine, MMDetection and MMYOLO themselves."""
+
+
+def quiet_libraries() -> None:
+    """Keep the messages of `POINTLESS`, and what tifffile says besides its errors, off the console and out of logs.
+
+    What is wrong with an image is said in this project's own errors and notes.
+    """
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
+    if getattr(MMLogger.callHandlers, 'is_quiet', False):
+        return
+    call_handlers = MMLogger.callHandlers
+
+    def quietly(logger: MMLogger, record: logging.LogRecord) -> None:
+        if not any(text in record.getMessage() for text in POINTLESS):
+            call_handlers(logger, record)
+
+    quietly.is_quiet = True
+    MMLogger.callHandlers = quietly
