@@ -1,4 +1,5 @@
 import io
+import zlib
 
 import cv2
 import numpy as np
@@ -239,3 +240,56 @@ def test_missing_files_and_folders(tmp_path):
         open_slide(tmp_path / 'none.tif')
     with pytest.raises(InputError, match='cannot be read'):
         open_slide(tmp_path)
+
+
+# size, shape and orientation of pixels
+
+
+def exif_of(**tags):
+    exif = Image.Exif()
+    for code, value in {274: tags.get('orientation'), 282: tags.get('x'), 283: tags.get('y'), 296: 3}.items():
+        if value is not None:
+            exif[code] = value
+    return exif
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('a.png', {'dpi': (50800, 25400)}),
+        ('a.jpg', {'dpi': (50800, 25400)}),
+        ('a.png', {'dpi': (72, 144)}),
+        ('a.jpg', {'exif': exif_of(x=20000.0, y=10000.0)}),
+    ],
+)
+def test_oblong_pixels_are_refused(tmp_path, texture, name, options):
+    with pytest.raises(InputError, match=rf'{name}: pixels are not square'):
+        open_slide(saved(tmp_path / name, Image.fromarray(texture), **options))
+
+
+def test_shapes_without_a_unit_are_refused_too(tmp_path, texture):
+    """Byte 8 of a pHYs chunk, and byte 13 of a JPEG, is the unit: 0 says that only the shape of pixels is meant."""
+    for name, dots_per_inch, marker, at in (('a.png', (50800, 25400), b'pHYs', 12), ('a.jpg', (200, 100), b'JFIF', 7)):
+        data = bytearray(saved(tmp_path / name, Image.fromarray(texture), dpi=dots_per_inch).read_bytes())
+        place = data.index(marker)
+        data[place + at] = 0
+        if name == 'a.png':  # length, kind and content of the chunk are followed by their checksum
+            data[place + 13 : place + 17] = zlib.crc32(data[place : place + 13]).to_bytes(4, 'big')
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=f'{name}: pixels are not square'):
+            open_slide(tmp_path / name)
+
+
+def test_sizes_that_contradict_each_other(tmp_path, texture):
+    path = saved(tmp_path / 'a.jpg', Image.fromarray(texture), dpi=(50800, 50800), exif=exif_of(x=10000.0, y=10000.0))
+    with open_slide(path) as opened, pytest.raises(InputError, match=r'0\.5 um \(resolution\) and 1 um \(EXIF\)'):
+        _ = opened.um_per_px
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 9])
+def test_the_orientation_is_known_and_not_applied(tmp_path, texture, name, orientation):
+    path = saved(tmp_path / name, Image.fromarray(texture), exif=exif_of(orientation=orientation))
+    with open_slide(path) as opened:
+        assert opened.orientation == (orientation if orientation < 9 else 1)
+        assert (opened.width_px, opened.height_px) == (700, 500)

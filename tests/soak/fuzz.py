@@ -9,6 +9,7 @@ is kept in the folder given by --keep, with the name of the parser.
 
 import argparse
 import contextlib
+import faulthandler
 import io
 import logging
 import multiprocessing
@@ -87,11 +88,13 @@ def _work(first: int, count: int, seed: int, place, outcomes, folder: str) -> No
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         for number, parser, data in cases(parsers, first, count, seed):
             place.value = number
+            faulthandler.dump_traceback_later(2 * CASE_SECONDS, exit=True, file=sys.__stderr__)  # where it hangs
             if hasattr(signal, 'setitimer'):
                 signal.setitimer(signal.ITIMER_REAL, CASE_SECONDS)
             found.append((number, parser.name, run_case(parser, data, Path(folder))))
             if hasattr(signal, 'setitimer'):
                 signal.setitimer(signal.ITIMER_REAL, 0)
+    faulthandler.cancel_dump_traceback_later()
     outcomes.send(found)
 
 
@@ -119,7 +122,7 @@ def run(n_cases: int, seed: int, keep: Path | None = None, first: int = 0) -> tu
     with tempfile.TemporaryDirectory() as folder:
         while first < end:
             count = min(BATCH, end - first)
-            place, (receiver, sender) = context.Value('q', first - 1), context.Pipe(False)
+            place, (receiver, sender) = context.Value('q', first - 1, lock=False), context.Pipe(False)
             process = context.Process(target=_work, args=(first, count, seed, place, sender, folder))
             process.start()
             sender.close()
