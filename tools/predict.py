@@ -88,11 +88,17 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--scene', type=int, metavar='N', help='number of the image in files that hold several, from 1')
     group.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (0.25)')
-    group.add_argument(
+    overlap = group.add_mutually_exclusive_group()
+    overlap.add_argument(
         '--stride',
         type=int,
         metavar='PX',
         help='distance between neighbouring tiles, in pixels at the resolution of training (default: half a tile)',
+    )
+    overlap.add_argument(
+        '--fast',
+        action='store_true',
+        help='tiles three quarters of a tile apart: less than half as many; fewer cells are confirmed by several tiles',
     )
     group.add_argument(
         '--zoom',
@@ -247,7 +253,8 @@ def _tiles(args: argparse.Namespace, config: Any) -> Any:
     from noise_mm.inference.predict_well import TileSettings
 
     tile_px = config.get('patch_size_px', TileSettings.tile_px)
-    stride_px = tile_px // 2 if args.stride is None else args.stride
+    usual_px = tile_px * 3 // 4 if args.fast else tile_px // 2
+    stride_px = usual_px if args.stride is None else args.stride
     if not 1 <= stride_px <= tile_px:
         raise InputError(
             f'--stride must lie between 1 and {tile_px}, the side of a tile (got {stride_px}); more would leave gaps.'

@@ -147,12 +147,20 @@ def test_predict_goes_on_where_it_was(run, tiny_config, checkpoint, well, tmp_pa
 
 def test_background_is_skipped_unless_it_is_to_be_kept(run, tiny_config, checkpoint, tmp_path):
     cv2.imwrite(str(tmp_path / 'A1.png'), np.full((900, 1200, 3), 220, np.uint8))
-    for options, skipped in (((), 4), (('--keep-background',), 0), (('--stride', '832'), 4), (('--stride', '200'), 6)):
+    for options, skipped, stride_px in (
+        ((), 4, 416),
+        (('--keep-background',), 0, 416),
+        (('--stride', '832'), 4, 832),
+        (('--stride', '200'), 6, 200),
+        (('--fast',), 4, 624),
+    ):
         out = tmp_path / f'out{len(options)}{skipped}'
         arguments = (tiny_config, checkpoint, tmp_path / 'A1.png', '--out', out, '--mpp', '0.7784', '--formats', 'csv')
         status, printed, err = run('predict', *arguments, *options)
         assert status == 0, err
-        assert json.loads((out / 'run.json').read_text())['background_tiles'] == {'A1': skipped}
+        run_record = json.loads((out / 'run.json').read_text())
+        assert run_record['background_tiles'] == {'A1': skipped}
+        assert run_record['settings']['stride_px'] == stride_px
         assert ('are background' in printed) == bool(skipped)
 
 
