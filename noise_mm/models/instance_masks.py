@@ -282,14 +282,16 @@ def _reached_pixels(proto_boxes: Tensor, frame: MaskFrame, rows: int, columns: i
 def _column_major_runs(pixels: np.ndarray, top: int, left: int, height_px: int, width_px: int) -> list[int]:
     """Lengths of the runs of zeros and ones, in turn and zeros first, of the whole image column by column."""
     h, w = pixels.shape
-    edged = np.zeros((w, h + 2), dtype=np.int8)
-    edged[:, 1:-1] = pixels.T
-    steps = np.diff(edged, axis=1)  # (w, h + 1): 1 where a run of ones begins, -1 just behind its end
-    column, row = np.nonzero(steps)
-    position = (column + left) * height_px + row + top
+    edged = np.zeros(1 + w * (h + 1), dtype=bool)  # zeros before the first column and behind each
+    edged[1:].reshape(w, h + 1)[:, :h] = pixels.T
+    place = np.flatnonzero(edged[1:] != edged[:-1])
+    position = place + place // (h + 1) * (height_px - h - 1) + (left * height_px + top)
     # A run that ends at the bottom of a column and goes on at the top of the next gives the same position twice.
     again = np.flatnonzero(position[1:] == position[:-1])
-    position = np.delete(position, np.concatenate([again, again + 1]))
-    runs = np.diff(np.concatenate([[0], position, [height_px * width_px]])).tolist()
+    if len(again):
+        position = np.delete(position, np.concatenate([again, again + 1]))
+    borders = np.zeros(len(position) + 2, dtype=np.int64)
+    borders[1:-1], borders[-1] = position, height_px * width_px
+    runs = (borders[1:] - borders[:-1]).tolist()
     # pycocotools writes no empty run behind ones that reach the last pixel.
     return runs if runs[-1] else runs[:-1]
