@@ -6,6 +6,7 @@ which every COCO tool fills rightly, and read back with its holes. Run-length ma
 image, first the pixels outside; they are traced along pixel edges.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,17 @@ def rings_of(segmentation: Any) -> list[NDArray[np.float64]]:
         raise ValueError('the segmentation is neither a list of polygons nor an RLE')
     if not segmentation:
         raise ValueError('the segmentation is empty')
-    return [_ring(ring) for ring in segmentation]
+    return [ring_of(ring) for ring in segmentation]
 
 
-def _ring(ring: list) -> NDArray[np.float64]:
+def ring_of(ring: Sequence[float] | NDArray) -> NDArray[np.float64]:
+    """Return one COCO polygon, x1, y1, x2, y2, ..., as an array (n, 2).
+
+    Raises:
+        ValueError: If it is not made of pairs of finite numbers, three or more.
+    """
+    if isinstance(ring, str) or not isinstance(ring, Sequence | np.ndarray):
+        raise ValueError('a polygon is no list of numbers')
     if len(ring) % 2:
         raise ValueError(f'a polygon has {len(ring)} numbers, which are not pairs')
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noise_mm.coco.outlines import base_name
 from noise_mm.coco.reader import REMEDY, CocoAnnotation, CocoImage, Id, id_of
-from noise_mm.coco.segmentation import rings_of
+from noise_mm.coco.segmentation import is_flat
 from noise_mm.errors import InputError
 from noise_mm.evaluation.matching import ImageOverlaps
 from noise_mm.evaluation.regions import (
@@ -148,7 +148,9 @@ def _columns(results: list, name: str) -> tuple[list[Id | None], list[Id | None]
 def _numbers(scores: list[Any], name: str) -> NDArray[np.float64]:
     try:
         numbers = np.array(scores, dtype=np.float64)
-        sound = numbers.shape == (len(scores),) and set(map(type, scores)) <= {int, float, bool, np.float64}
+        sound = numbers.shape == (len(scores),) and all(
+            issubclass(each, int | float) for each in set(map(type, scores))
+        )
     except (ValueError, TypeError, OverflowError):
         sound = False
     if not sound or not (np.abs(numbers) < LARGEST_NUMBER).all():
@@ -179,7 +181,7 @@ def _owners(truths: Sequence[Truth], ids: set[Id | None], name: str) -> dict[Id,
     if ids <= by_id.keys():
         return by_id
     by_text = {str(key): owner for key, owner in by_id.items()}
-    if all(str(key) in by_text for key in ids):  # text for numbers, or numbers for text
+    if None not in ids and all(str(key) in by_text for key in ids):  # text for numbers, or numbers for text
         return {key: by_text[str(key)] for key in ids}
     by_stem: dict[Id, tuple[Truth, Id]] = {}
     twice: set[Id] = set()
@@ -265,25 +267,10 @@ def _masks(entries: Sequence[Mapping], image: CocoImage, source: str, remedy: st
             counts = [each.get('counts') for each in segmentations]
             if set(map(type, counts)) <= {str, bytes} and all(each.get('size') == size for each in segmentations):
                 return counts
-        return counts_of(as_rles([_near_image(each, image) for each in segmentations], *size), *size)
+        segmentations = [[each] if is_flat(each) else each for each in segmentations]
+        return counts_of(as_rles(segmentations, *size), *size)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f'{source} of image {image.id} is faulty: {error}. {remedy}') from error
-
-
-def _near_image(segmentation: Any, image: CocoImage) -> Any:
-    """Return a segmentation that pycocotools can draw: it trusts coordinates, and absurd ones end the process.
-
-    Raises:
-        ValueError: If polygons reach further beyond the image than it is large.
-    """
-    if isinstance(segmentation, dict):
-        return segmentation
-    rings = rings_of(segmentation)
-    for ring in rings:
-        beyond = np.maximum(-ring, ring - [image.width, image.height]).max(axis=0)
-        if (beyond > [image.width, image.height]).any():
-            raise ValueError(f'a polygon reaches {beyond.max():g} px beyond the image')
-    return [ring.ravel().tolist() for ring in rings]
 
 
 def _boxes_of(masks: list[str | bytes], image: CocoImage, source: str, remedy: str) -> NDArray[np.float64]:

@@ -10,13 +10,23 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmyolo.registry import METRICS
 
+from noise_mm.coco.reader import REMEDY
 from noise_mm.datasets.rings import Rings
 from noise_mm.datasets.target_masks import PROTOTYPE_STRIDE_PX, index_map, mask_stack
 from noise_mm.errors import InputError
 from noise_mm.evaluation.curves import draw_curves
 from noise_mm.evaluation.evaluate import IOU_THRS, check_settings, evaluate
 from noise_mm.evaluation.matching import ImageOverlaps
-from noise_mm.evaluation.regions import ImageRegions, Regions, Rle, as_rle, as_rles, compare_images, counts_of
+from noise_mm.evaluation.regions import (
+    DamagedMaskError,
+    ImageRegions,
+    Regions,
+    Rle,
+    as_rle,
+    as_rles,
+    compare_images,
+    counts_of,
+)
 from noise_mm.evaluation.report import flat_metrics, make_report, table_text
 from noise_mm.seen_batches import MARK
 
@@ -90,7 +100,13 @@ class OsteoclastMetric(BaseMetric):
             InputError: If a sample lacks one of these, or masks have another size than was said.
         """
         images = [image_regions(sample, self.kinds, self.mask_resolution) for sample in data_samples]
-        self.results.extend(compare_images(images, min(0.5, *self.iou_thrs)))  # mAP50-95 begins at 0.5
+        try:
+            self.results.extend(compare_images(images, min(0.5, *self.iou_thrs)))  # mAP50-95 begins at 0.5
+        except DamagedMaskError as error:
+            side = 'an annotated' if error.of_object else 'a predicted'
+            raise InputError(
+                f'OsteoclastMetric: image {error.image.image_id} has {side} mask that is faulty: {error}. {REMEDY}'
+            ) from error
 
     def compute_metrics(self, results: list[ImageOverlaps]) -> dict[str, float]:
         """The numbers of all images; keeps the report, prints the table and draws the curves.
@@ -200,8 +216,14 @@ def _annotated_masks(sample: Mapping, size: tuple[int, int], mask_resolution: st
             f'OsteoclastMetric: an object of image {sample["img_id"]} has no outline. '
             "Set the evaluator's metric='bbox', or annotate outlines."
         )
-    rles = as_rles(outlines, *size) if mask_resolution == 'native' else prototype_masks(sample, size)
-    return counts_of(rles, *size)
+    if mask_resolution != 'native':
+        return counts_of(prototype_masks(sample, size), *size)
+    try:
+        return counts_of(as_rles(outlines, *size), *size)
+    except ValueError as error:
+        raise InputError(
+            f'OsteoclastMetric: image {sample["img_id"]} has an annotated mask that is faulty: {error}. {REMEDY}'
+        ) from error
 
 
 def prototype_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from noise_mm.coco.segmentation import ring_of
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
 from noise_mm.geometry.run_lengths import decode, run_lengths
 
 MASKS_AT_ONCE = 1000  # of many images; their runs then stay in the processor's cache
+LONGEST_PX = 5_000_000  # around a polygon; pycocotools takes 100 bytes for each of these pixels
 PAIRS_AT_ONCE = 500_000  # pairs of detection and object: some 50 MB
 
 Rle = dict[str, Any]
@@ -170,9 +172,8 @@ class _Group:
         sides.append([text for image in self.images for text in image.objects.masks])
         try:
             runs = decode(sides[0] + sides[1], *self.images[0].size)
-        except ValueError:
-            self._raise_damaged()
-            raise
+        except ValueError as error:
+            raise self._damaged(error) from error
         n = len(sides[0])
         boxes, areas = runs.boxes(), runs.areas().astype(np.float64)
         detections, objects, ious = [], [], []
@@ -238,14 +239,15 @@ class _Group:
         own = detections - self.first_detections[images], objects - self.first_objects[images], ious
         return [Pairs(*each) for each in zip(*(np.split(values, borders) for values in own), strict=True)]
 
-    def _raise_damaged(self) -> None:
-        """Find the image whose masks can't be decoded."""
+    def _damaged(self, error: ValueError) -> DamagedMaskError:
+        """Return the error with the image whose masks can't be decoded."""
         for image in self.images:
             for of_object, side in enumerate((image.detections, image.objects)):
                 try:
                     decode(side.masks, *image.size)
-                except ValueError as error:
-                    raise DamagedMaskError(str(error), image, bool(of_object)) from error
+                except ValueError as own:
+                    return DamagedMaskError(str(own), image, bool(of_object))
+        return DamagedMaskError(str(error), self.images[0], False)  # together they are too many
 
 
 def _in_common(
@@ -300,14 +302,32 @@ def counts_of(rles: Sequence[Rle], height: int, width: int) -> list[str | bytes]
 
 
 def _polygons_as_rles(masks: Sequence[Any], height: int, width: int) -> list[Rle]:
-    """All polygons of an image are drawn in one call, which is what takes the time otherwise."""
-    rings = [ring for mask in masks for ring in _checked_rings(mask)]
+    """Draw all polygons of an image in one call, which is what takes the time otherwise."""
+    rings = [[ring_of(ring) for ring in _parts(mask)] for mask in masks]
     if not rings:
         return []
-    drawn = coco_mask.frPyObjects(rings, height, width)
-    ends = np.cumsum([len(mask) for mask in masks])
-    parts = [drawn[end - len(mask) : end] for mask, end in zip(masks, ends, strict=True)]
-    return [part[0] if len(part) == 1 else coco_mask.merge(part) for part in parts]
+    flat = [ring for parts in rings for ring in parts]
+    _require_drawable(flat, height, width)
+    drawn = coco_mask.frPyObjects([ring.ravel() for ring in flat], height, width)
+    ends = np.cumsum([len(parts) for parts in rings])
+    drawn_parts = [drawn[end - len(parts) : end] for parts, end in zip(rings, ends, strict=True)]
+    return [parts[0] if len(parts) == 1 else coco_mask.merge(parts) for parts in drawn_parts]
+
+
+def _require_drawable(rings: Sequence[np.ndarray], height: int, width: int) -> None:
+    """Refuse polygons for which pycocotools asks for memory without a limit, or ends the process.
+
+    Raises:
+        ValueError: If one reaches further beyond the image than it is large, or is longer than `LONGEST_PX`.
+    """
+    limits = np.array([width, height])
+    points = np.concatenate(rings)
+    beyond = np.maximum(-points, points - limits)
+    if (beyond > limits).any():
+        raise ValueError(f'a polygon reaches {beyond.max():g} px beyond the image')
+    for ring in rings:
+        if len(ring) * limits.max() > LONGEST_PX and np.abs(np.diff(ring, axis=0)).max(axis=1).sum() > LONGEST_PX:
+            raise ValueError(f'a polygon is longer than {LONGEST_PX} px')
 
 
 def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
@@ -323,11 +343,7 @@ def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
     return coco_mask.frPyObjects({'size': size, 'counts': runs.tolist()}, *size)
 
 
-def _checked_rings(mask: Any) -> Sequence[Any]:
-    """The polygons of a mask; pycocotools takes four numbers for a box, and fewer end in a crash."""
+def _parts(mask: Any) -> Sequence[Any]:
     if isinstance(mask, str) or not isinstance(mask, Sequence) or not len(mask):
         raise ValueError('the mask is neither an RLE nor a list of polygons')
-    for ring in mask:
-        if isinstance(ring, int | float | str) or len(ring) < 6 or len(ring) % 2:
-            raise ValueError('a polygon is not made of three or more pairs of numbers')
     return mask

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_DIGITS = 7  # pycocotools' run lengths have 32 bits
+MOST_RUNS = 30_000_000  # to compare at once: 1.5 GiB; a few bytes can stand for 65,535 full columns
 NOT_COMPRESSED = 'a run-length mask is not in the compressed form of COCO'
 NOT_COUNTS = 'the RLE has counts that are no whole numbers'
 NOT_WHOLE = 'a run-length mask does not fill its image'
@@ -146,8 +147,8 @@ def decode(counts: Sequence[str | bytes], height: int, width: int) -> ColumnRuns
         width: Of the images; no more than `LARGEST_PX2` pixels.
 
     Raises:
-        ValueError: If a text is not in COCO's compressed form, or its runs are not the pixels of the image, no more and
-            no fewer.
+        ValueError: If a text is not in COCO's compressed form, its runs are not the pixels of the image, no more and no
+            fewer, or there are more than `MOST_RUNS`.
     """
     area_px2 = height * width
     runs, firsts = _runs_of(counts, area_px2)
@@ -277,6 +278,9 @@ def _within_columns(starts: NDArray, ends: NDArray, firsts: NDArray[np.int64], h
         starts, ends = starts[filled], ends[filled]
     columns = starts // height
     n_more = (ends - 1) // height - columns
+    n_runs = len(starts) + int(n_more.sum(dtype=np.int64))
+    if n_runs > MOST_RUNS:
+        raise ValueError(f'masks have {n_runs} runs within columns, too many to compare ({MOST_RUNS})')
     if n_more.any():
         pieces = n_more + 1
         run = np.repeat(np.arange(len(starts)), pieces)
