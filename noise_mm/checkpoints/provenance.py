@@ -27,7 +27,7 @@ from noise_mm.stages import BEST_NAME, COCO, FINISHED_FILE
 META_KEY = 'training'
 STAGE_KEYS = ('config', 'run_id', 'batches', 'n_patches', 'epochs', 'image_passes')
 CONFIG_KEYS = ('network_size_px', 'patch_size_px', 'best_metric', 'split_unit', 'max_epochs')
-TARGET_STEPS = ('LoadPatch', 'FitPatch', 'LoadTargets', 'DrawTargetMasks', 'PackDetInputs')  # no augmentation
+NO_AUGMENTATION = ('Load', 'Fit', 'Draw', 'Pack')  # how the names of steps begin that are no augmentation
 
 Training = dict[str, Any]
 
@@ -61,7 +61,7 @@ def _augmentation(pipeline: Sequence[Mapping[str, Any]]) -> list[str]:
     names = []
     for step in pipeline:
         name = str(step['type']).rpartition('.')[2]
-        if name not in TARGET_STEPS and step.get('stain_augmentation', True):
+        if not name.startswith(NO_AUGMENTATION) and step.get('stain_augmentation', True):
             names.append(' '.join([name, *([step['direction']] if isinstance(step.get('direction'), str) else [])]))
     return names
 
@@ -88,11 +88,16 @@ def training_of(meta: Mapping[str, Any], checkpoint: str | Path) -> Training | N
     training = meta.get(META_KEY)
     if not isinstance(training, Mapping):
         return None
-    path = Path(checkpoint).parent / FINISHED_FILE
-    record = read_json(path) if Path(checkpoint).name == BEST_NAME and path.is_file() else {}
+    record = finished_run(checkpoint)
     if record.get('run_id') is None or record.get('run_id') != training.get('run_id'):
         return dict(training)
     return {**training, 'epochs': record['epochs'], 'image_passes': record['image_passes']}
+
+
+def finished_run(checkpoint: str | Path) -> dict[str, Any]:
+    """Return the record of the finished run whose best checkpoint this is; empty if it is no such checkpoint."""
+    path = Path(checkpoint).parent / FINISHED_FILE
+    return read_json(path) if Path(checkpoint).name == BEST_NAME and path.is_file() else {}
 
 
 def passes_text(training: Training) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from mmengine.registry import DefaultScope
 from mmyolo.registry import DATASETS
 
+from noise_mm.checkpoints.provenance import finished_run
 from noise_mm.coco.pseudo_file import pseudo_path
 from noise_mm.datasets.patch_datasets import NucleiDataset, OsteoclastNucleiDataset, PatchDataset
-from noise_mm.files import read_json, sha256_of
+from noise_mm.files import sha256_of
 from noise_mm.seen_batches import batches_in, datasets_in
-from noise_mm.stages import BEST_NAME, FINISHED_FILE
 
 ANNOTATION_FILE = 'annotations.json'  # of a batch, in its folder
 
@@ -83,9 +83,5 @@ def _files(dataset: Mapping[str, Any]) -> list[Path]:
 
 
 def _identity_of_checkpoint(file: Path) -> str:
-    record = file.parent / FINISHED_FILE
-    if file.name == BEST_NAME and record.is_file():
-        run_id = read_json(record).get('run_id')
-        if run_id:
-            return f'run {run_id}'
-    return f'sha256 {sha256_of(file)}'
+    run_id = finished_run(file).get('run_id')
+    return f'run {run_id}' if run_id else f'sha256 {sha256_of(file)}'

@@ -19,7 +19,7 @@ from typing import Any
 
 from noise_mm.errors import InputError
 from noise_mm.files import read_json, write_json
-from noise_mm.stages import BEST_NAME, FINISHED_FILE, LAST_CHECKPOINT_FILE
+from noise_mm.stages import FINISHED_FILE, LAST_CHECKPOINT_FILE
 from noise_mm.training.run_inputs import Inputs
 
 STARTED_FILE = 'started.json'
@@ -108,12 +108,6 @@ def read_record(work_dir: str | Path) -> RunRecord | None:
         if path.is_file():
             return RunRecord.from_json(path)
     return None
-
-
-def finished_run(checkpoint: str | Path) -> RunRecord | None:
-    """Return the record of the finished run whose best checkpoint this is; None if it is no such checkpoint."""
-    path = Path(checkpoint).parent / FINISHED_FILE
-    return RunRecord.from_json(path) if Path(checkpoint).name == BEST_NAME and path.is_file() else None
 
 
 def begin_record(work_dir: str | Path, record: RunRecord, resumed: bool) -> list[str]:

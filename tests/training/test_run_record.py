@@ -14,7 +14,6 @@ from noise_mm.training.run_record import (
     digest,
     evaluation_settings,
     finish_record,
-    finished_run,
     listed,
     read_record,
     training_settings,
@@ -142,14 +141,6 @@ def test_another_files_content_is_refused(tmp_path, text):
     (tmp_path / FINISHED_FILE).write_text(text)
     with pytest.raises(InputError, match=r'finished\.json: no record'):
         read_record(tmp_path)
-
-
-def test_only_the_best_checkpoint_of_a_finished_run_is_one(tmp_path, record):
-    begin_record(tmp_path, record, resumed=False)
-    assert finished_run(tmp_path / 'best.pth') is None
-    finish_record(tmp_path, 2, 14)
-    assert finished_run(tmp_path / 'best.pth').run_id == record.run_id
-    assert finished_run(tmp_path / 'epoch_1.pth') is None
 
 
 # --- real runs
