@@ -95,8 +95,9 @@ def _without_regions(
     ]
     if not detections or not unclear:
         return list(numbered), 0
-    middles = shapely.centroid([_extent(feature) for feature in detections])
-    holding = {number for number, feature in unclear if shapely.contains(_extent(feature), middles).any()}
+    middles = shapely.STRtree(shapely.centroid([_extent(feature) for feature in detections]))
+    held = middles.query([_extent(feature) for _, feature in unclear], predicate='contains')[0]
+    holding = {unclear[place][0] for place in set(held.tolist())}
     empty = [(number, feature) for number, feature in unclear if number not in holding]
     if holding:
         for number, feature in empty:
