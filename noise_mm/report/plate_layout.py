@@ -8,6 +8,8 @@ from noise_mm.report.well_names import WellName
 PLATE_FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24))
 """Rows and columns of plates with 6, 12, 24, 48, 96 and 384 wells."""
 
+LEAST_SHARE_TAKEN = 0.05  # of the places of the plates
+
 
 @dataclass(frozen=True)
 class Plate:
@@ -27,7 +29,11 @@ class Plate:
 
 
 def plates_of(names: Sequence[WellName]) -> list[Plate] | None:
-    """Return the plates that wells lie on, by name, or None unless every well has a place of its own."""
+    """Return the plates that wells lie on, by name, or None unless every well has a place of its own.
+
+    None, too, where hardly any place of a plate is taken: two wells `M1` and `M3` of a 384-well plate are more likely
+    names that look like places.
+    """
     by_plate: dict[str, dict[tuple[int, int], str]] = {}
     for name in names:
         if name.position is None:
@@ -36,7 +42,10 @@ def plates_of(names: Sequence[WellName]) -> list[Plate] | None:
         place = name.position.row, name.position.column
         if places.setdefault(place, name.well) != name.well:
             return None
-    return [Plate(name, *_format(places), places) for name, places in sorted(by_plate.items())] or None
+    plates = [Plate(name, *_format(places), places) for name, places in sorted(by_plate.items())]
+    taken = sum(len(plate.wells) for plate in plates)
+    is_sparse = taken < LEAST_SHARE_TAKEN * sum(plate.rows * plate.columns for plate in plates)
+    return None if is_sparse or not plates else plates
 
 
 def _format(places: dict[tuple[int, int], str]) -> tuple[int, int]:
