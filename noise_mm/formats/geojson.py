@@ -88,15 +88,14 @@ def geojson_outlines(
     if features is None:
         raise collector.error('not GeoJSON with features')
     cells = cells_among(features, collector)
-    _refuse_other_units(collector, value, [feature for _, feature in cells], um_per_px)
-    for number, feature in cells:
+    geometries = [_geometry_or_reason(feature.get('geometry')) for _, feature in cells]
+    _refuse_other_units(collector, value, [feature for _, feature in cells], geometries, um_per_px)
+    for (number, feature), geometry in zip(cells, geometries, strict=True):
         properties = mapping(feature.get('properties'))
         name = str(properties.get('name') or '')
         where = f'feature {number}' + (f' ({name})' if name else '')
-        try:
-            geometry = _geometry(feature.get('geometry'))
-        except (ValueError, TypeError) as error:
-            collector.add(where, str(error))
+        if isinstance(geometry, str):
+            collector.add(where, geometry)
             continue
         of_class = class_name(feature)
         in_metadata = mapping(properties.get('metadata')).get('label')
@@ -164,6 +163,14 @@ def features_of(value: Any) -> list[dict] | None:
     return None
 
 
+def _geometry_or_reason(value: Any) -> Polygon | MultiPolygon | str:
+    """Return the polygons of a GeoJSON geometry, or why it has none."""
+    try:
+        return _geometry(value)
+    except (ValueError, TypeError) as error:
+        return str(error)
+
+
 def _geometry(value: Any) -> Polygon | MultiPolygon:
     """The polygons of a GeoJSON geometry, valid or not.
 
@@ -191,8 +198,14 @@ def _polygon(rings: Any) -> Polygon:
     return Polygon(vertices[0], vertices[1:])
 
 
-def _refuse_other_units(collector: OutlineCollector, value: Any, features: list[dict], um_per_px: float | None) -> None:
-    """Raises an error if the file as a whole says or shows that its unit is not pixels."""
+def _refuse_other_units(
+    collector: OutlineCollector,
+    value: Any,
+    features: list[dict],
+    geometries: list[Polygon | MultiPolygon | str],
+    um_per_px: float | None,
+) -> None:
+    """Raise an error if the file as a whole says or shows that its unit is not pixels."""
     if isinstance(value, dict) and value.get('crs'):
         raise collector.error('has a coordinate reference system (crs), so its unit is not pixels')
     for holder in [value, *features]:
@@ -200,13 +213,9 @@ def _refuse_other_units(collector: OutlineCollector, value: Any, features: list[
             unit = str(facts.get('unit') or facts.get('units') or '')
             if unit.lower() not in PIXEL_UNITS:
                 raise collector.error(f'gives coordinates in {unit!r}, not in pixels')
-    polygons, stated_um2 = [], []
-    for feature in features:
-        try:
-            polygons.append(_geometry(feature.get('geometry')))
-        except (ValueError, TypeError):
-            continue  # named with its number when the features are read one by one
-        stated_um2.append(_stated_area_um2(mapping(feature.get('properties'))))
+    pairs = [pair for pair in zip(features, geometries, strict=True) if not isinstance(pair[1], str)]
+    polygons = [geometry for _, geometry in pairs]
+    stated_um2 = [_stated_area_um2(mapping(feature.get('properties'))) for feature, _ in pairs]
     if not polygons:
         return
     bounds = shapely.total_bounds(polygons)
