@@ -86,6 +86,11 @@ class Run:
         return self.report['run'].get('fold')
 
     @property
+    def seed(self) -> int | None:
+        """The seed of its training; None where that is not known."""
+        return (self.report['run'].get('training') or {}).get('seed')
+
+    @property
     def seen(self) -> list[str]:
         """The test batches that were seen in training."""
         return list(self.report['run'].get('seen_in_training') or ())
@@ -135,7 +140,7 @@ def make_tables(
     for measured, measured_alike in sorted(by_measure.items()):
         groups = _by_configuration(measured_alike)
         show = _Show(kind, iou_thrs, measured, with_paper and kind == 'segm')
-        tables += [_fold_table(group, show) for group in groups if group[0].fold is not None]
+        tables += [_fold_table(group, _label(group, groups), show) for group in groups if group[0].fold is not None]
         summaries.append(_configuration_table(groups, show))
     return tables + summaries
 
@@ -229,10 +234,10 @@ def _common_thresholds(runs: Sequence[Run], kind: str) -> tuple[float, ...]:
 
 
 def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each configuration, by fold; those with folds never with those without."""
-    groups: dict[tuple[str, bool], list[Run]] = defaultdict(list)
+    """Return the runs of each configuration and seed, by fold; those with folds never with those without."""
+    groups: dict[tuple[str, bool, int | None], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=_place):
-        group = groups[run.configuration, run.fold is None]
+        group = groups[run.configuration, run.fold is None, run.seed]
         twice = [other for other in group if other.fold == run.fold]
         if twice:
             fold = f', fold {run.fold}' if run.fold else ''
@@ -243,13 +248,22 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
+def _label(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
+    """Return the name of a configuration, with the seed where there are groups of several seeds."""
+    first = runs[0]
+    alike = [each for each, *_ in groups if each.configuration == first.configuration]
+    several = sum((each.fold is None) == (first.fold is None) for each in alike) > 1
+    seed = 'not known' if first.seed is None else first.seed
+    return f'{first.configuration}, seed {seed}' if several else first.configuration
+
+
 def _place(run: Run) -> tuple:
     """Sorts runs as the paper does: by protocol, then method, then fold; what it has not comes last, by name."""
     places = [
         (names.index(value), '') if value in names else (len(names), value or '~')
         for value, names in ((run.protocol, PROTOCOLS), (run.method, tuple(METHOD_NAMES)))
     ]
-    return (*places, run.configuration, *_fold_place(run), run.name)
+    return (*places, run.configuration, run.seed or 0, *_fold_place(run), run.name)
 
 
 def _fold_place(run: Run) -> tuple[int, str]:
@@ -262,7 +276,7 @@ def _values(run: Run, show: _Show) -> list[float | None]:
     return [row[key] for row in run.report[show.kind]['mean'] for key in KEYS]
 
 
-def _fold_table(runs: Sequence[Run], show: _Show) -> Table:
+def _fold_table(runs: Sequence[Run], label: str, show: _Show) -> Table:
     """The layout of Table 2."""
     is_papers = (runs[0].method, runs[0].protocol) == paper_tables.TABLE_2_PROTOCOL
     paper = paper_tables.TABLE_2_FOLDS if is_papers else {}
@@ -279,7 +293,7 @@ def _fold_table(runs: Sequence[Run], show: _Show) -> Table:
     rows += show.rows(
         (_marked('Standard Deviation', runs), ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None
     )
-    return Table(f'{runs[0].configuration} {show.what}', ('Model', 'held out'), show.iou_thrs, rows)
+    return Table(f'{label} {show.what}', ('Model', 'held out'), show.iou_thrs, rows)
 
 
 def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
@@ -288,7 +302,7 @@ def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
     for runs in groups:
         averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
         paper = paper_tables.CONFIGURATIONS.get((runs[0].method, runs[0].protocol))
-        rows += show.rows((_marked(runs[0].configuration, runs),), averages, paper, runs)
+        rows += show.rows((_marked(_label(runs, groups), runs),), averages, paper, runs)
     return Table(f'Configurations {show.what}', ('Model',), show.iou_thrs, rows)
 
 

@@ -217,3 +217,22 @@ def test_runs_on_seen_data_are_refused_or_marked():
         ('NOISe M→H (test data seen in training)',),
         ('NOISe M→H (paper)',),
     ]
+
+
+def test_seeds_have_rows_of_their_own():
+    def runs(seed):
+        folds = paper_tables.TABLE_2_FOLDS.items()
+        keys = {'method': 'yolov8', 'training': {'seed': seed}}
+        return [
+            run(method='noise', protocol='m2h', training={'seed': seed}, source=f'{seed}/noise/metrics.json'),
+            *(run(row, f'{seed}/{fold}/metrics.json', fold=fold, protocol='m2m', **keys) for fold, row in folds),
+        ]
+
+    *folds, table = make_tables([*runs(1), *runs(0)])
+    names = [(f'{name}, seed {seed}',) for name in ('YOLOv8 M→M', 'NOISe M→H') for seed in (0, 1)]
+    assert [row.labels for row in table.rows] == names
+    assert [each.title.partition(' (')[0] for each in folds] == ['YOLOv8 M→M, seed 0', 'YOLOv8 M→M, seed 1']
+    assert all(len(each.rows) == 7 for each in folds)
+    assert make_tables(runs(1))[-1].rows[-1].labels == ('NOISe M→H',)
+    with pytest.raises(InputError, match='is YOLOv8 M→M, fold M1 as 1/M1/metrics.json is'):
+        make_tables(runs(1) * 2)
