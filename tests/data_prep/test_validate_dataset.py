@@ -97,7 +97,7 @@ def test_what_the_other_commands_write_is_right(dataset, tmp_path):
     osteoclasts = next(line.split() for line in stdout.splitlines() if line.startswith('M1'))
     assert osteoclasts[1] == '3' and osteoclasts[3:5] == ['9', '3.0']
     assert "note: overlap with split_unit='patch'" in stdout and 'issue:' not in stdout
-    assert errors[-1].startswith('decoding: ') and 'MPx/s' in errors[-1]
+    assert errors[-1].startswith('decoding: ') and 'patches/s' in errors[-1]
     assert {path.name for path in (tmp_path / 'pictures').iterdir()} == {'histograms.png', 'contact_sheet.png'}
     assert {path: path.read_bytes() for path in dataset.rglob('*') if path.is_file()} == before
 
