@@ -332,13 +332,13 @@ def main() -> None:
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
     from noise_mm.report.well_names import compile_pattern, read_names
-    from noise_mm.slides.well_images import find_images, label_images, well_name
+    from noise_mm.slides.well_images import by_well, find_images, label_images
 
     images = find_images(_wells(args))
     for image in label_images(_wells(args)):
         print(f'note: {image}: skipped, named like a label image and not like a well')
     pattern = None if args.name_pattern is None else compile_pattern(args.name_pattern)
-    names, _ = read_names([well_name(image) for image in images], pattern)
+    names, _ = read_names(list(by_well(images)), pattern)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
     if plate_map is not None:
         plate_map.require_match(names)

@@ -1,8 +1,6 @@
 """Scores predictions of whole wells against their full sets of annotated outlines."""
 
 import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
@@ -27,10 +25,11 @@ confidence from which on cells are to be counted here.
 def main() -> None:
     """Pairs, reads, scores, writes and prints."""
     args = parse_options()
+    from noise_mm.csv_table import write_table
     from noise_mm.evaluation.agreement_figure import draw_agreement
     from noise_mm.evaluation.well_files import pair_files, read_well, require_labels
     from noise_mm.evaluation.well_scores import WELL_COLUMNS, score_wells, well_score_text
-    from noise_mm.files import require_folder, write_json, write_text
+    from noise_mm.files import require_folder, write_json
 
     files = pair_files(args.predictions, args.rois)
     require_both(files, args.allow_missing)
@@ -43,11 +42,7 @@ def main() -> None:
     report |= {'missing': missing, 'not_scored': others, 'notes': notes}
 
     table, picture = (args.out.with_name(f'{args.out.stem}_{name}') for name in ('wells.csv', 'agreement.png'))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, WELL_COLUMNS, lineterminator='\n', restval='')
-    writer.writeheader()
-    writer.writerows(report['wells'])
-    write_text(table, text.getvalue())
+    write_table(table, WELL_COLUMNS, report['wells'])
     draw_agreement(picture, report['wells'], report['agreement']['all'])
     write_json(args.out, report, indent=1)
     print(well_score_text(report))

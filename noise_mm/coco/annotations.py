@@ -12,6 +12,7 @@ from noise_mm import __version__
 from noise_mm.coco.batch_folder import CATEGORIES, OSTEOCLAST_ID, coco_dictionary
 from noise_mm.coco.segmentation import coco_segmentation, mask_annotation
 from noise_mm.files import replacing
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline
 
 
@@ -61,6 +62,7 @@ def write_coco(
     *,
     rle: bool = False,
     attributes: Iterable[Mapping[str, Any]] | None = None,
+    masks: Iterable[CellMask] | None = None,
     **image_facts: Any,
 ) -> None:
     """Write the outlines of one whole image as a COCO file, whole or not at all.
@@ -77,10 +79,13 @@ def write_coco(
             then those of the pixels. Slivers that hold no pixel's centre stay polygons, and so do all outlines of an
             image of 2^32 pixels (65,536 px a side) or more, which pycocotools can't hold.
         attributes: For each outline what stands in its `attributes` besides the name.
+        masks: The pixels of the outlines, if they were rasterised before.
         **image_facts: Further keys of the image, such as `well` and `mpp`.
     """
     dataset = _without_annotations(outlines, file_name, size_px, image_facts)
-    annotations = _annotations_of_well(outlines, dataset['categories'], size_px, rle, attributes)
+    if rle and masks is None:
+        masks = (CellMask.of(outline.geometry, size_px) for outline in outlines)
+    annotations = _annotations_of_well(outlines, dataset['categories'], size_px, masks if rle else None, attributes)
     end = ']}'
     head = json.dumps(dataset)
     assert head.endswith('"annotations": []}')
@@ -108,14 +113,15 @@ def _annotations_of_well(
     outlines: Sequence[Outline],
     categories: Sequence[Mapping[str, Any]],
     size_px: tuple[int, int],
-    rle: bool,
+    masks: Iterable[CellMask] | None,
     attributes: Iterable[Mapping[str, Any]] | None,
 ) -> Iterator[dict[str, Any]]:
     """The annotations of one image one by one; arguments as `write_coco`."""
     width, height = size_px
     ids = {category['name']: category['id'] for category in categories}
     facts = repeat({}, len(outlines)) if attributes is None else attributes
-    for number, (outline, more) in enumerate(zip(outlines, facts, strict=True), start=1):
+    masks = repeat(None, len(outlines)) if masks is None else masks
+    for number, (outline, more, mask) in enumerate(zip(outlines, facts, masks, strict=True), start=1):
         annotation = coco_annotation(
             number,
             1,
@@ -123,7 +129,7 @@ def _annotations_of_well(
             category_id=ids[outline.label],
             ignored=outline.ignored,
             score=outline.score,
-            **(mask_annotation(outline.geometry, height, width) if rle else {}),
+            **({} if mask is None else mask_annotation(mask, height, width)),
         )
         named = {'name': outline.name, **more} if outline.name else dict(more)
         yield {**annotation, 'attributes': named} if named else annotation

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from shapely import MultiPolygon, Polygon
 
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import parts_of, polygonal_parts
-from noise_mm.geometry.pixels import fill_pixels, mask_of_runs, row_runs, trace
+from noise_mm.geometry.pixels import mask_of_runs, row_runs, trace
 from noise_mm.geometry.rings import geometry_of_ring, keyholed
 from noise_mm.geometry.run_lengths import LARGEST_PX2, run_lengths
 
@@ -90,15 +91,18 @@ def geometry_from_segmentation(segmentation: Any, height: int, width: int) -> tu
     return geometries[0] if len(geometries) == 1 else polygonal_parts(shapely.union_all(geometries)), crossing
 
 
-def mask_annotation(geometry: Polygon | MultiPolygon, height: int, width: int) -> dict[str, Any]:
+def mask_annotation(mask: CellMask, height: int, width: int) -> dict[str, Any]:
     """Return `segmentation` as compressed RLE with the `area` and `bbox` of its pixels, as pycocotools has them.
 
-    A pixel belongs to the mask if its centre is inside `geometry`; only its bounding box is rasterised.
+    Args:
+        mask: The pixels of a cell.
+        height: Height of the image.
+        width: Its width.
 
     Returns:
         Empty for a sliver without pixels, and for images of more than `LARGEST_PX2` pixels: only polygons hold these.
     """
-    starts, ends = _column_runs(geometry, height, width)
+    starts, ends = _column_runs(mask, height)
     if not len(starts) or height * width > LARGEST_PX2:
         return {}
     borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
@@ -116,16 +120,11 @@ def mask_annotation(geometry: Polygon | MultiPolygon, height: int, width: int) -
     }
 
 
-def _column_runs(
-    geometry: Polygon | MultiPolygon, height: int, width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the runs of pixels inside `geometry` down the columns of the image: first pixels and ends."""
-    left, top, right, bottom = geometry.bounds
-    x, y = max(int(left), 0), max(int(top), 0)
-    box_width, box_height = max(min(int(np.ceil(right)), width) - x, 1), max(min(int(np.ceil(bottom)), height) - y, 1)
-    mask = fill_pixels(geometry, x, y, box_width, box_height)
-    _, columns, starts, ends = row_runs(mask.T)
-    starts, ends = (columns + x) * height + starts + y, (columns + x) * height + ends + y
+def _column_runs(mask: CellMask, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the runs of pixels of a mask down the columns of the image: first pixels and ends."""
+    _, columns, starts, ends = row_runs(mask.pixels().T)
+    first = (columns + mask.x) * height + mask.y
+    starts, ends = first + starts, first + ends
     apart = starts[1:] != ends[:-1]  # a run that reaches the lower border may go on at the top of the next column
     return starts[np.r_[True, apart][: len(starts)]], ends[np.r_[apart, True][: len(ends)]]
 

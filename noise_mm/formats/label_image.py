@@ -24,8 +24,9 @@ from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes, replacing
 from noise_mm.formats.tiff_chain import check_chain
+from noise_mm.geometry.cell_masks import CellMask, cell_masks
 from noise_mm.geometry.outline import Outline, parts_of
-from noise_mm.geometry.pixels import fill_pixels, mask_of_runs, row_runs, trace
+from noise_mm.geometry.pixels import mask_of_runs, row_runs, trace
 
 LABEL_AFFIXES = (
     '_labels', '_label', '_cp_masks', '_masks', '_mask', '_cp_outlines', '_cp_output', '_flows', '_outlines',
@@ -106,6 +107,7 @@ def write_label_image(
     um_per_px: float | None = None,
     *,
     smaller_on_top: bool = False,
+    masks: Sequence[CellMask] | None = None,
 ) -> None:
     """Write a label TIFF, the first outline as 1, the second as 2 and so on; whole or not at all.
 
@@ -121,16 +123,18 @@ def write_label_image(
         um_per_px: Resolution to be stored, if known.
         smaller_on_top: Whether a small cell that lies over a large one is always seen; of equally large ones the
             earlier one is.
+        masks: The pixels of the outlines, if they were rasterised before.
     """
     width, height = size_px
     dtype = np.uint16 if len(outlines) < 2**16 else np.uint32
     order = _drawing_order(outlines, smaller_on_top)
+    drawn = _drawn_bands(masks or cell_masks(outlines, size_px), order, size_px, dtype)
     if max(size_px) <= LARGEST_IMAGEJ_PX:
         layout = {'rowsperstrip': BAND_PX}
-        data = (zlib.compress(band[:, :width].tobytes()) for band in _drawn_bands(outlines, order, size_px, dtype))
+        data = (zlib.compress(band[:, :width].tobytes()) for band in drawn)
     else:
         layout = {'tile': (BAND_PX, BAND_PX)}
-        data = _tiles(_drawn_bands(outlines, order, size_px, dtype))
+        data = _tiles(drawn)
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
@@ -286,21 +290,19 @@ def _drawing_order(outlines: Sequence[Outline], smaller_on_top: bool) -> NDArray
 
 
 def _drawn_bands(
-    outlines: Sequence[Outline], order: NDArray[np.int64], size_px: tuple[int, int], dtype: type
+    masks: Sequence[CellMask], order: NDArray[np.int64], size_px: tuple[int, int], dtype: type
 ) -> Iterator[NDArray]:
     """Yield the label image as bands of `BAND_PX` rows; the last is shorter, all are filled up to whole tiles."""
     width, height = size_px
     columns = -(-width // BAND_PX)
-    bounds = np.array([outline.geometry.bounds for outline in outlines]).reshape(-1, 4)[order]
+    tops, heights = (np.array([mask[i] for mask in masks], dtype=np.int64)[order] for i in (1, 3))
     for y in range(0, height, BAND_PX):
         band = np.zeros((min(BAND_PX, height - y), columns * BAND_PX), dtype=dtype)
-        for place in np.nonzero((bounds[:, 1] < y + BAND_PX) & (bounds[:, 3] > y))[0].tolist():
-            left, top, right, bottom = bounds[place]
-            x0, x1 = max(int(left), 0), min(int(np.ceil(right)), width)
-            y0, y1 = max(int(top), y), min(int(np.ceil(bottom)), y + BAND_PX, height)
-            if x0 < x1 and y0 < y1:
-                inside = fill_pixels(outlines[order[place]].geometry, x0, y0, x1 - x0, y1 - y0)
-                band[y0 - y : y1 - y, x0:x1][inside] = order[place] + 1
+        for index in order[(tops < y + BAND_PX) & (tops + heights > y)].tolist():
+            mask = masks[index]
+            first, end = max(mask.y - y, 0), min(mask.y + mask.height - y, len(band))
+            inside = mask.pixels()[first + y - mask.y : end + y - mask.y]
+            band[first:end, mask.x : mask.x + mask.width][inside] = index + 1
         yield band
 
 

@@ -14,7 +14,7 @@ from noise_mm.errors import InputError
 from noise_mm.inference.merge.merge import SeamReport
 from noise_mm.inference.predict_well import NucleusFinder, TileSettings, predict_well
 from noise_mm.inference.ranks import Ranks, partition
-from noise_mm.inference.results_folder import ResultsFolder, by_well
+from noise_mm.inference.results_folder import ResultsFolder
 from noise_mm.inference.tile_pipeline import NetworkError
 from noise_mm.report.folder import SummaryOptions
 from noise_mm.report.options import WellOptions
@@ -23,7 +23,7 @@ from noise_mm.report.well import write_well
 from noise_mm.scale import REFERENCE_UM_PER_PX, PixelSize, scale_to_reference
 from noise_mm.slides.chunked import Slide
 from noise_mm.slides.slide import open_slide
-from noise_mm.slides.well_images import well_name
+from noise_mm.slides.well_images import by_well
 
 # Places listed in a warning; run.json has all.
 MOST_PLACES = 5
@@ -105,8 +105,9 @@ def predict_folder(
     """
     began = time.time()
     check_output_folder(out, images)
-    mine = [well_name(image) for image in partition(images, options.ranks)]
     settings, all_images = options.settings(), by_well(images)
+    well_of = {image: well for well, image in all_images.items()}
+    mine = [well_of[image] for image in partition(images, options.ranks)]
     folder = ResultsFolder(out, settings, arguments, all_images, mine, options.ranks, options.summary)
     for well in folder.open(options.resume):
         with _naming_failures(folder, well):
@@ -123,7 +124,7 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Pre
     with open_slide(folder.images[well], options.scene) as slide:
         if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
             raise InputError(f'{folder.path}: the disk is full. Make room or choose another output folder.')
-        pixel = _pixel_size(slide, options)
+        pixel = _pixel_size(well, slide, options)
         found = predict_well(slide, detector, detector.classes, pixel.um, options.tiles, well, options.nucleus_finder)
         folder.begin_well(well)
         content = write_well(folder.path, well, slide, found, pixel, options.formats, options.well)
@@ -139,7 +140,7 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Pre
         _report(well, record, found.seams)
 
 
-def _pixel_size(slide: Slide, options: PredictOptions) -> PixelSize:
+def _pixel_size(well: str, slide: Slide, options: PredictOptions) -> PixelSize:
     """Return the pixel size of an image: as given, else as the file states, else the reference.
 
     Raises:
@@ -159,7 +160,7 @@ def _pixel_size(slide: Slide, options: PredictOptions) -> PixelSize:
         )
     if pixel.source == 'assumed':
         print(
-            f'{well_name(slide.path)}: the file states no pixel size; {pixel.um} um is assumed, and there are no areas '
+            f'{well}: the file states no pixel size; {pixel.um} um is assumed, and there are no areas '
             'in um^2. Give --mpp, or --assume-mpp if that is right.'
         )
     return pixel

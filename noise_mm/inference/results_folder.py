@@ -21,7 +21,6 @@ from noise_mm.inference.ranks import Ranks
 from noise_mm.inference.records import differences, image_metadata, read_records, record_path, write_record
 from noise_mm.report.folder import SummaryOptions, write_folder
 from noise_mm.report.output_files import FOLDER_FILES, well_files
-from noise_mm.slides.well_images import well_name
 
 # What results depend on besides this package; `mmcv` is the module of mmcv-lite and of the full mmcv.
 RECORDED_VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmyolo')
@@ -208,8 +207,3 @@ class ResultsFolder:
         else:
             with FileLock(self.path / LOCK):
                 yield
-
-
-def by_well(images: Sequence[Path]) -> dict[str, Path]:
-    """Return images by the names of their wells."""
-    return {well_name(image): image for image in images}

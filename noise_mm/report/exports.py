@@ -86,6 +86,7 @@ def _write_coco(path: Path, content: WellContent) -> None:
         content.size_px,
         rle=content.size_px[0] * content.size_px[1] < FIRST_UNREADABLE_PX,
         attributes=None if content.nuclei is None else ({'nuclei': cell.nuclei} for cell in content.cells),
+        masks=content.masks,
         well=content.well,
         mpp_from=content.pixel.source,
         **({} if content.measures.mpp is None else {'mpp': content.measures.mpp}),
@@ -126,7 +127,9 @@ def _write_roi(path: Path, content: WellContent) -> None:
 
 
 def _write_labels(path: Path, content: WellContent) -> None:
-    write_label_image(path, content.outlines, content.size_px, content.measures.mpp, smaller_on_top=True)
+    write_label_image(
+        path, content.outlines, content.size_px, content.measures.mpp, smaller_on_top=True, masks=content.masks
+    )
 
 
 WRITERS: dict[str, Callable[[Path, WellContent], None]] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from noise_mm.errors import InputError
 from noise_mm.files import require_folder
-from noise_mm.slides.well_images import well_name
+from noise_mm.slides.well_images import by_well
 
 WELL_SUFFIXES = {
     'coco': '.json',
@@ -51,10 +51,10 @@ def check_output_folder(out: Path, images: Sequence[Path], plate_map: Path | Non
             wells, and annotations beside an image would be overwritten), the plate map would be overwritten, or a
             well has the name of a file about all wells.
     """
-    for image in images:
+    for well, image in by_well(images).items():
         if image.parent.resolve() == out.resolve():
             raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
-        taken = {(well_name(image) + suffix).lower() for suffix in WELL_SUFFIXES.values()} & set(FOLDER_FILES)
+        taken = {(well + suffix).lower() for suffix in WELL_SUFFIXES.values()} & set(FOLDER_FILES)
         if taken:
             raise InputError(f'{image}: its results would be called {taken.pop()}, as those of the run. Rename it.')
     if plate_map is not None and plate_map.resolve() in {out.resolve() / name for name in FOLDER_FILES}:

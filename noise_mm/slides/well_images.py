@@ -1,5 +1,6 @@
 """Which images are wells, and what they are called."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(filter(_is_image, path.iterdir()))
+            found = _images_in(path)
             if found and not (found := [image for image in found if not is_label_image_name(image)]):
                 raise InputError(f'{path}: all images in this folder are named like label images, not like wells.')
             if not found:
@@ -32,12 +33,40 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             images.append(path)
         else:
             raise InputError(f'{path}: no such file or folder. Check the path.')
-    by_name: dict[str, Path] = {}
-    for image in images:
-        other = by_name.setdefault(well_name(image), image)
+    by_well(images)
+    return images
+
+
+def by_well(images: Sequence[Path]) -> dict[str, Path]:
+    """Return images by the names of their wells.
+
+    Images of one file name in several folders, as in `B/03.tif` or `plate7/B03/1.tif`, are named after their folders
+    too: `B_03`, `plate7_B03_1`.
+
+    Raises:
+        InputError: If two images would give the same well name.
+    """
+    plain = [well_name(image) for image in images]
+    if len(set(plain)) < len(plain):
+        common = Path(os.path.commonpath([image.absolute().parent for image in images]))
+        folders = [image.absolute().parent.relative_to(common).parts for image in images]
+        plain = ['_'.join((*parts, name)) for parts, name in zip(folders, plain, strict=True)]
+    wells: dict[str, Path] = {}
+    for name, image in zip(plain, images, strict=True):
+        other = wells.setdefault(name, image)
         if other is not image:
             raise InputError(f'{image}: the same well name as {other}. Rename one, or predict them in two runs.')
-    return images
+    return wells
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder; if it holds only folders, as of plates, rows or wells, those in them."""
+    entries = sorted(folder.iterdir())
+    found = list(filter(_is_image, entries))
+    if not found:
+        inner = [entry for entry in entries if entry.is_dir() and not entry.name.startswith('.')]
+        found = [image for entry in inner for image in _images_in(entry)]
+    return found
 
 
 def label_images(paths: Sequence[Path]) -> list[Path]:

@@ -15,6 +15,7 @@ from noise_mm.coco.reader import is_coco
 from noise_mm.coco.segmentation import coco_segmentation, geometry_from_segmentation, mask_annotation
 from noise_mm.errors import InputError
 from noise_mm.formats.imagej import read_imagej
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import fill_pixels, trace
 
@@ -60,7 +61,7 @@ def test_round_trip_of_rle_gives_the_pixels(data, tmp_path, geometries):
 @settings(max_examples=100)
 @given(mask=MASKS)
 def test_area_and_box_of_an_rle_are_those_of_pycocotools(mask):
-    annotation = mask_annotation(trace(mask), *mask.shape)
+    annotation = mask_annotation(CellMask.of(trace(mask), mask.shape[::-1]), *mask.shape)
     assert annotation['area'] == coco_mask.area(annotation['segmentation'])
     assert annotation['bbox'] == coco_mask.toBbox(annotation['segmentation']).tolist()
 
@@ -130,12 +131,15 @@ def test_every_form_of_rle_gives_the_mask(mask):
 def test_our_rle_is_that_of_pycocotools(mask):
     height, width = mask.shape
     expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))['counts'].decode()
-    assert mask_annotation(trace(mask), height, width)['segmentation'] == {'size': [height, width], 'counts': expected}
+    assert mask_annotation(CellMask.of(trace(mask), (width, height)), height, width)['segmentation'] == {
+        'size': [height, width],
+        'counts': expected,
+    }
 
 
 def test_an_rle_needs_no_image():
     geometry = box(50000, 60000, 50100, 60050) - box(50010, 60010, 50020, 60020)
-    rle = mask_annotation(geometry, 65000, 66000)['segmentation']
+    rle = mask_annotation(CellMask.of(geometry, (66000, 65000)), 65000, 66000)['segmentation']
     assert geometry_from_segmentation(rle, 65000, 66000)[0].equals(geometry)
 
 

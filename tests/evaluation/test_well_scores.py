@@ -14,6 +14,7 @@ from noise_mm.coco.batch_folder import CATEGORIES
 from noise_mm.coco.segmentation import mask_annotation
 from noise_mm.evaluation.coco_results import evaluate_coco_results
 from noise_mm.evaluation.well_scores import WELL_COLUMNS, WellPair, score_wells, well_score_text
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.pixels import trace
 
@@ -48,7 +49,7 @@ def annotations_of(outlines):
     return [
         {
             **coco_annotation(number, 1, outline.geometry, ignored=outline.ignored, score=outline.score),
-            **mask_annotation(outline.geometry, *SIZE[::-1]),
+            **mask_annotation(CellMask.of(outline.geometry, SIZE), *SIZE[::-1]),
         }
         for number, outline in enumerate(outlines, start=1)
     ]

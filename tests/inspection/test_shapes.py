@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from noise_mm.coco import issues as kinds
 from noise_mm.coco.annotations import coco_annotation
 from noise_mm.coco.segmentation import coco_segmentation, mask_annotation
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.inspection.patch_entries import Patch
 from noise_mm.inspection.shapes import examine
 
@@ -20,7 +21,7 @@ def entry(region, **values):
 
 
 def coco_rle(region, height, width):
-    return mask_annotation(region, height, width)['segmentation']
+    return mask_annotation(CellMask.of(region, (width, height)), height, width)['segmentation']
 
 
 def kinds_of(annotation):

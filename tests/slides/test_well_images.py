@@ -1,7 +1,8 @@
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.slides.well_images import find_images, label_images, well_name
+from noise_mm.report.well_names import read_names
+from noise_mm.slides.well_images import by_well, find_images, label_images, well_name
 
 
 @pytest.fixture
@@ -56,3 +57,13 @@ def test_missing_and_empty_folders(tmp_path):
         find_images([tmp_path])
     with pytest.raises(InputError, match='no such file'):
         find_images([tmp_path / 'none'])
+
+
+def test_wells_in_folders_of_rows_and_plates(tmp_path):
+    for name in ('B/03.png', 'B/04.png', 'C/03.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'not opened here')
+    images = find_images([tmp_path])
+    assert list(by_well(images)) == ['B_03', 'B_04', 'C_03']
+    assert [str(name.position) for name in read_names(list(by_well(images)))[0]] == ['B3', 'B4', 'C3']
+    assert list(by_well(find_images([tmp_path / 'B']))) == ['03', '04']

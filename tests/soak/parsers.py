@@ -23,6 +23,7 @@ from noise_mm.files import read_json
 from noise_mm.formats.read import read_outlines
 from noise_mm.formats.via import read_via
 from noise_mm.formats.yolo import read_yolo_rows
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.dataset import check_part
 from noise_mm.report.plate_map import read_plate_map
@@ -98,9 +99,10 @@ def _points() -> list[Parser]:
 
 
 def _coco() -> list[Parser]:
+    mask = mask_annotation(CellMask.of(OTHER, (60, 50)), 50, 60)
     dataset, results = _dataset(), [
         {'image_id': 1, 'category_id': 1, 'score': 0.5, 'segmentation': [[3, 4, 20, 4, 20, 30]]},
-        {'image_id': 1, 'category_id': 1, 'score': 0.25, 'bbox': [1, 2, 9, 8], **mask_annotation(OTHER, 50, 60)},
+        {'image_id': 1, 'category_id': 1, 'score': 0.25, 'bbox': [1, 2, 9, 8], **mask},
     ]  # fmt: skip
     image = dataset['images'][0]
     patches = {**dataset, 'images': [{**image, 'batch': 'M1', 'well': 'w', 'x': 0, 'y': 0, 'mpp': 0.5}]}
@@ -200,7 +202,7 @@ def _geojson() -> bytes:
 def _dataset() -> dict:
     annotations = [
         coco_annotation(1, 1, CELL, attributes={'name': 'a'}),
-        {**coco_annotation(2, 1, OTHER), **mask_annotation(OTHER, 50, 60)},
+        {**coco_annotation(2, 1, OTHER), **mask_annotation(CellMask.of(OTHER, (60, 50)), 50, 60)},
         coco_annotation(3, 1, OTHER, ignored=True),
     ]
     return {
