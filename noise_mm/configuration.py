@@ -119,13 +119,17 @@ def refuse_references(owner: str, values: Mapping[str, Any]) -> None:
     Raises:
         InputError: With what to do.
     """
-    for name, value in values.items():
-        if isinstance(value, str) and REFERENCE.fullmatch(value):
-            raise InputError(
-                f'{owner}: {name}={value!r} refers to a setting of the config that was not filled in. Build the runner '
-                'with RUNNERS.build(config), or read the config with noise_mm.configuration.load_config; for other '
-                'tools write a complete config with tools/print_config.py.'
-            )
+    for name, value in references_in(values).items():
+        raise InputError(
+            f'{owner}: {name}={value!r} refers to a setting of the config that was not filled in. Build the runner '
+            'with RUNNERS.build(config), or read the config with noise_mm.configuration.load_config; for other '
+            'tools write a complete config with tools/print_config.py.'
+        )
+
+
+def references_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return those values that are references."""
+    return {name: value for name, value in values.items() if isinstance(value, str) and REFERENCE.fullmatch(value)}
 
 
 def hold_out(config: Config, fold: str) -> None:
@@ -314,7 +318,9 @@ def _fill_model(config: Config | ConfigDict) -> None:
     Raises:
         InputError: If the model says otherwise.
     """
-    if not _is_detector(config.get('model')):
+    model = config.get('model') or {}
+    model = model.get('module', model)  # what test-time augmentation wraps
+    if not _is_detector(model):
         return
     classes = config.get('classes')
     for setting, key, value in (
@@ -323,13 +329,13 @@ def _fill_model(config: Config | ConfigDict) -> None:
     ):
         if value is None:
             continue
-        if config.model.get(key, value) != value:
+        if model.get(key, value) != value:
             raise InputError(
-                f'{setting} is {config[setting]!r}, but model.{key} is {config.model[key]!r}. Change one of them.'
+                f'{setting} is {config[setting]!r}, but model.{key} is {model[key]!r}. Change one of them.'
             )
-        config.model[key] = value
-    config.model.setdefault('size', DEFAULT_SIZE)
-    config.model.setdefault('num_classes', 1)
+        model[key] = value
+    model.setdefault('size', DEFAULT_SIZE)
+    model.setdefault('num_classes', 1)
 
 
 def _check_values(config: Config | ConfigDict) -> None:

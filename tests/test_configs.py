@@ -66,7 +66,7 @@ def test_file_means_the_same_to_tools_that_know_nothing_of_references(path):
     with DefaultScope.overwrite_default_scope('mmyolo'):
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             with pytest.raises(InputError, match='load_config'):
-                DATASETS.build({**plain[loader].dataset, 'lazy_init': True})
+                DATASETS.build(plain[loader].dataset)
         with torch.device('meta'):
             model = MODELS.build(plain.model)
     model.cfg = plain

@@ -24,7 +24,7 @@ cache = 'auto'
 
 # --- hardly ever changed
 load = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}', pad=False),
     dict(type='LoadTargets', with_mask=True),
 ]
@@ -46,31 +46,24 @@ mosaic = dict(type='PatchMosaic', network_size_px='${network_size_px}', use_cach
 train_pipeline = [*load, mosaic, affine, *finish]
 # For the last epochs, see the hook `close_mosaic`.
 train_pipeline_no_mosaic = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(type='LoadTargets', with_mask=True),
     affine,
     *finish,
 ]
 # The annotation is not transformed: `instances` is the truth at the resolution of the patch.
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'pad_param', 'batch', 'well', 'instances')
 test_pipeline = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}'),
-    dict(
-        type='mmdet.PackDetInputs',
-        meta_keys=(
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'pad_param',
-            'batch',
-            'well',
-            'instances',
-        ),
-    ),
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
 ]
+# Test-time augmentation of detectors (--tta of MMDetection's tools/test.py); MMDetection joins no masks.
+tta_model = dict(type='mmdet.DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.7), max_per_img=1000))
+flips = [dict(type='mmdet.RandomFlip', prob=1.0), dict(type='mmdet.RandomFlip', prob=0.0)]
+pack_flipped = dict(type='mmdet.PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))
+tta_pipeline = [*test_pipeline[:2], dict(type='TestTimeAug', transforms=[flips, [pack_flipped]])]
 
 dataset = dict(
     type='OsteoclastDataset',
@@ -106,4 +99,4 @@ test_evaluator = val_evaluator
 best_metric = 'osteoclast/segm_mAP50'  # decides which checkpoint is the best, and when to stop early
 
 # Only building blocks of the above: changing them in a child config would do nothing.
-del load, mosaic, affine, finish, dataset, split, loader
+del load, mosaic, affine, finish, meta_keys, flips, pack_flipped, dataset, split, loader

@@ -4,7 +4,7 @@ _base_ = 'data_osteoclast.py'
 # --- hardly ever changed
 # As in stage 3, without outlines, and with Ultralytics' rule for boxes: half-hidden ones are dropped sooner (0.1).
 load = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}', pad=False),
     dict(type='LoadTargets', with_mask=False),
 ]
@@ -20,7 +20,7 @@ finish = [
 mosaic = dict(type='PatchMosaic', network_size_px='${network_size_px}', use_cached=False, pre_transform=load)
 train_pipeline = [*load, mosaic, affine, *finish]
 train_pipeline_no_mosaic = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(type='LoadTargets', with_mask=False),
     affine,

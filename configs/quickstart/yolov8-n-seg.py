@@ -14,7 +14,7 @@ num_workers = 2
 cache = 'ram'
 
 train_pipeline = [
-    dict(type='LoadPatch'),
+    dict(type='LoadImageFromFile'),
     dict(type='FitPatch', network_size_px='${network_size_px}'),
     dict(type='LoadTargets', with_mask=True),
     dict(type='YOLOv5HSVRandomAug'),

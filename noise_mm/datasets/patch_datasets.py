@@ -4,7 +4,6 @@ A fold is a list of batch names: `batches=['M1', 'M2']` with `split='train'` and
 these batches, and no file is copied or written. The folder layout is that of `noise_mm.coco.batch_folder`.
 """
 
-import colorsys
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,16 @@ import numpy as np
 import torch
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmyolo.registry import DATASETS
 
 from noise_mm.coco.pseudo_file import check_pseudo_labels, label_command, provenance_of, pseudo_path
-from noise_mm.configuration import refuse_references
+from noise_mm.configuration import references_in, refuse_references
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.datasets.later_validation import wells_of_batches, without_later_validation
-from noise_mm.datasets.patch_images import PatchCache, has_room
+from noise_mm.datasets.palette import palette_of
+from noise_mm.datasets.patch_images import PatchCache, has_room, require_files
+from noise_mm.datasets.transforms import with_patch_loader
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
 from noise_mm.seen_batches import refuse_repeated
@@ -31,7 +33,6 @@ SPLITS = ('train', 'val', 'all')
 SPLIT_UNITS = ('well', 'patch', 'stored')
 CACHES = ('none', 'ram', 'auto')
 LATER_VALIDATIONS = ('left_out', 'kept')
-COLOURS = {'osteoclast': (200, 0, 140), 'nucleus': (0, 150, 255)}  # red, green, blue
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,13 @@ class PatchDataset(BaseDetDataset):
         network_size_px: int = 416,
         **kwargs: object,
     ) -> None:
-        refuse_references(type(self).__name__, {'data_root': data_root, 'batches': batches, **kwargs})
+        metainfo = kwargs.get('metainfo') or {}
+        given = {'data_root': data_root, 'batches': batches, 'cache': cache, 'split_unit': split_unit, **metainfo}
+        self._unfilled = references_in({**given, **kwargs})
+        if self._unfilled:
+            # MMDetection's inference builds a dataset of the config as it is, only to ask for its palette.
+            data_root, batches, split_unit, cache = '', None, 'well', 'none'
+            kwargs = {'lazy_init': kwargs.get('lazy_init', False), 'test_mode': kwargs.get('test_mode', False)}
         choices = {'split': (split, SPLITS), 'split_unit': (split_unit, SPLIT_UNITS), 'cache': (cache, CACHES)}
         for name, (value, allowed) in choices.items():
             if value not in allowed:
@@ -104,13 +111,16 @@ class PatchDataset(BaseDetDataset):
         self.patches_in_memory: PatchCache | None = None
         # Seed and epoch, in memory that worker processes share: see `begin_epoch`.
         self._epoch = torch.full((2,), -1, dtype=torch.int64).share_memory_()
+        kwargs['pipeline'] = with_patch_loader(kwargs.get('pipeline', []))
         super().__init__(data_root=data_root, **kwargs)
-        self._metainfo['palette'] = palette_of(self._metainfo['classes'], self._metainfo.get('palette') or ())
+        if not self._unfilled:
+            self._metainfo['palette'] = palette_of(self._metainfo['classes'], self._metainfo.get('palette') or ())
 
     def full_init(self) -> None:
         """Reads the annotation, and the patches where they are to be kept in memory."""
         if self._fully_initialized:
             return
+        refuse_references(type(self).__name__, self._unfilled)
         super().full_init()
         is_read_again = not (self.test_mode and self.split == 'all')
         if self.cache == 'ram' or (
@@ -136,6 +146,7 @@ class PatchDataset(BaseDetDataset):
 
     def read_images(self) -> list[dict]:
         """What `load_data_list` gives, with all its checks: to know early whether the data can be used."""
+        refuse_references(type(self).__name__, self._unfilled)
         images = []
         for source in self.sources():
             for image in parse_coco(self.read(source), str(source.annotation_file), self.metainfo['classes']):
@@ -261,37 +272,7 @@ class PatchDataset(BaseDetDataset):
         return self.pipeline(info)
 
 
-def palette_of(classes: Sequence[str], own: Sequence[Sequence[int]] = ()) -> list[tuple[int, int, int]]:
-    """Return a colour (red, green, blue) for each class.
-
-    Args:
-        classes: Osteoclasts and nuclei have their colours; others are spread over the colour circle.
-        own: Colours of the first classes that win over those.
-    """
-    hues = [index / len(classes) for index in range(len(classes))]
-    spread = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.9, 0.85)) for hue in hues]
-    colours = [COLOURS.get(name, other) for name, other in zip(classes, spread, strict=True)]
-    return [*map(tuple, own[: len(classes)]), *colours[len(own) :]]
-
-
-def require_files(paths: Iterable[str | Path]) -> None:
-    """Checks that image files are there; a folder is listed once, not asked for each file.
-
-    Raises:
-        InputError: If one is missing.
-    """
-    by_folder: dict[Path, set[str]] = {}
-    for path in map(Path, paths):
-        by_folder.setdefault(path.parent, set()).add(path.name)
-    missing = []
-    for folder, names in by_folder.items():
-        there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        missing += [folder / name for name in sorted(names - there)]
-    if missing:
-        more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
-        raise InputError(f'{missing[0]}: is annotated but missing{more}. Copy it there, or extract the batch again.')
-
-
+@MMENGINE_DATASETS.register_module()
 @DATASETS.register_module()
 class OsteoclastDataset(PatchDataset):
     """Stage 3: osteoclasts with outlines, from `<batch>/annotations.json`. Arguments: see `PatchDataset`."""
@@ -299,6 +280,7 @@ class OsteoclastDataset(PatchDataset):
     METAINFO: ClassVar = {'classes': ('osteoclast',)}
 
 
+@MMENGINE_DATASETS.register_module()
 @DATASETS.register_module()
 class OsteoclastNucleiDataset(PatchDataset):
     """Stage 2: osteoclasts and weakly labelled nuclei as boxes, from `<pseudo_dir>/<batch>.json`.
@@ -334,6 +316,7 @@ class OsteoclastNucleiDataset(PatchDataset):
 
     def batch_sources(self) -> list[Source]:
         """The files `<pseudo_dir>/<batch>.json`."""
+        refuse_references(type(self).__name__, {'pseudo_dir': self.pseudo_dir})
         root = Path(self.data_root)
         there = {path.stem: path for path in (root / self.pseudo_dir).glob('*.json')}
         missing = [name for name in self.batches or () if name not in there]
@@ -358,6 +341,7 @@ class OsteoclastNucleiDataset(PatchDataset):
         return content
 
 
+@MMENGINE_DATASETS.register_module()
 @DATASETS.register_module()
 class NucleiDataset(PatchDataset):
     """Stage 1: hand-marked nuclei as boxes, from `nuclei/annotations.json`, whose images name their batch.
@@ -384,8 +368,7 @@ class NucleiDataset(PatchDataset):
     def __init__(
         self, *args: object, split_unit: str = 'stored', later_validation: str = 'kept', **kwargs: object
     ) -> None:
-        refuse_references('NucleiDataset', {**kwargs, 'later_validation': later_validation})
-        if later_validation not in LATER_VALIDATIONS:
+        if later_validation not in (*LATER_VALIDATIONS, *references_in({'': later_validation}).values()):
             raise InputError(
                 f'NucleiDataset: later_validation={later_validation!r}. Choose one of {", ".join(LATER_VALIDATIONS)}.'
             )

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +36,24 @@ def read_patch(path: str | Path) -> np.ndarray:
     if image is None:
         raise InputError(f'{path}: not an image, or a truncated one. Copy or extract it again.')
     return image
+
+
+def require_files(paths: Iterable[str | Path]) -> None:
+    """Checks that image files are there; a folder is listed once, not asked for each file.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    by_folder: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        by_folder.setdefault(path.parent, set()).add(path.name)
+    missing = []
+    for folder, names in by_folder.items():
+        there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        missing += [folder / name for name in sorted(names - there)]
+    if missing:
+        more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+        raise InputError(f'{missing[0]}: is annotated but missing{more}. Copy it there, or extract the batch again.')
 
 
 def fit_within(image: np.ndarray, size_px: int) -> np.ndarray:

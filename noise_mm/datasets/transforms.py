@@ -12,12 +12,14 @@ them in `ignored_instances`. YOLOv8's losses don't know ignored regions; `PackDe
 and the network is taught that there is background.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmyolo.datasets.transforms import Mosaic, YOLOv5RandomAffine
 from mmyolo.registry import TRANSFORMS
 
@@ -30,12 +32,30 @@ from noise_mm.errors import InputError
 PAD_VAL = 114  # Ultralytics' grey; black borders look like cells, and white ones like empty background
 
 
+def with_patch_loader(steps: Any) -> Any:
+    """Return a pipeline whose `LoadImageFromFile` is `LoadPatch`, in the pipelines of its steps as well.
+
+    Configs say `LoadImageFromFile`, because MMDetection's inference looks for this name. Patches of a dataset may lie
+    in memory, be reduced copies, or be broken: `LoadPatch` knows all that.
+    """
+    if isinstance(steps, list | tuple):
+        return type(steps)(with_patch_loader(step) for step in steps)
+    if not isinstance(steps, Mapping):
+        return steps
+    step = type(steps)({key: with_patch_loader(value) for key, value in steps.items()})
+    if str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile':
+        step['type'] = 'mmyolo.LoadPatch'
+    return step
+
+
 @TRANSFORMS.register_module()
-class LoadPatch(BaseTransform):
+class LoadPatch(LoadImageFromFile):
     """Loads the patch of `img_path`, or takes the one already in `img` (from the dataset's memory, or from a caller).
 
     `ori_shape` becomes the size that the annotation was made for (`height`, `width`): detections are scaled back to it
     and scored there, also if the stored patch is a smaller copy. Without annotation it is the image's own size.
+
+    This project's datasets take it where a pipeline says `LoadImageFromFile`; see `with_patch_loader`.
 
     Raises:
         InputError: If the file is not an image, or of other proportions than its annotation says.
@@ -58,6 +78,7 @@ class LoadPatch(BaseTransform):
         return results
 
 
+@MMENGINE_TRANSFORMS.register_module()  # for tools in MMDetection's scope, such as DetInferencer
 @TRANSFORMS.register_module()
 class FitPatch(BaseTransform):
     """Brings the image to the size of the network, in proportion; `pad` fills it up to a square.

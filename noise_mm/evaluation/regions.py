@@ -337,7 +337,7 @@ def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
     if 'counts' not in mask or not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError('the mask has no size (height, width) and counts')
     if isinstance(mask['counts'], str | bytes):
-        return mask
+        return dict(mask)  # pycocotools takes no other kind of dictionary
     runs = run_lengths(mask)
     size = [int(side) for side in size]
     return coco_mask.frPyObjects({'size': size, 'counts': runs.tolist()}, *size)

@@ -1,8 +1,13 @@
 """Mosaic is off for the last epochs."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from mmdet.engine.hooks import PipelineSwitchHook
 from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
+
+from noise_mm.datasets.transforms import with_patch_loader
 
 
 @HOOKS.register_module()
@@ -10,7 +15,7 @@ class CloseMosaicHook(PipelineSwitchHook):
     """Switches to a pipeline without mosaic for the last `num_last_epochs` epochs.
 
     MMDetection's hook takes the epoch as a number, which goes stale when the number of epochs changes; this one
-    counts from the end of the run.
+    counts from the end of the run. It reaches datasets inside wrappers such as RepeatDataset, too.
 
     Args:
         num_last_epochs: Epochs without mosaic.
@@ -18,9 +23,26 @@ class CloseMosaicHook(PipelineSwitchHook):
     """
 
     def __init__(self, num_last_epochs: int, switch_pipeline: list[dict]) -> None:
-        super().__init__(switch_epoch=0, switch_pipeline=switch_pipeline)
+        super().__init__(switch_epoch=0, switch_pipeline=with_patch_loader(switch_pipeline))
         self.num_last_epochs = num_last_epochs
 
     def before_train(self, runner: Runner) -> None:
         """Takes the number of epochs from the runner."""
         self.switch_epoch = runner.max_epochs - self.num_last_epochs
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Switch, in wrapped datasets as well: the parent sets the pipeline of the outermost only."""
+        switched = self._has_switched
+        super().before_train_epoch(runner)
+        outermost = runner.train_dataloader.dataset
+        if self._has_switched and not switched:
+            for dataset in _inside(outermost):
+                dataset.pipeline = outermost.pipeline
+
+
+def _inside(dataset: Any) -> Iterator[Any]:
+    """Yield the datasets that a dataset wraps, at any depth."""
+    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', ())
+    for each in inner:
+        yield each
+        yield from _inside(each)

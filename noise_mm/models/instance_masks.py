@@ -8,12 +8,13 @@ for rows). This is YOLOv8's crop rule, in the loss as well as in prediction.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
@@ -80,7 +81,8 @@ class MaskRegion:
 class UndrawnMasks:
     """The masks of one image as the network gives them; attributes as the arguments of `draw_masks`.
 
-    They are drawn, one after the other, by iterating over them.
+    They are drawn, one after the other, by iterating over them. Slices, `cat` and `astype` are what MMDetection's
+    visualizers ask of masks.
     """
 
     coefs: Tensor
@@ -97,6 +99,24 @@ class UndrawnMasks:
         """The same in host memory, where masks can be drawn while the network goes on."""
         proto_boxes = None if self.proto_boxes is None else self.proto_boxes.cpu()
         return UndrawnMasks(self.coefs.cpu(), self.protos.cpu(), self.boxes.cpu(), self.frame, proto_boxes)
+
+    def __getitem__(self, index: slice) -> 'UndrawnMasks':
+        """Return some of them."""
+        proto_boxes = None if self.proto_boxes is None else self.proto_boxes[index]
+        return UndrawnMasks(self.coefs[index], self.protos, self.boxes[index], self.frame, proto_boxes)
+
+    @staticmethod
+    def cat(parts: Sequence['UndrawnMasks']) -> 'UndrawnMasks':
+        """Return the masks of several parts of one image."""
+        coefs, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in ('coefs', 'boxes'))
+        grid = [part.proto_boxes for part in parts]
+        return UndrawnMasks(coefs, parts[0].protos, boxes, parts[0].frame, None if grid[0] is None else torch.cat(grid))
+
+    def astype(self, dtype: DTypeLike) -> np.ndarray:
+        """Return the bitmaps (n, height, width)."""
+        size = self.frame.height_px, self.frame.width_px
+        bitmaps = [region.to_bitmap(*size) for region in self]
+        return np.stack(bitmaps).astype(dtype) if bitmaps else np.zeros((0, *size), dtype=dtype)
 
     def __iter__(self) -> Iterator[MaskRegion]:
         """Draws them; see `draw_masks`."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope
 from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 
@@ -23,6 +25,7 @@ NORM = {'type': 'BN', 'momentum': 0.03, 'eps': 0.001}
 STRIDES_PX = (8, 16, 32)
 
 
+@MMENGINE_MODELS.register_module()  # for tools in MMDetection's scope, such as DetInferencer
 @MODELS.register_module()
 class YOLOv8Detector(YOLODetector):
     """MMYOLO's `YOLODetector` whose parts follow from its size and its number of classes.
@@ -87,7 +90,8 @@ class YOLOv8Detector(YOLODetector):
         self._cfg = None
         # Synchronised batch norm runs on GPUs only.
         use_syncbn = use_syncbn and torch.cuda.is_available()
-        super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, use_syncbn=use_syncbn, **kwargs)
+        with DefaultScope.overwrite_default_scope('mmyolo'):
+            super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, use_syncbn=use_syncbn, **kwargs)
         self.size = size
 
     @property

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from mmcv.cnn import ConvModule
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from noise_mm.errors import InputError
 from noise_mm.models.instance_masks import MaskFrame, UndrawnMasks, image_window, prototype_masks
 from noise_mm.models.mask_loss import mask_loss
+from noise_mm.models.run_length_masks import RunLengthMasks
 from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, flatten_levels, padding_of
 
 MASK_RESOLUTIONS = ('native', 'input', 'prototype')
@@ -113,7 +113,7 @@ class YOLOv8InsHead(YOLOv8DetHead):
         mask_resolution: 'native' (default; logits are enlarged to the original image and cropped to the box there),
             'input' (logits are cropped on the prototype grid and enlarged to the network's input: the default of
             Ultralytics' prediction) or 'prototype' (cropped and thresholded on the prototype grid: its validation).
-        mask_format: 'rle' (default) for a list of COCO run-length encodings, which need no full-size array,
+        mask_format: 'rle' (default) for `RunLengthMasks`, a list of COCO run-length encodings without full-size arrays,
             'bitmap' for a bool tensor (n, height, width), or 'undrawn' for `UndrawnMasks`, which are drawn when
             somebody iterates over them, each within its box only.
         whole_cell_padding: Where the input was padded, cut the padding off in whole prototype cells as
@@ -269,16 +269,14 @@ class YOLOv8InsHead(YOLOv8DetHead):
         return UndrawnMasks(coefs, protos, boxes, MaskFrame(*size, window=window))
 
 
-def _as_format(masks: UndrawnMasks, mask_format: str) -> list[dict] | Tensor | UndrawnMasks:
+def _as_format(masks: UndrawnMasks, mask_format: str) -> RunLengthMasks | Tensor | UndrawnMasks:
     """Masks as a list of run-length encodings, as one bool tensor (n, height, width), or as they are."""
     if mask_format == 'undrawn':
         return masks
     size = masks.frame.height_px, masks.frame.width_px
     if mask_format == 'rle':
-        return [region.to_rle(*size) for region in masks]
-    bitmaps = [region.to_bitmap(*size) for region in masks]
-    stack = np.stack(bitmaps) if bitmaps else np.zeros((0, *size), dtype=bool)
-    return torch.from_numpy(stack).to(masks.protos.device)
+        return RunLengthMasks((region.to_rle(*size) for region in masks), size)
+    return torch.from_numpy(masks.astype(bool)).to(masks.protos.device)
 
 
 def _boxes_on_grid(boxes: Tensor, input_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:

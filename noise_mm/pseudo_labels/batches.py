@@ -7,7 +7,7 @@ from typing import Any
 
 from noise_mm.coco.pseudo_file import NUCLEUS
 from noise_mm.datasets.coco_patches import parse_coco
-from noise_mm.datasets.patch_datasets import require_files
+from noise_mm.datasets.patch_images import require_files
 from noise_mm.errors import InputError
 from noise_mm.files import read_json
 

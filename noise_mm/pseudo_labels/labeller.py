@@ -17,6 +17,7 @@ from noise_mm.checkpoints.loading import load_weights
 from noise_mm.checkpoints.provenance import training_of
 from noise_mm.checkpoints.weights_digest import weights_digest
 from noise_mm.coco.pseudo_file import NUCLEUS
+from noise_mm.datasets.transforms import with_patch_loader
 from noise_mm.errors import InputError
 from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, weak_nuclei
 from noise_mm.seen_batches import seen_by_checkpoint, trained_batches
@@ -65,7 +66,7 @@ class NucleusLabeller:
         if model.get('type') in ('YOLODetector', 'YOLOv8Detector'):
             model['use_syncbn'] = False  # of no use without training, and fails without a GPU
         with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmdet'):
-            self.pipeline = Compose(config.val_dataloader.dataset.pipeline)
+            self.pipeline = Compose(with_patch_loader(config.val_dataloader.dataset.pipeline))
             self.model = MODELS.build(model)
         meta = load_weights(self.model, checkpoint)
         self.label = _nucleus_label(config, meta)

@@ -11,7 +11,7 @@ from mmdet.evaluation import CocoMetric
 from pycocotools import mask as coco_mask
 
 from noise_mm.datasets import NucleiDataset, OsteoclastDataset, OsteoclastNucleiDataset
-from noise_mm.datasets.patch_datasets import palette_of
+from noise_mm.datasets.palette import palette_of
 from noise_mm.errors import InputError
 
 TEST_PIPELINE = [
