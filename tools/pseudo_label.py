@@ -23,7 +23,8 @@ example:
          --launcher pytorch
       the same files by four GPUs; on a cluster, srun with --launcher slurm
 
-Settings that are not given are those of default_hooks.pseudo_labels in the config. A file that is up to date is left alone.
+Settings that are not given are those of default_hooks.pseudo_labels in the config. Files that are up to date are left
+alone.
 """
 
 

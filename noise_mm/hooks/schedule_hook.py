@@ -60,7 +60,7 @@ class YOLOv8ScheduleHook(ParamSchedulerHook):
         """Sets learning rate, momentum and accumulation of this iteration."""
         iterations = len(runner.train_dataloader)
         runner.optim_wrapper.is_last_of_epoch = batch_idx + 1 == iterations
-        if runner.param_schedulers:
+        if getattr(runner, 'param_schedulers', None):
             runner.optim_wrapper.accumulation = runner.iterations_per_step
             return
         warmup = max(round(self.warmup_epochs * iterations), self.warmup_min_iters) if self.warmup_epochs else 0
