@@ -15,6 +15,9 @@ SUMS = (
     'nuclei_in_osteoclasts',
     'image_area_mm2',
     'image_area_px2',
+    'cells_dropped',
+    'cells_lowered',
+    'cells_unvoted',
 )
 SAME = ('well_area_from', 'um_per_px', 'um_per_px_from')
 """Stated for the well if all fields agree."""
@@ -43,7 +46,7 @@ def _well_row(well: str, rows: Sequence[Mapping[str, Any]], names: Sequence[Well
         return {**rows[0], 'well': well, **place}
     result = {**dict.fromkeys(rows[0]), 'well': well, **place}
     for column in SUMS:
-        values = [row[column] for row in rows]
+        values = [row.get(column) for row in rows]
         result[column] = None if None in values else _rounded(sum(values))
     for column in SAME:
         values = {row[column] for row in rows}
