@@ -1,38 +1,38 @@
-"""Measures how long merging takes and how much memory: drawn cells, seen through the overlapping tiles of a well.
+"""Measures time and memory of merging: synthetic cells, detected in the overlapping tiles of a well.
 
-The cells of a tile are drawn while the clock stands still, so that the time is that of merging alone.
+Only merging is timed, not the making of the detections.
 """
 
 import argparse
-import resource
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from timing import Took, now, peak_memory_mib, table
+
 from noise_mm.errors import InputError, run_command
 
-EXAMPLE = 'Example: python tools/benchmark_merge.py --tiles 240 --cells 300000'
+EXAMPLE = 'example: python benchmarks/merge.py --tiles 240 --cells 300000'
 
 
 def main() -> None:
-    """Reads the options, merges, prints one line."""
+    """Read the options, merge and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument('--tiles', type=int, default=48, help='tiles along each side of the well (default: 48)')
     parser.add_argument('--cells', type=int, default=12_000, help='cells in the well (default: 12000)')
     parser.add_argument('--tile-px', type=int, default=832, help='side of a tile (default: 832)')
     parser.add_argument('--stride-px', type=int, default=416, help='distance between tiles (default: 416)')
-    parser.add_argument('--jitter', action='store_true', help='shift views by up to 2 px, so that they differ')
+    parser.add_argument('--jitter', action='store_true', help='shift detections by up to 2 px, so that they differ')
     args = parser.parse_args()
     for name in ('tiles', 'cells', 'tile_px', 'stride_px'):
         if getattr(args, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} {getattr(args, name)}: not at least 1.')
+            raise InputError(f'--{name.replace("_", "-")} must be at least 1 (got {getattr(args, name)}).')
     print(measure(args.tiles, args.cells, args.tile_px, args.stride_px, args.jitter))
 
 
 def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) -> str:
-    """Merges the views of drawn cells row by row of tiles; one line of results."""
+    """Merge the tile detections of synthetic cells, one row of tiles after the other, and return the results."""
     import numpy as np
 
     from noise_mm.geometry.tiles import window_grid
@@ -46,7 +46,7 @@ def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) 
     corners = np.sort(rng.integers(0, side_px - most_px, (cells, 2)), axis=0)  # sorted by row; columns shuffled below
     rng.shuffle(corners[:, 1])
     kinds = rng.integers(len(shapes), size=cells)
-    merger, seconds, found, views = Merger(side_px, side_px), 0.0, 0, 0
+    merger, took, found, detections = Merger(side_px, side_px), Took(0, 0), 0, 0
     windows = window_grid(side_px, side_px, tile_px, stride_px)
     rows = [[window for window in windows if window.row == row] for row in range(tiles)]
     for row, nxt in zip(rows, [*rows[1:], None], strict=True):
@@ -62,18 +62,16 @@ def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) 
                 part = mask[top : max(window.y + tile_px - y, 0), left_px : max(window.x + tile_px - x, 0)]
                 detection = Detection.from_bitmap(part, x + left_px, y + top, 0.9, 0)
                 seen += [detection] if detection is not None else []
-            views += len(seen)
-            start = time.perf_counter()
+            detections += len(seen)
+            began = now()
             merger.add_tile(window, seen)
-            seconds += time.perf_counter() - start
-        start = time.perf_counter()
+            took += now() - began
+        began = now()
         found += len(merger.finish_above(nxt[0].y) if nxt else merger.close())
-        seconds += time.perf_counter() - start
-    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return (
-        f'{cells} cells, {views} views in {len(windows)} tiles -> {found} cells in {seconds:.1f} s '
-        f'({1e6 * seconds / views:.0f} us a view), peak memory of the process {memory_mib:.0f} MiB; {merger.report}'
-    )
+        took += now() - began
+    header = ['cells', 'tile detections', 'tiles', 'merged cells', 's', 'us per detection', 'peak memory, MiB']
+    row = [cells, detections, len(windows), found, took.wall_s, 1e6 * took.wall_s / detections, peak_memory_mib()]
+    return f'{table(header, [row])}\n{merger.report}'
 
 
 def _ellipse(radius_x: float, radius_y: float):

@@ -1,7 +1,7 @@
-"""How fast whole wells are predicted: beside the network's bare forward pass, SAHI, and patch after patch.
+"""Compares the speed of predicting a whole well with the network's bare forward pass, patch after patch, and SAHI.
 
-All look at the same tiles of the same well with the same weights, in turn, and medians are printed. SAHI is left out
-where it is not installed (pip install sahi; it needs no torchvision).
+All run on the same tiles of the same well with the same weights, in turn; medians are printed. SAHI is left out where
+it is not installed (pip install sahi; it needs no torchvision).
 """
 
 import argparse
@@ -9,7 +9,6 @@ import contextlib
 import io
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from timing import Run, median_ratio, run_in_turn, table
+
 from noise_mm.command_line import parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from noise_mm.inference.detector import TileDetector
     from noise_mm.inference.predict_well import TileSettings
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 example:
-  python tools/benchmark_predict.py quickstart/training/yolov8-n-seg.py quickstart/training/best.pth \\
+  python benchmarks/predict.py quickstart/training/yolov8-n-seg.py quickstart/training/best.pth \\
       quickstart/new_culture/M1/wells/M1_w05.tif
 """
 OURS, BARE, BY_PATCH, SAHI = 'this project', 'bare forward pass', 'patch after patch', 'SAHI'
@@ -38,7 +38,7 @@ SAHI_OVERLAP = 0.5  # as the stride of half a tile
 
 
 def main() -> None:
-    """Reads the options, runs all in turn and prints the medians."""
+    """Read the options, run all in turn and print the medians."""
     args = parse_options()
     import cv2
     import torch
@@ -57,18 +57,12 @@ def main() -> None:
     settings = TileSettings(tile_px, tile_px // 2, args.batch_size)
     with open_slide(args.well) as slide:
         schemes = schemes_of(slide, detector, settings)
-        times: dict[str, list[float]] = {name: [] for name in schemes}
-        cells = {}
-        for number in range(args.repeats + 1):  # the first is not counted
-            for name, scheme in schemes.items():
-                seconds, cells[name] = timed(scheme, detector.device)
-                if number:
-                    times[name].append(seconds)
-        report(slide, settings, times, cells)
+        synchronise = torch.cuda.synchronize if detector.device.type == 'cuda' else None
+        print(report(slide, settings, run_in_turn(schemes, args.repeats, warm_up=1, synchronise=synchronise)))
 
 
 def parse_options() -> argparse.Namespace:
-    """The options."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,7 +70,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, help='its weights')
     parser.add_argument('well', type=Path, help='a well image at the reference resolution (0.7784 um/px)')
     parser.add_argument('--repeats', type=int, default=5, help='how often each is measured (5)')
-    parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (0.25)')
+    parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (0.25)')
     parser.add_argument('--batch-size', type=int, default=4, help='tiles at a time (4); SAHI and patches take one')
     parser.add_argument('--threads', type=int, help='threads of the network on the CPU (default: as torch decides)')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ...')
@@ -85,27 +79,14 @@ def parse_options() -> argparse.Namespace:
     for name in ('repeats', 'batch_size', 'threads'):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise InputError(f'--{name.replace("_", "-")} {value}: not at least 1.')
+            raise InputError(f'--{name.replace("_", "-")} must be at least 1 (got {value}).')
     return args
-
-
-def timed(scheme: Callable[[], int | None], device: 'torch.device') -> tuple[float, int | None]:
-    """Seconds that a scheme takes, and the cells that it finds."""
-    import torch
-
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    cells = scheme()
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, cells
 
 
 def schemes_of(
     slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings'
 ) -> dict[str, Callable[[], int | None]]:
-    """What is compared: functions that do a whole well and return the number of cells, if they find any."""
+    """Return what is compared: functions that do a whole well and return the number of cells, if they find any."""
     schemes = {
         BARE: bare_forward_pass(slide, detector, settings),
         OURS: lambda: by_us(slide, detector, settings),
@@ -119,7 +100,7 @@ def schemes_of(
 
 
 def bare_forward_pass(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> Callable[[], None]:
-    """The network alone, on batches that lie ready in its memory."""
+    """Return the network alone, on batches that lie ready in its memory."""
     import torch
 
     from noise_mm.inference.predict_well import TiledWell
@@ -143,7 +124,7 @@ def bare_forward_pass(slide: 'Slide', detector: 'TileDetector', settings: 'TileS
 
 
 def by_us(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> int:
-    """What tools/predict.py does before it writes files."""
+    """Do what tools/predict.py does before it writes files."""
     from noise_mm.inference.predict_well import predict_well
     from noise_mm.scale import REFERENCE_UM_PER_PX
 
@@ -162,7 +143,7 @@ class Found(NamedTuple):
 
 
 def found_in(patch: 'np.ndarray', detector: 'TileDetector') -> Iterator[Found]:
-    """What the network finds in one patch, with masks as other programs have them: of the size of the patch."""
+    """Return what the network finds in one patch, with masks as other programs have them: of the size of the patch."""
     from pycocotools import mask as coco_mask
 
     found = detector.infer(detector.prepare([patch]))[0]
@@ -173,7 +154,7 @@ def found_in(patch: 'np.ndarray', detector: 'TileDetector') -> Iterator[Found]:
 
 
 def patch_after_patch(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> int:
-    """The scheme of the published script, written anew from its description.
+    """Predict by the scheme of the published script, written from its description.
 
     The image is held in memory as a whole, patches are cut from it and predicted one at a time, and of boxes of
     neighbouring patches that overlap the larger one is kept.
@@ -196,7 +177,7 @@ def patch_after_patch(slide: 'Slide', detector: 'TileDetector', settings: 'TileS
 def _largest(
     boxes_of: dict[tuple[int, int], list[tuple[float, float, float, float]]], place: tuple[int, int]
 ) -> list[tuple[float, float, float, float]]:
-    """The boxes of one patch that overlap no larger one of its neighbours."""
+    """Return the boxes of one patch that overlap no larger one of its neighbours."""
     row, column = place
     around = [(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
     others = [box for other in around for box in boxes_of.get(other, ())]
@@ -215,7 +196,7 @@ def _largest(
 
 
 def by_sahi(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') -> Callable[[], int]:
-    """SAHI's sliced prediction with its default merging, and masks as polygons, as its own adapters make them."""
+    """Return SAHI's sliced prediction with its default merging; masks are polygons, as in its own adapters."""
     import numpy as np
     from sahi.models.base import DetectionModel
     from sahi.predict import get_sliced_prediction
@@ -276,24 +257,21 @@ def by_sahi(slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings') 
     return run
 
 
-def report(
-    slide: 'Slide', settings: 'TileSettings', times: dict[str, list[float]], cells: dict[str, int | None]
-) -> None:
-    """Prints a line for each scheme."""
+def report(slide: 'Slide', settings: 'TileSettings', runs: dict[str, list[Run]]) -> str:
+    """Return the size of the well, and a table with a row for each scheme."""
     from noise_mm.geometry.tiles import window_grid
 
     tiles = len(window_grid(slide.width_px, slide.height_px, settings.tile_px, settings.stride_px))
     mpx = slide.width_px * slide.height_px / 1e6
-    print(f'{slide.width_px} x {slide.height_px} px, {tiles} tiles of {settings.tile_px} px, medians:')
-    for name, seconds in times.items():
-        # Pairs of one round, because the machine's speed drifts.
-        share = statistics.median(bare / own for bare, own in zip(times[BARE], seconds, strict=True))
-        found = '' if cells[name] is None else f', {cells[name]} cells'
-        median = statistics.median(seconds)
-        print(
-            f'{name:>18}: {1e3 * median / tiles:7.1f} ms a tile, {mpx / median:6.2f} MPx/s of the well, '
-            f'{share:5.2f} of the bare forward pass{found}'
-        )
+    seconds = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
+    rows = []
+    for name, each in seconds.items():
+        median, cells = statistics.median(each), runs[name][-1].result
+        share = median_ratio(seconds[BARE], each)
+        rows.append([name, 1e3 * median / tiles, mpx / median, share, '' if cells is None else cells])
+    header = ['', 'ms per tile', 'MPx/s of the well', 'share of the bare forward pass', 'cells']
+    size = f'{slide.width_px} x {slide.height_px} px, {tiles} tiles of {settings.tile_px} px, medians'
+    return f'{size}\n{table(header, rows)}'
 
 
 if __name__ == '__main__':

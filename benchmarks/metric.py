@@ -1,23 +1,26 @@
-"""How long it takes to score a dataset: this project's evaluation beside pycocotools', on the same drawn results."""
+"""Compares the speed of scoring a dataset with pycocotools and other evaluators, on the same synthetic results."""
 
 import argparse
 import contextlib
 import importlib
 import io
-import json
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from timing import Run, median_ratio, run_in_turn, table
+
 from noise_mm.errors import InputError, run_command
 
+OURS = 'this project'
+
 PATCH_PX = 832
-DRAWN_PATCHES = 200  # the others repeat them with other scores: drawing is not what is measured
+DRAWN_PATCHES = 200  # the others repeat them with other scores, because drawing is not what is measured
 TOLERANCE = 1e-6
 # Evaluators with the interface of pycocotools: module, class of datasets, class of evaluations.
 PEERS = {
@@ -28,7 +31,7 @@ PEERS = {
 
 
 def main() -> None:
-    """Draws results, scores them in turn by all evaluators and prints the median times."""
+    """Draw results, score them by all evaluators in turn and print the median times."""
     options = parse_options()
     import numpy as np
 
@@ -36,21 +39,14 @@ def main() -> None:
 
     dataset, results = draw_results(np.random.default_rng(0), options.patches, options.objects, options.detections)
     print(f'{options.patches} patches, {len(dataset["annotations"])} objects, {len(results)} detections')
-    scorers = {'noise_mm': score_by_us}
-    scorers.update({name: score_by_peer(name) for name in options.against})
+    scorers = {OURS: score_by_us} | {name: score_by_peer(name) for name in options.against}
     for kind in options.kinds:
-        times: dict[str, list[float]] = {name: [] for name in scorers}
-        values = {}
-        for _ in range(options.repeats):
-            for name, scorer in scorers.items():
-                started = time.perf_counter()
-                values[name] = scorer(dataset, results, kind, IOU_THRS)
-                times[name].append(time.perf_counter() - started)
-        report(kind, times, values)
+        ways = {name: partial(scorer, dataset, results, kind, IOU_THRS) for name, scorer in scorers.items()}
+        print(report(kind, run_in_turn(ways, options.repeats)))
 
 
 def draw_results(rng, n_patches: int, n_objects: int, n_detections: int) -> tuple[dict, list[dict]]:
-    """COCO ground truth and results: ellipses, most detections shifted copies of an object, the others elsewhere.
+    """Return COCO ground truth and results: ellipses; most detections are shifted copies of an object.
 
     Args:
         rng: NumPy generator.
@@ -75,7 +71,7 @@ def draw_results(rng, n_patches: int, n_objects: int, n_detections: int) -> tupl
 
 
 def draw_patch(rng, n_objects: int, n_detections: int) -> tuple[list[dict], list[dict]]:
-    """Objects and detections of one patch as COCO entries without ids."""
+    """Return objects and detections of one patch as COCO entries without ids."""
     import numpy as np
 
     centres, radii = rng.uniform(0, PATCH_PX, (n_objects, 2)), rng.uniform(15, 50, (n_objects, 2))
@@ -94,7 +90,7 @@ def draw_patch(rng, n_objects: int, n_detections: int) -> tuple[list[dict], list
 
 
 def ellipse(centre, radii) -> dict:
-    """Mask (RLE as in a JSON file), box and area of an ellipse, cut off at the border of the patch."""
+    """Return mask (RLE as in a JSON file), box and area of an ellipse, cut off at the border of the patch."""
     import numpy as np
     from pycocotools import mask as coco_mask
 
@@ -109,7 +105,7 @@ def ellipse(centre, radii) -> dict:
 
 
 def score_by_us(dataset: dict, results: list[dict], kind: str, iou_thrs: tuple[float, ...]) -> list[float]:
-    """AP at each threshold by this project's evaluation."""
+    """Return AP at each threshold by this project's evaluation."""
     from noise_mm.evaluation.coco_results import evaluate_coco_results
 
     evaluation = evaluate_coco_results(dataset, results, (kind,), iou_thrs)
@@ -117,7 +113,7 @@ def score_by_us(dataset: dict, results: list[dict], kind: str, iou_thrs: tuple[f
 
 
 def score_by_peer(name: str) -> Callable[[dict, list[dict], str, tuple[float, ...]], list[float]]:
-    """The same by another evaluator: only the thresholds asked for, one range of areas, no limit of detections."""
+    """Return the same by another evaluator: the given thresholds, one range of areas, no limit of detections."""
     module_name, *class_names = PEERS[name]
     try:
         module = importlib.import_module(module_name)
@@ -153,26 +149,29 @@ def _attribute(module, dotted: str):
     return module
 
 
-def report(kind: str, times: dict[str, list[float]], values: dict[str, list[float]]) -> None:
-    """Prints the median times, how often each fits into the slowest, and the largest difference of any AP."""
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    for name, median in medians.items():
-        row = {'kind': kind, 'evaluator': name, 'median_s': round(median, 3)}
-        row['times_as_fast_as_slowest'] = round(max(medians.values()) / median, 1)
-        row['largest_difference_of_ap'] = max(
-            abs(ours - theirs) for ours, theirs in zip(values['noise_mm'], values[name], strict=True)
-        )
-        print(json.dumps(row))
-    if any(abs(a - b) > TOLERANCE for each in values.values() for a, b in zip(values['noise_mm'], each, strict=True)):
+def report(kind: str, runs: dict[str, list[Run]]) -> str:
+    """Return a table of median times, and how far the APs lie from this project's.
+
+    Raises:
+        InputError: If the evaluators do not agree.
+    """
+    seconds = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
+    values = {name: each[-1].result for name, each in runs.items()}
+    apart = {name: max(abs(a - b) for a, b in zip(values[OURS], each, strict=True)) for name, each in values.items()}
+    if max(apart.values()) > TOLERANCE:
         raise InputError(f'{kind}: the evaluators do not agree. Do not trust these times.')
+    rows = [
+        [name, statistics.median(each), median_ratio(each, seconds[OURS]), apart[name]]
+        for name, each in seconds.items()
+    ]
+    return table([kind, 's', f'{OURS} is faster by', 'largest difference of AP'], rows)
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        description='Scores drawn results by this project and by pycocotools in turn, and prints the median times and '
-        'whether the APs are equal.',
-        epilog='example: python tools/benchmark_metric.py --patches 2000 --against pycocotools faster-coco-eval',
+        description=__doc__,
+        epilog='example: python benchmarks/metric.py --patches 2000 --against pycocotools faster-coco-eval',
     )
     parser.add_argument('--patches', type=int, default=20000, help='default: 20000')
     parser.add_argument('--objects', type=int, default=20, help='objects in a patch (default: 20)')

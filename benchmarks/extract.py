@@ -1,32 +1,34 @@
-"""Measures how fast patches are cut, against what decoding and encoding alone cost, and against Pillow.
+"""Compares the speed of cutting a well into patches with decoding and encoding alone, and with Pillow.
 
-Three ways to cut the same well into the same patches, on one core, are run in turn: this project's; the bound, which
-is nothing but decoding every tile of the well once and encoding every patch from memory; and, as the published script
-does, Pillow: the whole image in memory, `crop` and `save`. Medians over the rounds are printed.
+The same well is cut into the same patches on one core in three ways, in turn: by this project; by the bound, which only
+decodes every tile of the well once and encodes every patch from memory; and, as the published script does, by Pillow:
+the whole image in memory, `crop` and `save`. Medians over the rounds are printed.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from timing import median_ratio, run_in_turn, table
+
 from noise_mm.errors import InputError, run_command
+
+OURS = 'this project'
 
 EPILOG = """\
 example (about a minute):
-  python tools/benchmark_extract.py --size 6000 --rounds 5
-
-prints for each way the median time, MPx/s of patches, and its rate relative to this project's
+  python benchmarks/extract.py --size 6000 --rounds 5
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_well(path: Path, side_px: int, tile_px: int, compression: str) -> None:
-    """Writes a well with blots, texture and camera noise, which compresses about as a stained culture does."""
+    """Write a well with blots, texture and camera noise, which compresses about as a stained culture does."""
     import cv2
     import numpy as np
     import tifffile
@@ -60,7 +62,7 @@ def make_well(path: Path, side_px: int, tile_px: int, compression: str) -> None:
 
 
 def ways(well: Path) -> tuple[dict[str, Callable[[Path], None]], int]:
-    """The ways to be timed, by name, each a function of the folder to write to; and the number of patches."""
+    """Return what is timed, by name, as functions of the folder to write to; and the number of patches."""
     from PIL import Image
 
     from noise_mm.geometry.tiles import window_grid
@@ -97,11 +99,11 @@ def ways(well: Path) -> tuple[dict[str, Callable[[Path], None]], int]:
         for window, file in zip(windows, files(out, windows), strict=True):
             image.crop((window.x, window.y, window.x + side_px, window.y + side_px)).save(file)
 
-    return {'this project': ours, 'decoding and encoding alone': bound, 'Pillow, whole image': pillow}, len(windows)
+    return {OURS: ours, 'decoding and encoding alone': bound, 'Pillow, whole image': pillow}, len(windows)
 
 
 def main() -> None:
-    """Makes a well, times each way in turn, and prints medians."""
+    """Make a well, time each way in turn, and print medians."""
     arguments = parse_arguments()
     import cv2
 
@@ -112,22 +114,21 @@ def main() -> None:
         well = Path(folder) / 'well.tif'
         make_well(well, arguments.size, arguments.tile, arguments.compression)
         timed, patches = ways(well)
-        seconds: dict[str, list[float]] = {name: [] for name in timed}
-        for _ in range(arguments.rounds):
-            for name, way in timed.items():
-                # a folder of its own: replacing files that exist makes some file systems write through
-                with tempfile.TemporaryDirectory(dir=folder) as out:
-                    began = time.perf_counter()
-                    way(Path(out))
-                    seconds[name].append(time.perf_counter() - began)
+        runs = run_in_turn({name: partial(in_new_folder, way, folder) for name, way in timed.items()}, arguments.rounds)
     megapixels = patches * PatchSettings().patch_px ** 2 / 1e6
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    seconds = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
     print(f'{arguments.size} px well, {arguments.compression}, {patches} patches, median of {arguments.rounds} rounds')
-    for name, median in medians.items():
-        relative = medians['this project'] / median
-        print(f'{name:<28} {median:7.2f} s  {megapixels / median:6.1f} MPx/s of patches  x {relative:.2f}')
-    bound = medians['decoding and encoding alone'] / medians['this project']
-    print(f'share of the bound reached: {bound:.2f}')
+    rows = [
+        [name, statistics.median(each), megapixels / statistics.median(each), median_ratio(seconds[OURS], each)]
+        for name, each in seconds.items()
+    ]
+    print(table(['', 's', 'MPx/s of patches', f'speed, {OURS} = 1'], rows))
+
+
+def in_new_folder(way: Callable[[Path], None], parent: str) -> None:
+    """Run a way in a folder of its own: replacing files that exist makes some file systems write through."""
+    with tempfile.TemporaryDirectory(dir=parent) as out:
+        way(Path(out))
 
 
 if __name__ == '__main__':
