@@ -109,6 +109,7 @@ class YOLOv8Detector(YOLODetector):
                     f'model_size is {wanted!r}, but a tool that does not know this setting has built size '
                     f'{self.size!r}. Set model = dict(size={wanted!r}) in the config.'
                 )
+            self.bbox_head.drawable_masks = True  # whoever sets the whole config may draw
         self._cfg = config
 
 

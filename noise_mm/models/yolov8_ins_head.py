@@ -109,11 +109,15 @@ class YOLOv8InsHead(YOLOv8DetHead):
             k), False for a stack with one mask a target.
         mask_loss_weight: Gain of the mask loss.
 
+    Attributes:
+        drawable_masks: Whether run lengths come as `RunLengthMasks`, which MMDetection's visualizers and inferencers
+            take for arrays. A runner and MMDetection's inference set it; pycocotools takes plain lists only.
+
     `test_cfg` takes, besides the entries named in `YOLOv8DetHead.select`:
         mask_resolution: 'native' (default; logits are enlarged to the original image and cropped to the box there),
             'input' (logits are cropped on the prototype grid and enlarged to the network's input: the default of
             Ultralytics' prediction) or 'prototype' (cropped and thresholded on the prototype grid: its validation).
-        mask_format: 'rle' (default) for `RunLengthMasks`, a list of COCO run-length encodings without full-size arrays,
+        mask_format: 'rle' (default) for a list of COCO run-length encodings, which need no full-size array,
             'bitmap' for a bool tensor (n, height, width), or 'undrawn' for `UndrawnMasks`, which are drawn when
             somebody iterates over them, each within its box only.
         whole_cell_padding: Where the input was padded, cut the padding off in whole prototype cells as
@@ -125,6 +129,7 @@ class YOLOv8InsHead(YOLOv8DetHead):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.overlap_masks = overlap_masks
+        self.drawable_masks = False
         self.mask_loss_weight = mask_loss_weight
         for name, choices in (('mask_resolution', MASK_RESOLUTIONS), ('mask_format', MASK_FORMATS)):
             value = (self.test_cfg or {}).get(name, choices[0])
@@ -238,7 +243,9 @@ class YOLOv8InsHead(YOLOv8DetHead):
             if rescale:
                 found.bboxes = self.to_original_frame(input_boxes, meta)
             own = coefs[i, found.anchors], protos[i], input_boxes, found.bboxes
-            found.masks = _as_format(self._undrawn(*own, meta, cfg, rescale), cfg.get('mask_format', 'rle'))
+            found.masks = _as_format(
+                self._undrawn(*own, meta, cfg, rescale), cfg.get('mask_format', 'rle'), self.drawable_masks
+            )
         return results
 
     def _undrawn(
@@ -269,13 +276,14 @@ class YOLOv8InsHead(YOLOv8DetHead):
         return UndrawnMasks(coefs, protos, boxes, MaskFrame(*size, window=window))
 
 
-def _as_format(masks: UndrawnMasks, mask_format: str) -> RunLengthMasks | Tensor | UndrawnMasks:
+def _as_format(masks: UndrawnMasks, mask_format: str, drawable: bool) -> list[dict] | Tensor | UndrawnMasks:
     """Masks as a list of run-length encodings, as one bool tensor (n, height, width), or as they are."""
     if mask_format == 'undrawn':
         return masks
     size = masks.frame.height_px, masks.frame.width_px
     if mask_format == 'rle':
-        return RunLengthMasks((region.to_rle(*size) for region in masks), size)
+        encoded = [region.to_rle(*size) for region in masks]
+        return RunLengthMasks(encoded, size) if drawable else encoded
     return torch.from_numpy(masks.astype(bool)).to(masks.protos.device)
 
 

@@ -24,6 +24,7 @@ from noise_mm.configuration import fill
 from noise_mm.evaluation.metric_names import require_produced
 from noise_mm.evaluation.seen_mark import marked
 from noise_mm.files import write_json
+from noise_mm.models.yolov8_ins_head import YOLOv8InsHead
 from noise_mm.seen_batches import Seen, batches_of, seen_by_config, seen_in_test, through
 from noise_mm.stages import COCO, initial_checkpoints
 from noise_mm.training.freed_memory import keep_freed_memory
@@ -128,6 +129,8 @@ class YOLOv8Runner(Runner):
         for module in model.modules():
             if isinstance(module, nn.SiLU):
                 module.inplace = False
+            if isinstance(module, YOLOv8InsHead):
+                module.drawable_masks = True  # for the visualization hook
         return model.to(memory_format=torch.channels_last)
 
     @staticmethod
