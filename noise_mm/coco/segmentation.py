@@ -102,7 +102,7 @@ def mask_annotation(mask: CellMask, height: int, width: int) -> dict[str, Any]:
     Returns:
         Empty for a sliver without pixels, and for images of more than `LARGEST_PX2` pixels: only polygons hold these.
     """
-    starts, ends = _column_runs(mask, height)
+    starts, ends = column_runs(mask, height)
     if not len(starts) or height * width > LARGEST_PX2:
         return {}
     borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
@@ -120,7 +120,7 @@ def mask_annotation(mask: CellMask, height: int, width: int) -> dict[str, Any]:
     }
 
 
-def _column_runs(mask: CellMask, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def column_runs(mask: CellMask, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the runs of pixels of a mask down the columns of the image: first pixels and ends."""
     _, columns, starts, ends = row_runs(mask.pixels().T)
     first = (columns + mask.x) * height + mask.y

@@ -11,15 +11,16 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import shapely
 from pycocotools import mask as coco_mask
 
 from noise_mm.coco.segmentation import ring_of
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
-from noise_mm.geometry.run_lengths import decode, run_lengths
+from noise_mm.geometry.run_lengths import ColumnRuns, decode, joined, run_lengths
 
 MASKS_AT_ONCE = 1000  # of many images; their runs then stay in the processor's cache
 LONGEST_PX = 5_000_000  # around a polygon; pycocotools takes 100 bytes for each of these pixels
-PAIRS_AT_ONCE = 500_000  # pairs of detection and object: some 50 MB
+PAIRS_AT_ONCE = 500_000  # pairs of detection and object: some 50 MB; of more, the boxes are searched in a tree
 
 Rle = dict[str, Any]
 
@@ -31,12 +32,13 @@ class Regions:
     Attributes:
         classes: (n,) int64 class indices.
         boxes: (n, 4) float64 x, y, width, height; None where boxes are not scored.
-        masks: n compressed run lengths of the size of the image; None where masks are not scored.
+        masks: n masks of the size of the image, as compressed run lengths or as runs (first pixels and ends, down the
+            columns); None where masks are not scored.
     """
 
     classes: np.ndarray
     boxes: np.ndarray | None
-    masks: Sequence[str | bytes] | None
+    masks: Sequence[str | bytes] | Sequence[tuple[np.ndarray, np.ndarray]] | None
 
 
 @dataclass(frozen=True)
@@ -171,67 +173,52 @@ class _Group:
         sides = [[text for image in self.images for text in image.detections.masks]]
         sides.append([text for image in self.images for text in image.objects.masks])
         try:
-            runs = decode(sides[0] + sides[1], *self.images[0].size)
+            runs = _as_runs(sides[0] + sides[1], *self.images[0].size)
         except ValueError as error:
             raise self._damaged(error) from error
         n = len(sides[0])
         boxes, areas = runs.boxes(), runs.areas().astype(np.float64)
-        detections, objects, ious = [], [], []
-        for ours, theirs in self._candidates():
-            ours, theirs, most = _in_common(boxes[:n], boxes[n:], ours, theirs)
-            most = np.minimum(most, np.minimum(areas[ours], areas[theirs + n]))
-            able = most / self._unions(areas[:n], areas[n:], ours, theirs, most) >= min_iou
-            ours, theirs = ours[able], theirs[able]
-            common = runs.intersections(ours, theirs + n, boxes)
-            ious.append(common / self._unions(areas[:n], areas[n:], ours, theirs, common))
-            detections.append(ours)
-            objects.append(theirs)
-        of_images = [areas[:n], areas[n:]]
-        factors = [np.repeat([each.px2_per_cell for each in self.images], count) for count in self._counts()]
+        ours, theirs, most = self._touching(boxes[:n], boxes[n:])
+        most = np.minimum(most, np.minimum(areas[ours], areas[theirs + n]))
+        able = most / self._unions(areas[:n], areas[n:], ours, theirs, most) >= min_iou
+        ours, theirs = ours[able], theirs[able]
+        common = runs.intersections(ours, theirs + n, boxes)
+        ious = common / self._unions(areas[:n], areas[n:], ours, theirs, common)
         parts = [
-            np.split(side * factor, np.cumsum(count)[:-1])
-            for side, factor, count in zip(of_images, factors, self._counts(), strict=True)
+            np.split(side * np.repeat([image.px2_per_cell for image in self.images], count), np.cumsum(count)[:-1])
+            for side, count in ((areas[:n], self.n_detections), (areas[n:], self.n_objects))
         ]
-        return self._per_image(detections, objects, ious, min_iou), list(zip(*parts, strict=True))
+        return self._per_image(ours, theirs, ious, min_iou), list(zip(*parts, strict=True))
 
     def _of_boxes(self, min_iou: float) -> list[Pairs]:
         boxes = np.concatenate([image.detections.boxes for image in self.images])
         object_boxes = np.concatenate([image.objects.boxes for image in self.images])
         areas, object_areas = boxes[:, 2] * boxes[:, 3], object_boxes[:, 2] * object_boxes[:, 3]
-        detections, objects, ious = [], [], []
-        for ours, theirs in self._candidates():
-            ours, theirs, common = _in_common(boxes, object_boxes, ours, theirs)
-            ious.append(common / self._unions(areas, object_areas, ours, theirs, common))
-            detections.append(ours)
-            objects.append(theirs)
-        return self._per_image(detections, objects, ious, min_iou)
+        ours, theirs, common = self._touching(boxes, object_boxes)
+        ious = common / self._unions(areas, object_areas, ours, theirs, common)
+        return self._per_image(ours, theirs, ious, min_iou)
 
-    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.n_detections, self.n_objects
-
-    def _candidates(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield all pairs of a detection and an object of its image and class, some at a time, by detection."""
+    def _touching(self, boxes: np.ndarray, object_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the pairs of a detection and an object of its image and class whose boxes overlap, and by how much."""
         partners = np.repeat(self.n_objects, self.n_detections)
-        firsts = np.repeat(self.first_objects, self.n_detections)
-        block = np.cumsum(partners) // PAIRS_AT_ONCE
-        one_class = len(set(self.classes.tolist()) | set(self.object_classes.tolist())) == 1
-        for detections in np.split(np.arange(len(partners)), np.flatnonzero(np.diff(block)) + 1):
-            counts = partners[detections]
-            ours = np.repeat(detections, counts)
-            theirs = np.arange(len(ours)) + np.repeat(firsts[detections] - (np.cumsum(counts) - counts), counts)
-            if one_class:
-                yield ours, theirs
-            else:
-                alike = self.classes[ours] == self.object_classes[theirs]
-                yield ours[alike], theirs[alike]
+        if len(self.images) == 1 and partners.sum() > PAIRS_AT_ONCE:
+            ours, theirs = shapely.STRtree(_geometries(object_boxes)).query(_geometries(boxes))
+        else:
+            ours = np.repeat(np.arange(len(partners)), partners)
+            begins = np.cumsum(partners) - partners
+            firsts = np.repeat(self.first_objects, self.n_detections)
+            theirs = np.arange(len(ours)) + np.repeat(firsts - begins, partners)
+        if len(set(self.classes.tolist()) | set(self.object_classes.tolist())) > 1:
+            alike = self.classes[ours] == self.object_classes[theirs]
+            ours, theirs = ours[alike], theirs[alike]
+        return _in_common(boxes, object_boxes, ours, theirs)
 
     def _unions(self, areas, object_areas, ours, theirs, common) -> np.ndarray:
         """Return what an overlap is a share of: the union, or with an ignored region the detection."""
         together = areas[ours] + object_areas[theirs] - common
         return np.where(self.ignored[theirs], areas[ours], together) if self.ignored.any() else together
 
-    def _per_image(self, detections, objects, ious, min_iou: float) -> list[Pairs]:
-        detections, objects, ious = (np.concatenate(each) for each in (detections, objects, ious))
+    def _per_image(self, detections: np.ndarray, objects: np.ndarray, ious: np.ndarray, min_iou: float) -> list[Pairs]:
         reached = (ious > 0) & (ious >= min_iou)
         detections, objects, ious = detections[reached], objects[reached], ious[reached]
         borders = np.searchsorted(detections, self.first_detections[1:])
@@ -244,10 +231,18 @@ class _Group:
         for image in self.images:
             for of_object, side in enumerate((image.detections, image.objects)):
                 try:
-                    decode(side.masks, *image.size)
+                    _as_runs(side.masks, *image.size)
                 except ValueError as own:
                     return DamagedMaskError(str(own), image, bool(of_object))
         return DamagedMaskError(str(error), self.images[0], False)  # together they are too many
+
+
+def _as_runs(masks: Sequence[Any], height: int, width: int) -> ColumnRuns:
+    return joined(masks, height) if masks and isinstance(masks[0], tuple) else decode(masks, height, width)
+
+
+def _geometries(boxes: np.ndarray) -> np.ndarray:
+    return shapely.box(boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3])
 
 
 def _in_common(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_DIGITS = 7  # pycocotools' run lengths have 32 bits
+COLUMNS_AT_ONCE = 1_000_000  # that pairs of masks share: some 50 MB
 MOST_RUNS = 30_000_000  # to compare at once: 1.5 GiB; a few bytes can stand for 65,535 full columns
 NOT_COMPRESSED = 'a run-length mask is not in the compressed form of COCO'
 NOT_COUNTS = 'the RLE has counts that are no whole numbers'
@@ -72,21 +73,26 @@ class ColumnRuns:
         lefts, rights = boxes[:, 0], boxes[:, 0] + boxes[:, 2]
         left = np.maximum(lefts[masks], lefts[others])
         shared = np.maximum(np.minimum(rights[masks], rights[others]) - left, 0)
-        begins = np.cumsum(shared) - shared
-        numbers = np.arange(shared.sum())
-        one, other = (
-            numbers + np.repeat(columns.offsets[each] + left - lefts[each] - begins, shared) for each in (masks, others)
-        )
+        one, other = (columns.offsets[each] + left - lefts[each] for each in (masks, others))
+        pixels = np.zeros(len(masks), dtype=np.int64)
+        sharing = np.flatnonzero(shared)
+        blocks = np.flatnonzero(np.diff(np.cumsum(shared[sharing]) // COLUMNS_AT_ONCE)) + 1
+        for pairs in np.split(sharing, blocks):
+            if len(pairs):
+                pixels[pairs] = self._common(one[pairs], other[pairs], shared[pairs], columns)
+        return pixels
+
+    def _common(self, one: NDArray, other: NDArray, n_columns: NDArray, columns: '_Columns') -> NDArray[np.integer]:
+        """Return the common pixels of pairs of rows of columns, given where these begin and how many there are."""
+        begins = np.cumsum(n_columns) - n_columns
+        numbers = np.arange(n_columns.sum())
+        one, other = (numbers + np.repeat(each - begins, n_columns) for each in (one, other))
         ends = np.minimum(columns.ends.take(one), columns.ends.take(other))
         common = np.maximum(ends - np.maximum(columns.starts.take(one), columns.starts.take(other)), 0)
         if columns.counts is not None:
             several = np.flatnonzero(columns.counts[one] * columns.counts[other] > 1)
             common[several] = self._common_of_several(one[several], other[several], columns)
-        pixels = np.zeros(len(masks), dtype=np.int64)
-        sharing = np.flatnonzero(shared)
-        if len(sharing):
-            pixels[sharing] = np.add.reduceat(common, begins[sharing])
-        return pixels
+        return np.add.reduceat(common, begins)
 
     def _common_of_several(self, one: NDArray, other: NDArray, columns: '_Columns') -> NDArray[np.integer]:
         """Return the common pixels of pairs of columns with several runs, from all combinations of these."""
@@ -164,7 +170,17 @@ def decode(counts: Sequence[str | bytes], height: int, width: int) -> ColumnRuns
     inside = np.arange(0, 2 * firsts_inside[-1], 2)
     inside += np.repeat(firsts - 2 * firsts_inside[:-1], n_inside)
     starts, ends = borders.take(inside), borders.take(inside + 1)
+    n_in_columns = len(starts) + int(((ends - 1) // height - starts // height).sum(dtype=np.int64))
+    if n_in_columns > MOST_RUNS:
+        raise ValueError(f'the masks have {n_in_columns} runs within columns, too many to compare ({MOST_RUNS})')
     return _within_columns(starts, ends, firsts_inside, height)
+
+
+def joined(masks: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]], height: int) -> ColumnRuns:
+    """Return masks of one size from the runs of each: first pixels and ends, rising."""
+    starts, ends = ([np.zeros(0, np.int64), *side] for side in (list(zip(*masks, strict=True)) or [(), ()]))
+    firsts = np.cumsum([0, *map(len, starts[1:])])
+    return _within_columns(np.concatenate(starts), np.concatenate(ends), firsts, height)
 
 
 def run_lengths(rle: Mapping) -> NDArray[np.int64]:
@@ -278,9 +294,6 @@ def _within_columns(starts: NDArray, ends: NDArray, firsts: NDArray[np.int64], h
         starts, ends = starts[filled], ends[filled]
     columns = starts // height
     n_more = (ends - 1) // height - columns
-    n_runs = len(starts) + int(n_more.sum(dtype=np.int64))
-    if n_runs > MOST_RUNS:
-        raise ValueError(f'masks have {n_runs} runs within columns, too many to compare ({MOST_RUNS})')
     if n_more.any():
         pieces = n_more + 1
         run = np.repeat(np.arange(len(starts)), pieces)

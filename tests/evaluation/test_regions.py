@@ -12,6 +12,7 @@ from noise_mm.evaluation.regions import (
     compare_images,
     counts_of,
 )
+from noise_mm.geometry import run_lengths
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]
 OTHER = [10.0, 10.0, 14.0, 10.0, 14.0, 14.0, 10.0, 14.0]
@@ -123,6 +124,7 @@ def test_pairs_are_those_of_pycocotools_however_many_are_compared_at_once(
 ):
     monkeypatch.setattr(module, 'MASKS_AT_ONCE', masks_at_once)
     monkeypatch.setattr(module, 'PAIRS_AT_ONCE', pairs_at_once)
+    monkeypatch.setattr(run_lengths, 'COLUMNS_AT_ONCE', pairs_at_once)
     rng = np.random.default_rng(4)
     images = []
     for n, m in [(5, 4), (0, 3), (6, 0), (0, 0), (9, 7)]:
