@@ -67,7 +67,8 @@ class CocoAnnotation(NamedTuple):
     @property
     def ignored(self) -> bool:
         """Whether it is a region in which detections are neither right nor wrong."""
-        return self.is_crowd or _is_set(self.entry.get('ignore'))
+        entry = self.entry
+        return _is_set(entry.get('iscrowd')) or _is_set(entry.get('ignore'))
 
 
 @dataclass
@@ -187,6 +188,8 @@ def read_content(value: Any, source: str, *, file_names: bool = True, annotation
 
 def id_of(value: Any) -> Id | None:
     """Return an id: a whole number, or a text that is not empty; None for anything else."""
+    if type(value) is int:  # first, as nearly all are
+        return value
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -299,8 +302,9 @@ class _References:
     def find(self, value: Any) -> Any:
         """Return the entry that `value` refers to, None if there is none; counts what only the text leads to."""
         key = id_of(value)
-        if key is None or key in self._by_id:
-            return self._by_id.get(key)
+        found = self._by_id.get(key)
+        if key is None or found is not None:
+            return found
         found = self._by_text.get(str(key))
         self.of_other_type += found is not None
         return found

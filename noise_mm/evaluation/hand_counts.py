@@ -6,18 +6,16 @@ worth on wells that were not counted is estimated by leaving out each counted we
 """
 
 import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
 from scipy.stats import t as student
 
 from noise_mm.errors import InputError
+from noise_mm.report.map_files import read_map
 
 WELL, COUNT, PLATE = 'well', 'count', 'plate'
 PLATE_NAMES = (PLATE, 'batch')
@@ -53,26 +51,20 @@ class Suggestion:
 
 
 def read_hand_counts(path: str | Path) -> list[HandCount]:
-    """Read a CSV or XLSX table with the columns `well`, `count` and perhaps `plate` (or `batch`).
+    """Read a CSV or XLSX table with the columns `well`, `count` and perhaps `plate` (or `batch`); or a grid of counts.
 
     Raises:
         InputError: If the file can't be read, lacks a column, or a row has no whole count or a well comes twice.
     """
     path = Path(path)
-    rows = _rows(path)
-    if not rows:
-        raise InputError(f'{path}: is empty. Give the columns well and count.')
-    header = [str(name or '').strip().lower() for name in rows[0]]
+    rows = [(number, {name.lower(): text for name, text in row.items()}) for number, row in read_map(path)]
     for name in (WELL, COUNT):
-        if name not in header:
-            raise InputError(
-                f'{path}: has no column {name!r} (found: {", ".join(header)}). Name it so in the first row.'
-            )
-    plate_column = next((header.index(name) for name in PLATE_NAMES if name in header), None)
+        if name not in rows[0][1]:
+            found = ', '.join(rows[0][1])
+            raise InputError(f'{path}: has no column {name!r} (found: {found}). Name it so in the first row.')
     counts: dict[str, HandCount] = {}
-    for number, row in enumerate(rows[1:], 2):
-        cells = [str('' if value is None else value).strip() for value in row] + [''] * len(header)
-        well, text = cells[header.index(WELL)], cells[header.index(COUNT)]
+    for number, row in rows:
+        well, text = row[WELL], row[COUNT]
         if not well and not text:
             continue
         try:
@@ -83,28 +75,10 @@ def read_hand_counts(path: str | Path) -> list[HandCount]:
             raise InputError(f'{path}, row {number}: count {text!r} is not a number of cells. Correct it.')
         if not well or well in counts:
             raise InputError(f'{path}, row {number}: the well {well!r} is empty or comes twice. Correct it.')
-        counts[well] = HandCount(well, count, cells[plate_column] if plate_column is not None else '')
+        counts[well] = HandCount(well, count, next((row[name] for name in PLATE_NAMES if name in row), ''))
     if not counts:
         raise InputError(f'{path}: no row with a count. Add the wells that were counted.')
     return list(counts.values())
-
-
-def _rows(path: Path) -> list[list]:
-    """Return the rows of a table as lists of cells."""
-    try:
-        if path.suffix.lower() == '.xlsx':
-            book = load_workbook(path, read_only=True, data_only=True)
-            try:
-                return [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
-            finally:
-                book.close()
-        text = path.read_text(encoding='utf-8-sig')
-        delimiter = ';' if text.partition('\n')[0].count(';') > text.partition('\n')[0].count(',') else ','
-        return [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except (OSError, ValueError, KeyError, csv.Error, zipfile.BadZipFile, InvalidFileException) as error:
-        raise InputError(f'{path}: not a readable table ({error}). Save it as CSV (UTF-8) or XLSX.') from error
 
 
 def read_scores(folder: str | Path, wells: Sequence[str]) -> dict[str, NDArray[np.float64]]:

@@ -4,8 +4,9 @@ Boxes are x, y, width, height in pixels, as in COCO files. Masks are run lengths
 drawn by pycocotools. The numbers are those of COCO's own evaluation, to the last bit.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -107,13 +108,18 @@ def compare_images(images: Iterable[ImageRegions], min_iou: float = 0.0, threads
         DamagedMaskError: If run lengths are damaged, or not of the size of their image.
     """
     groups = (_Group(group) for group in _groups(images))
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            for overlaps in pool.map(lambda group: group.overlaps(min_iou), groups):
-                yield from overlaps
-    else:
+    if threads == 1:
         for group in groups:
             yield from group.overlaps(min_iou)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future] = deque()
+        for group in groups:
+            pending.append(pool.submit(group.overlaps, min_iou))
+            if len(pending) > 2 * threads:
+                yield from pending.popleft().result()
+        for future in pending:
+            yield from future.result()
 
 
 def _groups(images: Iterable[ImageRegions]) -> Iterator[list[ImageRegions]]:

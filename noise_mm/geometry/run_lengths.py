@@ -31,17 +31,23 @@ class ColumnRuns:
         height: Of the images.
         starts: (r,) first pixel of each run, counted down the columns of its image; rising within a mask.
         ends: (r,) one past its last pixel.
+        columns: (r,) its column.
         firsts: (n + 1,) index of the first run of each mask, and r.
     """
 
     height: int
     starts: NDArray[np.integer]
     ends: NDArray[np.integer]
+    columns: NDArray[np.integer]
     firsts: NDArray[np.int64]
 
     def areas(self) -> NDArray[np.int64]:
         """Return the number of pixels of each mask, (n,)."""
-        return self._sums(self.ends - self.starts)
+        areas = np.zeros(len(self.firsts) - 1, dtype=np.int64)
+        filled = np.flatnonzero(np.diff(self.firsts))
+        if len(filled):
+            areas[filled] = np.add.reduceat(self.ends - self.starts, self.firsts[filled])
+        return areas
 
     def boxes(self) -> NDArray[np.int64]:
         """Return the smallest box around each mask, (n, 4): x, y, width, height; zeros for a mask without pixels."""
@@ -49,11 +55,11 @@ class ColumnRuns:
         filled = np.flatnonzero(np.diff(self.firsts))
         if len(filled):
             firsts, lasts = self.firsts[filled], self.firsts[filled + 1] - 1
-            columns = self.starts // self.height
-            tops = np.minimum.reduceat(self.starts - columns * self.height, firsts)
-            bottoms = np.maximum.reduceat(self.ends - columns * self.height, firsts)
-            lefts = columns[firsts]
-            boxes[filled] = np.stack([lefts, tops, columns[lasts] + 1 - lefts, bottoms - tops], axis=1)
+            before = self.columns * self.height
+            tops = np.minimum.reduceat(self.starts - before, firsts)
+            bottoms = np.maximum.reduceat(self.ends - before, firsts)
+            lefts, rights = self.columns[firsts], self.columns[lasts] + 1
+            boxes[filled] = np.stack([lefts, tops, rights - lefts, bottoms - tops], axis=1)
         return boxes
 
     def intersections(
@@ -110,7 +116,7 @@ class ColumnRuns:
         """Return the runs by the columns of the boxes."""
         widths = boxes[:, 2]
         offsets = np.cumsum(widths) - widths
-        columns = self.starts // self.height + np.repeat(offsets - boxes[:, 0], np.diff(self.firsts))
+        columns = self.columns + np.repeat(offsets - boxes[:, 0], np.diff(self.firsts))
         starts, ends = np.zeros((2, widths.sum()), dtype=self.starts.dtype)
         starts[columns], ends[columns] = self.starts, self.ends
         if not (columns[1:] == columns[:-1]).any():
@@ -119,11 +125,6 @@ class ColumnRuns:
         several = counts > 1
         starts[several] = ends[several] = 0
         return _Columns(offsets, starts, ends, counts, np.cumsum(counts) - counts)
-
-    def _sums(self, values: NDArray[np.integer]) -> NDArray[np.int64]:
-        sums = np.zeros(len(values) + 1, dtype=np.int64)
-        np.cumsum(values, out=sums[1:])
-        return np.diff(sums[self.firsts])
 
 
 class _Columns(NamedTuple):
@@ -169,11 +170,9 @@ def decode(counts: Sequence[str | bytes], height: int, width: int) -> ColumnRuns
     firsts_inside = np.append(0, np.cumsum(n_inside))
     inside = np.arange(0, 2 * firsts_inside[-1], 2)
     inside += np.repeat(firsts - 2 * firsts_inside[:-1], n_inside)
-    starts, ends = borders.take(inside), borders.take(inside + 1)
-    n_in_columns = len(starts) + int(((ends - 1) // height - starts // height).sum(dtype=np.int64))
-    if n_in_columns > MOST_RUNS:
-        raise ValueError(f'the masks have {n_in_columns} runs within columns, too many to compare ({MOST_RUNS})')
-    return _within_columns(starts, ends, firsts_inside, height)
+    starts = borders.take(inside)
+    inside += 1
+    return _within_columns(starts, borders.take(inside), firsts_inside, height, MOST_RUNS)
 
 
 def joined(masks: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]], height: int) -> ColumnRuns:
@@ -286,8 +285,14 @@ def _digits(texts: Sequence[str | bytes]) -> tuple[NDArray[np.uint8], NDArray[np
     return np.frombuffer(text, np.uint8) - np.uint8(48), np.cumsum(lengths)
 
 
-def _within_columns(starts: NDArray, ends: NDArray, firsts: NDArray[np.int64], height: int) -> ColumnRuns:
-    """Return runs without the empty ones, cut at the ends of columns."""
+def _within_columns(
+    starts: NDArray, ends: NDArray, firsts: NDArray[np.int64], height: int, most: float = np.inf
+) -> ColumnRuns:
+    """Return runs without the empty ones, cut at the ends of columns.
+
+    Raises:
+        ValueError: If there are more than `most`.
+    """
     filled = ends > starts
     if not filled.all():
         firsts = np.append(0, np.cumsum(filled))[firsts]
@@ -295,10 +300,12 @@ def _within_columns(starts: NDArray, ends: NDArray, firsts: NDArray[np.int64], h
     columns = starts // height
     n_more = (ends - 1) // height - columns
     if n_more.any():
-        pieces = n_more + 1
-        run = np.repeat(np.arange(len(starts)), pieces)
+        pieces = n_more.astype(np.int64) + 1
         begins = np.append(0, np.cumsum(pieces))
+        if begins[-1] > most:
+            raise ValueError(f'the masks have {begins[-1]} runs within columns, too many to compare ({most})')
+        run = np.repeat(np.arange(len(starts)), pieces)
         columns = columns[run] + (np.arange(len(run)) - begins[run]).astype(starts.dtype)
         starts, ends = np.maximum(starts[run], columns * height), np.minimum(ends[run], (columns + 1) * height)
         firsts = begins[firsts]
-    return ColumnRuns(height, starts, ends, firsts)
+    return ColumnRuns(height, starts, ends, columns, firsts)

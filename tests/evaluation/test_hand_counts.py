@@ -44,9 +44,9 @@ def test_xlsx_is_read(tmp_path):
         ('c.csv', b'well,count\nA1,nan\n', "row 2: count 'nan'"),
         ('c.csv', b'well,count\nA1,3\nA1,4\n', "row 3: the well 'A1'"),
         ('c.csv', b'well,count\n', 'no row with a count'),
-        ('c.csv', b'', 'is empty'),
-        ('c.csv', b'\xff\xfe\x00', 'not a readable table'),
-        ('c.xlsx', b'no workbook', 'not a readable table'),
+        ('c.csv', b'', 'not a CSV table'),
+        ('c.csv', b'\xff\xfe\x00', 'not a CSV table'),
+        ('c.xlsx', b'no workbook', 'not an XLSX workbook'),
         ('absent.csv', None, 'no such file'),
     ],
 )
