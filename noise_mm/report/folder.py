@@ -29,7 +29,7 @@ from noise_mm.report.tables import WELL_COLUMNS
 from noise_mm.report.well_names import WellName, read_names
 from noise_mm.report.workbook import MOST_CELLS, TIDY_COLUMNS, tidy_rows, write_cells, write_workbook
 
-OPTIONAL_FILES = ('fields.csv', 'conditions.png', 'conditions.csv')
+OPTIONAL_FILES = ('fields.csv', 'conditions.png', 'conditions.csv', 'results.xlsx', 'cells.csv')
 """Files that are deleted where a run has none; a table of the user that has other columns stays."""
 
 
@@ -144,10 +144,10 @@ def write_folder(
     has_cells = any('csv' in record['files'] for record in records)
     if is_complete and has_cells:
         writers.append(partial(_write_tidy, folder, records, summary, columns, table))
-        written.add('cells.csv')
+        written |= {'cells.csv', 'results.xlsx'}
     writers += [partial(_delete_old, folder / name) for name in OPTIONAL_FILES if name not in written]
     content = FolderContent(records, summary.names, summary.wells, summary.design, table, summary.notes, options.about)
-    page = folder_page(content, sorted(written | ({'results.xlsx'} if is_complete and has_cells else set())))
+    page = folder_page(content, sorted(written))
     writers.append(partial(write_text, folder / 'index.html', page))
     write_all(writers)
     return summary.notes
@@ -201,10 +201,12 @@ def _write_picture(path: Path, rows: Sequence[Mapping[str, Any]], design: Design
 
 def _delete_old(path: Path) -> None:
     """Delete a file that an earlier run wrote and this one does not; a table of the user's own stays."""
-    own = {'fields.csv': FIELD_COLUMNS, 'conditions.csv': CONDITION_COLUMNS}
+    own = {'fields.csv': FIELD_COLUMNS, 'conditions.csv': CONDITION_COLUMNS, 'cells.csv': TIDY_COLUMNS}
+    goes_with = {'conditions.png': 'conditions.csv', 'results.xlsx': 'cells.csv'}
     if not path.exists():
         return
-    table = path if path.suffix == '.csv' else path.with_suffix('.csv')  # a picture goes with its table
-    if not table.exists() or not table.read_bytes().startswith(','.join(own[table.name][:2]).encode()):
-        return
-    delete(path)
+    table = path.with_name(goes_with.get(path.name, path.name))
+    if table.exists():
+        with open(table, 'rb') as file:
+            if file.readline().startswith(','.join(own[table.name][:2]).encode()):
+                delete(path)

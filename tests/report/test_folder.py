@@ -131,3 +131,11 @@ def test_tidy_tables(record, tmp_path):
     assert (values['condition'], values['replicate'], values['area_um2']) == ('+LPS', 7, 1.5)
     assert book['cells']['D2'].data_type == 's'
     assert book['wells']['D2'].value == 2
+
+
+def test_tidy_tables_of_an_earlier_run_do_not_stay(record, tmp_path):
+    write_table(tmp_path / 'A1_cells.csv', CELL_COLUMNS, [dict.fromkeys(CELL_COLUMNS, 1)])
+    write_folder(tmp_path, [record('A1', 1)])
+    assert (tmp_path / 'cells.csv').exists() and (tmp_path / 'results.xlsx').exists()
+    write_folder(tmp_path, [record('A1', 1)], is_complete=False)
+    assert not (tmp_path / 'cells.csv').exists() and not (tmp_path / 'results.xlsx').exists()

@@ -105,8 +105,10 @@ def test_predict_writes_all_formats(run, tiny_config, checkpoint, well, tmp_path
         'A1.json',
         'A1_cells.csv',
         'A1_overlay.png',
+        'cells.csv',
         'index.html',
         'records',
+        'results.xlsx',
         'run.json',
         'wells.csv',
     ]
