@@ -7,6 +7,7 @@ first, because they are not independent. Without replicates the wells are listed
 import io
 import math
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ CONDITION_COLUMNS = (
     *(f'{measure}_{kind}' for measure in MEASURES for kind in ('n', 'mean', 'sd', 'p_holm')),
 )
 """Of `conditions.csv`: `n`, mean and sample standard deviation (n - 1) over units, and the corrected p-value."""
+
+LEAST_SPREAD = 1e-9
+"""Of values relative to the largest; less is rounding, and no t-test."""
 
 FEWEST_FOR_BOX = 3
 """Units; fewer have no quartiles, and points alone say all."""
@@ -127,8 +131,10 @@ def _p_values(units: Mapping[str, Sequence[float]], design: Design) -> dict[str,
             continue
         if design.test == 'mann-whitney':
             raw[condition] = float(stats.mannwhitneyu(values, control).pvalue)
-        elif np.ptp(values) or np.ptp(control):
-            raw[condition] = float(stats.ttest_ind(values, control, equal_var=False).pvalue)
+        elif max(np.ptp(values), np.ptp(control)) > LEAST_SPREAD * max(*values, *control):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)  # one side without spread
+                raw[condition] = float(stats.ttest_ind(values, control, equal_var=False).pvalue)
     return {condition: _significant(p) for condition, p in holm(raw).items()}
 
 
