@@ -16,6 +16,7 @@ from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.labelling import BOX_PX, LabelSettings, label_batches
 from noise_mm.stages import BEST_NAME
+from noise_mm.training.runner import image_passes
 
 
 @HOOKS.register_module()
@@ -86,6 +87,9 @@ class NucleiPseudoLabelHook(Hook):
                 self.batch_size or loader.batch_size,
                 loader.num_workers,
             )
+            if labeller.facts['training']:  # to the end, not only to the best epoch
+                passes = image_passes(runner, runner.epoch)
+                labeller.facts['training'] |= {'epochs': runner.epoch, 'image_passes': passes}
             label_batches(labeller, self.settings, runner.cfg, found, self.data_root, self.pseudo_dir)
         self._warn(missing)
 

@@ -160,10 +160,13 @@ def _facts(config: Config, checkpoint: str | Path, meta: Mapping) -> dict[str, A
             f'{checkpoint}: was trained on {", ".join(stored)}, but the config says {", ".join(batches) or "nothing"}. '
             'Give the config that its run has saved, or the --fold that it was trained with.'
         )
+    training = training_of(meta, checkpoint)
+    if training is not None:  # without the id of the run: equal trainings write equal files
+        training['run_id'] = None
     return {
         'checkpoint': Path(checkpoint).name,
         'config': Path(config.filename).name if config.filename else None,
         'train_batches': sorted({*batches, *(seen_by_checkpoint(meta, checkpoint) or ())}),
         'fold': config.get('fold'),
-        'training': training_of(meta, checkpoint),
+        'training': training,
     }
