@@ -63,7 +63,7 @@ def test_bad_starts_are_refused(train, tmp_path):
     (tmp_path / 'bare.pth').write_bytes(b'')
     assert_refused(train(config, '--init', 'gone.pth'), 'gone.pth')
     assert_refused(train(config, '--init', 'bare.pth', 'gone.pth'), 'gone.pth')
-    assert_refused(train(config, '--init', 'bare.pth'), 'bare.pth: not a checkpoint')
+    assert_refused(train(config, '--init', 'bare.pth'), 'bare.pth: not a PyTorch checkpoint')
     assert not (tmp_path / 'work_dirs').exists()
     assert_refused(train(config, '--init', 'bare.pth', '--resume'), '--init', '--resume')
     assert_refused(train(config, '--init', 'bare.pth', '--cfg-options', 'load_from=x.pth'), '--init', 'load_from=x.pth')
