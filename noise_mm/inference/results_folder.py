@@ -190,6 +190,7 @@ class ResultsFolder:
             'noise_mm': noise_mm.__version__,
             'versions': {name: import_module(name).__version__ for name in RECORDED_VERSIONS},
             'arguments': self.arguments,
+            'about': self.summary.about,
             'settings': self.settings,
             'processes': self.ranks.count,
             'seams': {well: self.finished[well]['seams'] for well in wells},

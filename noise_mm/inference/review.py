@@ -174,4 +174,4 @@ def _summary_options(run: Mapping[str, Any]) -> SummaryOptions:
     given = {name: value for name, value in run['arguments'].items() if value not in (None, 'None')}
     plate_map = read_plate_map(given['plate_map']) if 'plate_map' in given else None
     pattern = compile_pattern(given['name_pattern']) if 'name_pattern' in given else None
-    return SummaryOptions(plate_map, pattern, given.get('test', 'welch'), {'reviewed': 'yes'})
+    return SummaryOptions(plate_map, pattern, given.get('test', 'welch'), run.get('about', {}) | {'reviewed': 'yes'})

@@ -41,8 +41,7 @@ def advice(thumbnail: Rgb, cells: Sequence[CellMeasures]) -> list[str]:
             notes.append(f'no cells were found, although {stain}; lower --score-thr, {REMEDY}')
     elif len(scores) >= FEWEST_CELLS and np.median(scores) < LOW_MEDIAN:
         notes.append(
-            f'scores are low (median {np.median(scores):.2f}), so the model is unsure here: check the outlines, then '
-            f'{REMEDY}'
+            f'the median score is below {LOW_MEDIAN}, so the model is unsure here: check the outlines, then {REMEDY}'
         )
     if np.ptp(background) > MOST_TINT:
         levels = ', '.join(f'{level:.0f}' for level in background)

@@ -33,7 +33,7 @@ def test_nothing_found(image, words):
 
 def test_low_scores():
     (note,) = advice(stained(GREY), cells(0.3, 0.31, 0.5))
-    assert 'median 0.31' in note and '--mpp' in note
+    assert 'median score is below 0.45' in note and '--mpp' in note
     assert advice(stained(GREY), cells(0.3, 0.31)) == []  # too few to tell
 
 
