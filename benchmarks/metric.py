@@ -150,21 +150,22 @@ def _attribute(module, dotted: str):
 
 
 def report(kind: str, runs: dict[str, list[Run]]) -> str:
-    """Return a table of median times, and how far the APs lie from this project's.
+    """Return a table of median times, with their ratios to this project's, and how far the APs lie from this project's.
 
     Raises:
         InputError: If the evaluators do not agree.
     """
-    seconds = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
+    wall = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
+    cpu = {name: [run.took.cpu_s for run in each] for name, each in runs.items()}
     values = {name: each[-1].result for name, each in runs.items()}
     apart = {name: max(abs(a - b) for a, b in zip(values[OURS], each, strict=True)) for name, each in values.items()}
     if max(apart.values()) > TOLERANCE:
         raise InputError(f'{kind}: the evaluators do not agree. Do not trust these times.')
-    rows = [
-        [name, statistics.median(each), median_ratio(each, seconds[OURS]), apart[name]]
-        for name, each in seconds.items()
-    ]
-    return table([kind, 's', f'{OURS} is faster by', 'largest difference of AP'], rows)
+    rows = []
+    for name in runs:
+        columns = [(statistics.median(took[name]), median_ratio(took[name], took[OURS])) for took in (wall, cpu)]
+        rows.append([name, *columns[0], *columns[1], apart[name]])
+    return table([kind, 's', 'ratio', 's of CPU', 'ratio', 'largest difference of AP'], rows)
 
 
 def parse_options() -> argparse.Namespace:
