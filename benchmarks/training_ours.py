@@ -63,7 +63,7 @@ def main() -> None:
             'model_size': settings['size'],
             'data_root': settings['data_root'],
             'train_batches': settings['batches'],
-            'test_batches': settings['batches'][:1],
+            'test_batches': [],
             'split_unit': 'patch',
             'network_size_px': settings['network_size_px'],
             'batch_size': settings['batch_size'],
