@@ -44,7 +44,9 @@ def test_interrupt_gives_status_130():
 def test_a_signal_gives_a_word_and_no_traceback(name, tmp_path, repo_dir):
     program = tmp_path / 'program.py'
     program.write_text(
-        f'import sys, time, multiprocessing\nsys.path.insert(0, {str(repo_dir)!r})\n'
+        f'import signal, sys, time, multiprocessing\nsys.path.insert(0, {str(repo_dir)!r})\n'
+        # Programs in the background of a shell inherit that it is ignored.
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from noise_mm.errors import run_command\n'
         'def main():\n    fork = multiprocessing.get_context("fork")\n'
         '    fork.Process(target=time.sleep, args=(60,), daemon=True).start()\n'
