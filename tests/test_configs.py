@@ -24,6 +24,7 @@ METHODS = {
     'noise': ('noise', ['coco', 'noise/pretrain_osteoclast-nuclei_yolov8-l.py']),
     'nuclei-free': ('noise', ['coco', 'noise/pretrain_osteoclast_yolov8-l.py']),
 }
+YOLOV8 = [path for path in ALL if not path.stem.startswith('rtmdet')]
 
 
 def name_of(path):
@@ -48,6 +49,7 @@ def shapes(model):
         return {name: tuple(value.shape) for name, value in MODELS.build(model).state_dict().items()}
 
 
+@pytest.mark.parametrize('path', YOLOV8, ids=name_of, indirect=True)
 def test_builds(path):
     config = load_config(path, {'model_size': 'n'})
     found = shapes(config.model)
@@ -57,6 +59,7 @@ def test_builds(path):
     assert config.default_hooks.checkpoint.save_best == config.best_metric
 
 
+@pytest.mark.parametrize('path', YOLOV8, ids=name_of, indirect=True)
 def test_file_means_the_same_to_tools_that_know_nothing_of_references(path):
     """The network is the same; data are refused; MMDetection's inference fills in what `load_config` does."""
     from mmyolo.registry import DATASETS, MODELS
@@ -92,16 +95,17 @@ def test_makes_a_step(path, stages_data):
     from mmengine.dataset import COLLATE_FUNCTIONS
     from mmyolo.registry import DATASETS, MODELS
 
-    options = {'model_size': 'n', 'data_root': str(stages_data), 'train_batches': ['M1'], 'network_size_px': 64}
+    options = {'data_root': str(stages_data), 'train_batches': ['M1'], 'network_size_px': 64}
+    options |= {'model_size': 'n'} if path in YOLOV8 else {}
     config = load_config(path, options)
     with DefaultScope.overwrite_default_scope('mmyolo'):
         dataset = DATASETS.build(config.train_dataloader.dataset)
         collate = COLLATE_FUNCTIONS.get(config.train_dataloader.collate_fn.type)
         model = MODELS.build(config.model).train()
         batch = model.data_preprocessor(collate([dataset[i] for i in range(2)]), training=True)
-        losses = model(**batch, mode='loss')
+        loss, _ = model.parse_losses(model(**batch, mode='loss'))
     assert batch['inputs'].shape == (2, 3, 64, 64)
-    assert torch.isfinite(sum(losses.values()))
+    assert torch.isfinite(loss)
 
 
 @pytest.mark.parametrize('path', DATA, ids=name_of)

@@ -26,6 +26,7 @@ from noise_mm.seen_batches import MARK
 KEYS = ('precision', 'recall', 'ap')
 # In the order of the paper, each ablation before the method that it takes something from.
 METHOD_NAMES = {
+    'rtmdet-ins': 'RTMDet-Ins (tiny)',
     'random-init': 'YOLOv8 (random init)',
     'yolov8': 'YOLOv8',
     'nuclei-free': 'NOISe (nuclei-free)',
