@@ -1,5 +1,5 @@
-# M->H with a network of another kind, from random weights: RTMDet-Ins tiny of MMDetection (rtmdet/rtmdet-ins_tiny_8xb32),
-# on the same patches, augmentation, schedule and metric as the YOLOv8 arms.
+# M->H with a network of another kind, from random weights: RTMDet-Ins tiny of MMDetection
+# (rtmdet/rtmdet-ins_tiny_8xb32), on the same patches, augmentation, schedule and metric as the YOLOv8 arms.
 _base_ = ['../_base_/data_osteoclast.py', '../_base_/schedule.py', '../_base_/runtime.py']
 
 protocol, method = 'm2h', 'rtmdet-ins'
