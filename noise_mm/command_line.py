@@ -32,7 +32,7 @@ def add_launcher_option(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],
         default='none',
-        help='what started this process for several GPUs (see tools/dist_train.sh)',
+        help='what started this process for several GPUs (see tools/dist_*.sh)',
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

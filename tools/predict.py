@@ -3,14 +3,14 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import parse_cfg_options, pick_device
+from noise_mm.command_line import add_launcher_option, parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
@@ -21,17 +21,15 @@ DEFAULT_FORMATS = ('coco', 'csv', 'overlay')
 EXAMPLE = """
 examples:
   python tools/predict.py --weights noise_mh.pt plate7/ --out results
-      no config needed: size and classes of an Ultralytics YOLOv8 .pt or a .pth of this project are read off the file
+      for each image in plate7/: <well>.json (COCO), <well>_cells.csv (one row per cell) and <well>_overlay.png
+      (outlines for a visual check); for all of them: wells.csv (counts and areas) and index.html. No config is needed:
+      size and classes of an Ultralytics YOLOv8 .pt or a .pth of this project are read off the file
   python tools/predict.py --params params.json
       the parameter file of the released NOISe tool
-  python tools/predict.py work_dirs/noise_m2h/noise_m2h.py work_dirs/noise_m2h/best.pth plate7/ --out results
-      for each image in plate7/: <well>.json (COCO), <well>_cells.csv (one row per cell) and <well>_overlay.png
-      (outlines for a visual check); for all of them: wells.csv (counts and areas) and index.html
-  python tools/predict.py CONFIG CHECKPOINT plate7/ --out results --resume
-      continues a run that was stopped
-  python tools/predict.py CONFIG CHECKPOINT plate7/ --out results --formats csv,geojson,roi \\
-      --nuclei work_dirs/nuclei_detector_yolov8-l/nuclei_detector_yolov8-l.py \\
-      work_dirs/nuclei_detector_yolov8-l/best.pth --min-nuclei 3 --well-mask --plate-map plate7.csv
+  python tools/predict.py work_dirs/noise_m2h/noise_m2h.py work_dirs/noise_m2h/best.pth plate7/ --out results --resume
+      with a config; --resume continues a run that was stopped
+  python tools/predict.py --weights cells.pth plate7/ --out results --formats csv,geojson,roi \\
+      --nuclei-weights nuclei.pth --min-nuclei 3 --well-mask --plate-map plate7.csv
       counts the nuclei of each cell, classes cells with fewer than three as pre-osteoclasts, detects the well boundary
       and compares the conditions of the plate
   tools/dist_predict.sh CONFIG CHECKPOINT 4 plate7/ --out results
@@ -112,9 +110,11 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='run the network on empty tiles too, which are skipped otherwise',
     )
-    group.add_argument(
-        '--nuclei', type=Path, nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='also detect nuclei, with this detector'
+    nuclei = group.add_mutually_exclusive_group()
+    nuclei.add_argument(
+        '--nuclei-weights', metavar='FILE_OR_NAME', help='also detect nuclei, with weights that need no config'
     )
+    nuclei.add_argument('--nuclei', type=Path, nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='the same with a config')
     group.add_argument(
         '--nuclei-score-thr', type=float, default=0.25, metavar='S', help='score threshold of nuclei (0.25)'
     )
@@ -123,7 +123,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('measurement')
     group.add_argument(
-        '--min-nuclei', type=int, metavar='N', help='class cells with fewer nuclei as pre-osteoclasts; needs --nuclei'
+        '--min-nuclei', type=int, metavar='N', help='class cells with fewer nuclei as pre-osteoclasts; needs nuclei'
     )
     area = group.add_mutually_exclusive_group()
     area.add_argument(
@@ -170,16 +170,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--batch-size', type=int, default=4, help='tiles in a batch (4)')
     group.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm'],
-        default='none',
-        help='what started this process for several GPUs (see tools/dist_predict.sh)',
-    )
-    group.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', default=[], help='change settings of the config'
     )
-    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher_option(parser)
 
 
 def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
@@ -192,6 +185,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
         InputError: With the name of the option.
     """
     from noise_mm.report.output_files import FORMATS
+    from noise_mm.scale import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
 
     if args.out is None:
         raise InputError('--out is missing. Name a folder for the results.')
@@ -210,26 +204,20 @@ def check_arguments(args: argparse.Namespace) -> tuple[str, ...]:
         if not 0 <= getattr(args, option) <= 1:
             name = option.replace('_', '-')
             raise InputError(f'--{name} must lie between 0 and 1 (got {getattr(args, option)}); the default is 0.25.')
-    _check_pixel_size(args.mpp)
+    if args.mpp is not None and plausible_um_per_px(args.mpp) is None:
+        low, high = PLAUSIBLE_UM_PER_PX
+        raise InputError(
+            f'--mpp must lie between {low:g} and {high:g} um per px (got {args.mpp:g}); published wells have 0.7784.'
+        )
     if args.batch_size < 1:
         raise InputError(f'--batch-size must be at least 1 (got {args.batch_size}).')
-    if args.min_nuclei is not None and args.nuclei is None:
-        raise InputError('--min-nuclei needs nuclei. Give --nuclei CONFIG CHECKPOINT.')
+    if args.min_nuclei is not None and not (args.nuclei or args.nuclei_weights):
+        raise InputError('--min-nuclei needs nuclei. Give --nuclei-weights FILE, or --nuclei CONFIG CHECKPOINT.')
     if args.min_nuclei is not None and args.min_nuclei < 1:
         raise InputError(f'--min-nuclei must be at least 1 (got {args.min_nuclei}); osteoclasts have 3 or more.')
     if args.well_area is not None and not 0 < args.well_area < float('inf'):
         raise InputError(f'--well-area must be above 0 (got {args.well_area:g}). Give square pixels of the image.')
     return formats
-
-
-def _check_pixel_size(mpp: float | None) -> None:
-    from noise_mm.scale import PLAUSIBLE_UM_PER_PX, plausible_um_per_px
-
-    if mpp is not None and plausible_um_per_px(mpp) is None:
-        low, high = PLAUSIBLE_UM_PER_PX
-        raise InputError(
-            f'--mpp must lie between {low:g} and {high:g} um per px (got {mpp:g}); the published wells have 0.7784.'
-        )
 
 
 def _device(name: str, ranks: 'Ranks') -> Any:
@@ -284,8 +272,7 @@ def _wells(args: argparse.Namespace) -> list[Path]:
     return args.inputs if args.weights else args.inputs[2:]
 
 
-@contextmanager
-def _network(args: argparse.Namespace) -> Iterator[tuple[Any, Path]]:
+def _network(args: argparse.Namespace) -> AbstractContextManager[tuple[Any, Path]]:
     """Give config and checkpoint that the options name.
 
     Raises:
@@ -295,15 +282,29 @@ def _network(args: argparse.Namespace) -> Iterator[tuple[Any, Path]]:
 
     if args.weights is None:
         config, checkpoint = args.inputs[:2]
-        yield load_config(config, parse_cfg_options(args.cfg_options)), checkpoint
-        return
+        return nullcontext((load_config(config, parse_cfg_options(args.cfg_options)), checkpoint))
     if args.inputs[0].suffix == '.py':
         raise InputError(f'{args.inputs[0]}: a config beside --weights. Leave out one of them.')
     if args.cfg_options:
         raise InputError('--cfg-options changes a config. Give CONFIG CHECKPOINT instead of --weights.')
+    return _opened(args.weights, masks=True)
+
+
+def _nuclei_network(args: argparse.Namespace) -> AbstractContextManager[tuple[Any, Path] | None]:
+    """Give config and checkpoint of the detector of nuclei; None where none is wanted."""
+    from noise_mm.configuration import load_config
+
+    if args.nuclei_weights:
+        return _opened(args.nuclei_weights, masks=False)
+    return nullcontext(args.nuclei and (load_config(args.nuclei[0]), args.nuclei[1]))
+
+
+@contextmanager
+def _opened(name: str, masks: bool) -> Iterator[tuple[Any, Path]]:
+    """Give config and checkpoint of weights by file or name, and print what they are."""
     from noise_mm.checkpoints.weights import opened_weights
 
-    with opened_weights(args.weights) as weights:
+    with opened_weights(name, masks) as weights:
         print(f'{weights.source}: {weights.description}')
         yield weights.config, weights.checkpoint
 
@@ -316,8 +317,9 @@ def _about(args: argparse.Namespace, checkpoint: Path, metadata: dict[str, Any])
         'score threshold': f'{args.score_thr:g}',
         'precision': metadata['precision'],
     }
-    if args.nuclei is not None:
-        about['nuclei'] = f'{args.nuclei[1].name} ({metadata["nuclei_checkpoint"]}), from {args.nuclei_score_thr:g}'
+    if args.nuclei or args.nuclei_weights:
+        name = args.nuclei_weights or args.nuclei[1].name
+        about['nuclei'] = f'{name} ({metadata["nuclei_checkpoint"]}), from {args.nuclei_score_thr:g}'
     return about
 
 
@@ -343,21 +345,19 @@ def main() -> None:
     if plate_map is not None:
         plate_map.require_match(names)
     check_output_folder(args.out, images, args.plate_map)
-    with _network(args) as (config, checkpoint):
-        summary = SummaryOptions(plate_map, pattern, args.test)
-        _predict(args, config, checkpoint, images, formats, summary)
+    with _network(args) as network, _nuclei_network(args) as nuclei:
+        _predict(args, network, nuclei, images, formats, SummaryOptions(plate_map, pattern, args.test))
 
 
 def _predict(
     args: argparse.Namespace,
-    config: Any,
-    checkpoint: Path,
+    network: tuple[Any, Path],
+    nuclei: tuple[Any, Path] | None,
     images: list[Path],
     formats: tuple[str, ...],
     summary: Any,
 ) -> None:
-    """Predict with a network that is ready."""
-    from noise_mm.configuration import load_config
+    """Predict with networks, each a config and a checkpoint, that are ready."""
     from noise_mm.inference.detector import TileDetector
     from noise_mm.inference.nucleus_detector import NucleusDetector
     from noise_mm.inference.predict_folder import PredictOptions, predict_folder
@@ -365,16 +365,15 @@ def _predict(
     from noise_mm.report.options import WellOptions
     from noise_mm.slides.well_images import label_images
 
+    config, checkpoint = network
     tiles = _tiles(args, config)
     ranks = ranks_of(args.launcher)
     device = _device(args.device, ranks)
     running = {'precision': args.precision, 'backend': args.backend}
     detector = TileDetector(config, checkpoint, device, args.score_thr, **running)
     metadata, finder = dict(detector.metadata), None
-    if args.nuclei is not None:
-        finder = NucleusDetector(
-            load_config(args.nuclei[0]), args.nuclei[1], device, args.nuclei_score_thr, **running, zoom=args.zoom
-        )
+    if nuclei is not None:
+        finder = NucleusDetector(*nuclei, device, args.nuclei_score_thr, **running, zoom=args.zoom)
         metadata |= {f'nuclei_{name}': value for name, value in finder.metadata.items()}
     options = PredictOptions(
         tiles=tiles,

@@ -92,8 +92,8 @@ def _nucleus_label(classes: Sequence[str], checkpoint: str | Path) -> int:
     if len(classes) == 1 and classes[0] not in {category['name'] for category in CATEGORIES}:
         return 0
     raise InputError(
-        f'{checkpoint}: finds {", ".join(classes)}, but no {NUCLEUS!r}. Give --nuclei the config and the checkpoint of '
-        'a detector of nuclei.'
+        f'{checkpoint}: finds {", ".join(classes)}, but no {NUCLEUS!r}. Name a detector of nuclei with --nuclei or '
+        '--nuclei-weights.'
     )
 
 

@@ -17,19 +17,24 @@ from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
 
 CONFIG = 'configs/baseline/yolov8-seg.py'
+NUCLEI_CONFIG = 'configs/noise/nuclei_detector_yolov8-l.py'
+
+
+def random_weights(config, name):
+    """Content of a checkpoint: random weights of a network with one class."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        model = MODELS.build(load_config(config, {'model_size': 'n'}).model)
+    state = {name: value.half().float() for name, value in model.state_dict().items() if value.is_floating_point()}
+    return {'state_dict': {**model.state_dict(), **state}, 'meta': {'dataset_meta': {'classes': (name,)}}}
 
 
 @pytest.fixture(scope='module')
 def weights(repo_dir, tmp_path_factory):
-    """A nano segmentor with random weights, as `.pth` of this project and as `.pt` of Ultralytics."""
+    """A nano segmentor with random weights, as `.pth` of this project and as `.pt` of Ultralytics; one of nuclei."""
     folder = tmp_path_factory.mktemp('weights')
-    torch.manual_seed(0)
-    config = load_config(repo_dir / CONFIG, {'model_size': 'n'})
-    with DefaultScope.overwrite_default_scope('mmyolo'):
-        model = MODELS.build(config.model)
-    state = {name: value.half().float() for name, value in model.state_dict().items() if value.is_floating_point()}
-    content = {'state_dict': {**model.state_dict(), **state}, 'meta': {'dataset_meta': {'classes': ('osteoclast',)}}}
-    torch.save(content, folder / 'nano.pth')
+    torch.save(random_weights(repo_dir / CONFIG, 'osteoclast'), folder / 'nano.pth')
+    torch.save(random_weights(repo_dir / NUCLEI_CONFIG, 'nucleus'), folder / 'nuclei.pth')
     convert(folder / 'nano.pth', folder / 'nano.pt')
     return folder
 
@@ -69,6 +74,19 @@ def test_weights_of_either_kind_find_what_config_and_checkpoint_find(predict, we
     assert cells(tmp_path / 'pth') == cells(tmp_path / 'pt') == found
 
 
+def test_nuclei_weights_need_no_config(predict, weights, wells, tmp_path, repo_dir):
+    config = tmp_path / 'nuclei.py'
+    config.write_text(f"_base_ = '{repo_dir / NUCLEI_CONFIG}'\nmodel_size = 'n'\n")
+    counted = ('--nuclei-score-thr', '0.001', '--min-nuclei', '3')
+    predict(
+        '--weights', weights / 'nano.pth', wells, '--nuclei', config, weights / 'nuclei.pth', *counted, out='config'
+    )
+    predict('--weights', weights / 'nano.pth', wells, '--nuclei-weights', weights / 'nuclei.pth', *counted, out='pth')
+    found = cells(tmp_path / 'pth')
+    assert found == cells(tmp_path / 'config')
+    assert sum(int(row['nuclei']) for row in found)
+
+
 def test_the_released_tools_parameter_file_is_followed(predict, weights, wells, tmp_path):
     params = {
         'model_path': str(weights / 'nano.pt'),
@@ -102,6 +120,8 @@ def test_zoom_changes_the_tiles_and_not_the_units(predict, weights, wells, tmp_p
         (('--weights', 'PTH', 'config.py', 'WELLS'), 'no such file'),
         (('--weights', 'PTH', 'WELLS', '--cfg-options', 'model_size=n'), '--cfg-options changes a config'),
         (('--weights', 'PTH', 'WELLS', '--zoom', '0'), '--zoom must lie between'),
+        (('--weights', 'PTH', 'WELLS', '--nuclei-weights', 'no-such'), 'neither a file nor a name'),
+        (('--weights', 'PTH', 'WELLS', '--nuclei-weights', 'PTH'), "but no 'nucleus'"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(predict, weights, wells, options, words):
