@@ -11,8 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from noise_mm.coco.issues import Issue, errors_of, limited, listing
 from noise_mm.errors import InputError, run_command
 from noise_mm.inspection.annotation_files import Part, Role, find_parts
-from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table
-from noise_mm.inspection.counts import count_cells, count_nuclei
+from noise_mm.inspection.counts import cells_of_batches, cells_table, nuclei_of_batches, nuclei_table, pseudo_table
 from noise_mm.inspection.dataset import CheckedPart, check_part, fix_part
 from noise_mm.inspection.images import Picture, check_images, unlisted_images
 from noise_mm.inspection.overlaps import drawn_split_issues, same_pictures, same_wells, stored_split_issues
@@ -152,9 +151,7 @@ def write_pictures(checked: Sequence[CheckedPart], folder: Path) -> None:
     """Writes the histograms and the contact sheet."""
     from noise_mm.inspection.report_pictures import write_contact_sheet, write_histograms
 
-    cells = [count_cells(one) for one in checked if one.part.role is Role.CELLS]
-    nuclei = [count for one in checked if one.part.role is Role.NUCLEI for count in count_nuclei(one)]
-    write_histograms(folder / 'histograms.png', cells, nuclei)
+    write_histograms(folder / 'histograms.png', cells_of_batches(checked), nuclei_of_batches(checked))
     write_contact_sheet(folder / 'contact_sheet.png', checked)
     print(f'{folder}: histograms.png and contact_sheet.png')
 

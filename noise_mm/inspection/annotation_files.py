@@ -1,4 +1,4 @@
-"""Finds the annotation files of a dataset folder, and reads them so that what can be read is, and the rest is named."""
+"""Finds and reads the annotation files of a dataset folder; what cannot be read is named."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -63,10 +63,10 @@ class PartContent:
 
 
 def find_parts(root: Path) -> tuple[list[Part], list[Issue]]:
-    """The annotation files in a dataset folder: batches first, then nuclei, then pseudo-labels.
+    """Return the annotation files in a dataset folder: batches first, then nuclei, then pseudo-labels.
 
     Returns:
-        The parts, and a issue for each folder that has patches but no annotation file.
+        The parts, and an issue for each folder that has patches but no annotation file.
 
     Raises:
         InputError: If the folder does not exist or has no annotation file at all.
@@ -102,7 +102,7 @@ def read_part(part: Part) -> tuple[PartContent | None, list[Issue]]:
 
 
 def reason(error: InputError, path: Path) -> str:
-    """The message of an error without the path that it begins with."""
+    """Return the message of an error without the path that it begins with."""
     return str(error).removeprefix(f'{path}: ')
 
 

@@ -12,6 +12,9 @@ from noise_mm.inspection.annotation_files import Part, PartContent
 from noise_mm.inspection.patch_entries import Patch, is_number
 from noise_mm.inspection.shapes import ROUNDING_PX, Found, examine
 
+COMPARED = ('image_id', 'category_id', 'iscrowd', 'bbox')
+"""Annotations that agree in these and in their segmentation are copies, whatever their ids and notes."""
+
 
 class Labelled(NamedTuple):
     """An annotation that can be counted.
@@ -61,7 +64,9 @@ def check_annotations(part: Part, content: PartContent, patches: Sequence[Patch]
     """
     checked = Checked([], [], [])
     by_id = {patch.image_id: patch for patch in patches}
-    sliver_fraction = _sliver_fraction(content)
+    # The share of a cell below which extraction ignored it.
+    sliver_fraction = content.coco.info.get('sliver_fraction')
+    sliver_fraction = sliver_fraction if is_number(sliver_fraction) else None
     seen: dict[str, list[CocoAnnotation]] = {}
     annotations = iter(content.coco.annotations)
     for raw in content.dataset['annotations']:
@@ -71,11 +76,13 @@ def check_annotations(part: Part, content: PartContent, patches: Sequence[Patch]
         annotation = next(annotations)
         patch = by_id.get(annotation.image.id) if annotation.image else None
         place = f'{part.place}, {annotation.place}' + (f' ({patch.file_name})' if patch else '')
-        original = _original(annotation, seen)
+        entry = annotation.entry
+        alike = seen.setdefault(repr([entry.get(name) for name in COMPARED]), [])
+        original = next((o for o in alike if o.entry.get('segmentation') == entry.get('segmentation')), None)
         if original is not None:
-            what = f'is the same as {original.place}'
-            checked.found.append(Issue(kinds.REPEATED, place, what, fixable=True))
+            checked.found.append(Issue(kinds.REPEATED, place, f'is the same as {original.place}', fixable=True))
             continue
+        alike.append(annotation)
         found: Found = []
         if isinstance(annotation.entry.get('id'), str):
             found.append((kinds.BAD_ENTRY, 'has an id that is no whole number', False))
@@ -92,7 +99,7 @@ def check_annotations(part: Part, content: PartContent, patches: Sequence[Patch]
 
 
 def check_empty_categories(part: Part, categories: Mapping[int, str], labelled: Iterable[Labelled]) -> list[Issue]:
-    """A issue for each category that this file is for and that has no object in it; regions to ignore are none."""
+    """Return an issue for each category that the file is for and that has no object in it but ignored regions."""
     used = {one.category for one in labelled if not one.ignored}
     return [
         Issue(
@@ -106,7 +113,7 @@ def check_empty_categories(part: Part, categories: Mapping[int, str], labelled: 
 
 
 def _found_in_flags(annotation: Mapping[str, Any], sliver_fraction: float | None) -> Found:
-    """What is wrong with `iscrowd` and `visible_fraction`."""
+    """Check `iscrowd` and `visible_fraction`."""
     found: Found = []
     flag, visible = annotation.get('iscrowd'), annotation.get('visible_fraction')
     if flag not in (0, 1):
@@ -125,32 +132,13 @@ def _found_in_flags(annotation: Mapping[str, Any], sliver_fraction: float | None
 def _labelled(annotation: CocoAnnotation, patch: Patch, region: Polygon | MultiPolygon) -> Labelled:
     left, top, right, bottom = region.bounds
     cell, visible = annotation.entry.get('cell'), annotation.entry.get('visible_fraction')
-    near = ROUNDING_PX
     return Labelled(
         patch,
         annotation.category,
         annotation.ignored,
         region.area,
         (right - left, bottom - top),
-        min(left, top) < near or right > patch.width - near or bottom > patch.height - near,
+        min(left, top, patch.width - right, patch.height - bottom) < ROUNDING_PX,
         cell if isinstance(cell, int) else None,
         visible if is_number(visible, 0, 1 + 1e-6) else 1.0,
     )
-
-
-def _sliver_fraction(content: PartContent) -> float | None:
-    """Return the share of a cell below which extraction ignored it, where the file says so."""
-    fraction = content.coco.info.get('sliver_fraction')
-    return fraction if is_number(fraction) else None
-
-
-def _original(annotation: CocoAnnotation, seen: dict[str, list[CocoAnnotation]]) -> CocoAnnotation | None:
-    """Return an earlier annotation of which this one is a copy, whatever their ids and notes; else add it to `seen`."""
-    entry = annotation.entry
-    key = repr([entry.get(name) for name in ('image_id', 'category_id', 'iscrowd', 'bbox')])
-    alike = seen.setdefault(key, [])
-    for other in alike:
-        if other.entry.get('segmentation') == entry.get('segmentation'):
-            return other
-    alike.append(annotation)
-    return None

@@ -1,4 +1,4 @@
-"""Checks one annotation file of a dataset with all that it says, and puts right what can be without asking."""
+"""Checks one annotation file of a dataset and fixes what is safe."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from noise_mm.inspection.patch_entries import Patch, check_categories, check_pat
 
 @dataclass(frozen=True)
 class CheckedPart:
-    """What was found out about one annotation file; its outlines are not kept, because they are large.
+    """The result of checking one annotation file; its outlines are not kept, because they are large.
 
     Attributes:
         part: The file.
@@ -33,15 +33,15 @@ class CheckedPart:
 
 
 def check_part(part: Part) -> CheckedPart:
-    """Reads a part and checks its entries; the images themselves are checked by `check_images`."""
+    """Read a part and check its entries; the images themselves are checked by `check_images`."""
     return _checked(part)[0]
 
 
 def fix_part(part: Part) -> tuple[CheckedPart, list[Issue]]:
-    """Checks a part after putting right in its file what can be; the file as it was is kept beside it (`backup_path`).
+    """Check a part after fixing in its file what is safe; the file as it was is kept beside it (`backup_path`).
 
     Returns:
-        What is still wrong, and what was put right.
+        What is still wrong, and what was fixed.
 
     Raises:
         InputError: If the folder can't be written to.
@@ -56,7 +56,7 @@ def fix_part(part: Part) -> tuple[CheckedPart, list[Issue]]:
 
 
 def copy_to_backup(path: Path) -> Path:
-    """Copies a file to the first of `<name>.bak`, `<name>.bak2`, ... that is free, whole or not at all.
+    """Copy a file to the first of `<name>.bak`, `<name>.bak2`, ... that is free, whole or not at all.
 
     The suffix keeps the copy from being read as a further file of the dataset.
 
@@ -75,7 +75,7 @@ def copy_to_backup(path: Path) -> Path:
 
 
 def _checked(part: Part) -> tuple[CheckedPart, PartContent | None, list[Any]]:
-    """The checked part, its content, and its annotations as `--fix` writes them."""
+    """Return the checked part, its content, and its annotations as `--fix` writes them."""
     content, found = read_part(part)
     if content is None:
         return CheckedPart(part, [], [], [], found), None, []

@@ -1,4 +1,4 @@
-"""Decodes every patch, on all cores: is it there, whole, of the annotated size? And is it the copy of another one?"""
+"""Decodes every patch on all cores and checks that it is complete and of the annotated size."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,6 @@ from noise_mm.coco.issues import Issue
 from noise_mm.errors import InputError
 from noise_mm.inspection.annotation_files import Part, reason
 from noise_mm.inspection.patch_entries import Patch
-from noise_mm.slides.chunked import Rgb
 from noise_mm.slides.slide import open_slide
 
 
@@ -28,9 +27,14 @@ class Picture(NamedTuple):
     patch: Patch
     digest: bytes | None
 
+    @property
+    def place(self) -> str:
+        """Folder and file name."""
+        return f'{self.part}/{self.patch.file_name}'
+
 
 def check_images(part: Part, patches: Sequence[Patch], workers: int) -> Iterator[Picture | Issue]:
-    """Decodes the patches of a part, and gives a picture or a issue for each, in their order.
+    """Decode the patches of a part; yield a picture or an issue for each, in their order.
 
     Threads suffice: decoding and hashing are done outside the interpreter's lock. Decoding is stricter than OpenCV's,
     which fills up what is missing.
@@ -45,7 +49,7 @@ def check_images(part: Part, patches: Sequence[Patch], workers: int) -> Iterator
 
 
 def unlisted_images(part: Part, patches: Iterable[Patch]) -> list[Issue]:
-    """A note for each file among the images that the annotation file does not list; hidden files do not count."""
+    """Return a note for each file that the annotation file does not list, hidden files excepted."""
     folder = part.image_dir / 'images'
     listed = {patch.file_name for patch in patches}
     files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
@@ -69,9 +73,5 @@ def _check_image(part: Part, patch: Patch) -> Picture | Issue:
     if (width, height) != (patch.width, patch.height):
         what = f'{width} x {height} px, annotated as {patch.width} x {patch.height} px (image {patch.image_id})'
         return Issue(kinds.WRONG_SIZE, place, what)
-    return Picture(part.name, patch, None if _is_plain(pixels) else hashlib.sha256(pixels).digest())
-
-
-def _is_plain(pixels: Rgb) -> bool:
-    """Whether all pixels are the same; the first row decides for most images."""
-    return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+    is_plain = (pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all()  # the first row mostly decides
+    return Picture(part.name, patch, None if is_plain else hashlib.sha256(pixels).digest())

@@ -1,4 +1,4 @@
-"""Finds what is there twice: wells in two batches, pictures under two names, patches on both sides of a split. Pure."""
+"""Finds duplicates: wells in two batches, pictures under two names, patches on both sides of a split. Pure."""
 
 import re
 from collections import defaultdict
@@ -9,12 +9,12 @@ import numpy as np
 from noise_mm.coco import issues as kinds
 from noise_mm.coco.issues import Issue
 from noise_mm.inspection.images import Picture
-from noise_mm.inspection.patch_entries import Patch
+from noise_mm.inspection.patch_entries import ROUNDING_PX, Patch
 from noise_mm.splits import Unit, draw_validation_units
 
 
 def same_wells(patches: Iterable[Patch]) -> list[Issue]:
-    """A issue for each name that wells of several batches have."""
+    """Return an issue for each name that wells of several batches have."""
     batches: dict[str, set[str]] = defaultdict(set)
     for patch in patches:
         batches[patch.well].add(patch.batch)
@@ -26,7 +26,7 @@ def same_wells(patches: Iterable[Patch]) -> list[Issue]:
 
 
 def same_pictures(pictures: Iterable[Picture]) -> list[Issue]:
-    """A issue for each picture that shows exactly what another one shows.
+    """Return an issue for each picture that shows exactly what another one shows.
 
     A picture among the nuclei may be one of the same batch's patches: the same wells are marked for both.
     """
@@ -37,15 +37,15 @@ def same_pictures(pictures: Iterable[Picture]) -> list[Issue]:
             continue
         for other in by_digest[picture.digest]:
             if picture.part == other.part or picture.patch.batch != other.patch.batch:
-                what = f'the same picture as {_name(other)} (well {other.patch.well!r} of batch {other.patch.batch!r})'
-                found.append(Issue(kinds.SAME_PICTURE, _name(picture), what))
+                what = f'the same picture as {other.place} (well {other.patch.well!r} of batch {other.patch.batch!r})'
+                found.append(Issue(kinds.SAME_PICTURE, picture.place, what))
                 break
         by_digest[picture.digest].append(picture)
     return found
 
 
 def training_sets(batches: Iterable[str]) -> list[list[str]]:
-    """The lists of batches that the protocols of the paper (section 5) train on.
+    """Return the lists of batches that the protocols of the paper (section 5) train on.
 
     Batches are told apart by the letters that their names begin with: M for mouse, H for human. Each kind is trained on
     as a whole (M->H), and without each of its batches in turn (M->M, H->H).
@@ -65,13 +65,13 @@ def training_sets(batches: Iterable[str]) -> list[list[str]]:
 
 
 def kind_of(batch: str) -> str:
-    """The letters that a batch's name begins with, or its whole name."""
+    """Return the letters that a batch's name begins with, or its whole name."""
     letters = re.match(r'[^\W\d_]+', batch)
     return letters[0] if letters else batch
 
 
 def drawn_split_issues(pictures: Sequence[Picture], unit: str, val_fraction: float, seed: Hashable) -> list[Issue]:
-    """What lies on both sides of the splits that the datasets draw, one issue for each training set.
+    """Return an issue for each training set whose drawn split has the same pixels on both sides.
 
     Args:
         pictures: All patches of cells.
@@ -86,7 +86,7 @@ def drawn_split_issues(pictures: Sequence[Picture], unit: str, val_fraction: flo
         units = [(picture.patch.batch, getattr(picture.patch, name)) for picture in chosen]
         place = f'training on {", ".join(batches)}, split by {unit}'
         if len(set(units)) < 2:
-            found.append(Issue(kinds.ONE_SIDED, place, f'there is only one {unit} to share out'))
+            found.append(Issue(kinds.ONE_SIDED, place, f'there is only one {unit} to split'))
             continue
         held_back = draw_validation_units(units, val_fraction, seed)
         in_val = [each in held_back for each in units]
@@ -96,14 +96,14 @@ def drawn_split_issues(pictures: Sequence[Picture], unit: str, val_fraction: flo
 
 
 def stored_split_issues(pictures: Sequence[Picture], place: str) -> list[Issue]:
-    """What lies on both sides of the split that a file states for each of its images."""
+    """Return an issue if the split that a file states for its images has the same pixels on both sides."""
     stated = [picture for picture in pictures if picture.patch.split]
     in_val = [picture.patch.split == 'val' for picture in stated]
     return _overlap_issue(stated, in_val, kinds.SPLIT_OVERLAP, f'{place}, stored split')
 
 
 def _overlap_issue(pictures: Sequence[Picture], in_val: Sequence[bool], kind: kinds.Kind, place: str) -> list[Issue]:
-    """One issue if validation patches are in training too, be it in parts."""
+    """Return one issue if training shows a part of a validation patch."""
     train = [picture for picture, held_back in zip(pictures, in_val, strict=True) if not held_back]
     val = [picture for picture, held_back in zip(pictures, in_val, strict=True) if held_back]
     shared = _shared(val, train)
@@ -112,13 +112,13 @@ def _overlap_issue(pictures: Sequence[Picture], in_val: Sequence[bool], kind: ki
     one, other = shared[0]
     more = f' and {len(shared) - 1} more' if len(shared) > 1 else ''
     what = (
-        f'{len(shared)} of {len(val)} validation patches show what training shows: {_name(one)} as {_name(other)}{more}'
+        f'{len(shared)} of {len(val)} validation patches show what training shows: {one.place} as {other.place}{more}'
     )
     return [Issue(kind, place, what)]
 
 
 def _shared(val: Iterable[Picture], train: Iterable[Picture]) -> list[tuple[Picture, Picture]]:
-    """The patches of `val` that show a part of what one of `train` shows, each with the first such one."""
+    """Return the pictures of `val` that show a part of one of `train`, each with the first such one."""
     digests: dict[bytes | None, Picture] = {}
     wells: dict[Unit, list[Picture]] = defaultdict(list)
     for picture in train:
@@ -131,17 +131,9 @@ def _shared(val: Iterable[Picture], train: Iterable[Picture]) -> list[tuple[Pict
         if picture.digest is not None and picture.digest in digests:
             shared.append((picture, digests[picture.digest]))
         elif well in wells:
-            meeting = np.flatnonzero(_meet(np.array(picture.patch.extent), extents[well]))
+            one, others = np.array(picture.patch.extent), extents[well]
+            sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+            meeting = np.flatnonzero((sides > ROUNDING_PX).all(axis=1))
             if len(meeting):
                 shared.append((picture, wells[well][meeting[0]]))
     return shared
-
-
-def _meet(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of the extents `others` (n, 4) share an area of more than rounding, 2 px wide and high, with `one` (4,)."""
-    low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
-    return ((high - low) > 2).all(axis=1)
-
-
-def _name(picture: Picture) -> str:
-    return f'{picture.part}/{picture.patch.file_name}'

@@ -58,7 +58,7 @@ class Patch(NamedTuple):
 
 
 def is_number(value: Any, low: float = -np.inf, high: float = np.inf) -> bool:
-    """Whether a JSON value is a finite number in the open interval from `low` to `high`."""
+    """Return whether a JSON value is a finite number in the open interval from `low` to `high`."""
     is_a_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_a_number and abs(value) < LARGEST_NUMBER and low < value < high
 
@@ -77,7 +77,10 @@ def check_patches(part: Part, content: PartContent) -> tuple[list[Patch], list[I
         if lacking:
             found.append(Issue(kinds.BAD_ENTRY, place, f'has no valid {", ".join(lacking)}'))
             continue
-        patch = _patch(image)
+        entry = image.entry
+        place_in_well = {key: entry[key] for key in ('batch', 'well', 'x', 'y')}
+        stated = {'um_per_px': entry['mpp'], 'scale': entry.get('scale', 1), 'split': entry.get('split')}
+        patch = Patch(image.id, image.file_name, image.width, image.height, **place_in_well, **stated)
         patches.append(patch)
         found += [Issue(kind, place, what) for kind, what in _issues_of_patch(patch, part, wells)]
     return patches, found
@@ -93,7 +96,7 @@ def check_categories(part: Part, content: PartContent) -> list[Issue]:
 
 
 def check_pseudo_patches(part: Part, patches: Iterable[Patch], of_batch: Mapping[str, Patch]) -> list[Issue]:
-    """What differs between the patches of pseudo-labels and the patches of the same files in their batch.
+    """Return what differs between the patches of pseudo-labels and those of the same files in their batch.
 
     Another well would give another split: a network would be trained in stage 2 on what it is validated on in stage 3.
 
@@ -133,16 +136,8 @@ def _lacking(image: CocoImage) -> list[str]:
     return [key for key, is_right in right.items() if not is_right]
 
 
-def _patch(image: CocoImage) -> Patch:
-    """Return the patch of a complete entry."""
-    entry = image.entry
-    same = {key: entry[key] for key in ('batch', 'well', 'x', 'y')}
-    facts = {'um_per_px': entry['mpp'], 'scale': entry.get('scale', 1), 'split': entry.get('split')}
-    return Patch(image.id, image.file_name, image.width, image.height, **same, **facts)
-
-
 def _issues_of_patch(patch: Patch, part: Part, wells: Mapping[str, Mapping[str, Any]]) -> list[tuple[kinds.Kind, str]]:
-    """What is wrong with a patch, apart from its pixels."""
+    """Check a patch, apart from its pixels."""
     found = []
     if part.batch is not None and patch.batch != part.batch:
         found.append((kinds.OTHER_BATCH, f'its batch is {patch.batch!r}'))
@@ -164,7 +159,7 @@ def _issues_of_patch(patch: Patch, part: Part, wells: Mapping[str, Mapping[str, 
 
 
 def check_stored_split(part: Part, patches: Iterable[Patch]) -> list[Issue]:
-    """What is wrong with the split that a file of nuclei states for each of its images."""
+    """Return what is wrong with the split that a file of nuclei states for each of its images."""
     splits = Counter(patch.split for patch in patches)
     if not splits:
         return []

@@ -1,14 +1,12 @@
-"""Pictures of a dataset for the eye: histograms of areas and counts, and patches with what is annotated in them."""
+"""Pictures of a dataset: histograms of areas and counts, and a contact sheet of patches with their annotations."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.reader import CocoAnnotation
@@ -22,9 +20,6 @@ from noise_mm.inspection.shapes import examine
 from noise_mm.slides.chunked import Rgb
 from noise_mm.slides.slide import open_slide
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 COLUMNS = 4
 SIDE_PX = 416  # of a patch on the sheet: that of the network, so that it shows what the network sees
 CAPTION_PX = 22
@@ -36,30 +31,45 @@ SUBPIXEL_BITS = 4  # OpenCV draws lines at fractions of 1/16 px
 
 
 def write_histograms(path: Path, cells: Sequence[CellCounts], nuclei: Sequence[NucleiCounts]) -> None:
-    """Draws areas of cells, cells in a patch and nuclei in an image, one curve for each batch.
+    """Draw areas of cells, cells in a patch and nuclei in an image, one curve for each batch.
 
     Raises:
         InputError: If the folder can't be written to.
     """
-    import matplotlib  # imported here: it takes a second, and only pictures need it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second, and only pictures need it
+    from matplotlib.figure import Figure
 
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, (areas, outlines, marked) = pyplot.subplots(1, 3, figsize=(15, 4.2), layout='constrained')
+    figure = Figure(figsize=(15, 4.2), layout='constrained')
+    FigureCanvasAgg(figure)
     names = sorted({one.name for one in [*cells, *nuclei]})
     colours = {name: f'C{index}' for index, name in enumerate(names)}  # the same batch, the same colour
-    _draw(areas, {one.name: one.areas_um2 for one in cells}, colours, 'area (um$^2$)', 'cells', is_log=True)
-    _draw(outlines, {one.name: one.per_patch for one in cells}, colours, 'outlines in a patch', 'patches')
-    of_nuclei = {one.name: np.array([] if one.nuclei is None else one.nuclei) for one in nuclei}
-    _draw(marked, of_nuclei, colours, 'nuclei in an image', 'images')
+    panels = (
+        ('area (um$^2$)', 'cells', {one.name: one.areas_um2 for one in cells}),
+        ('outlines in a patch', 'patches', {one.name: one.per_patch for one in cells}),
+        ('nuclei in an image', 'images', {one.name: one.nuclei for one in nuclei}),
+    )
+    for axes, (label, unit, batches) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        axes.set(xlabel=label, ylabel=unit)
+        batches = {name: np.array(values) for name, values in batches.items() if values is not None and len(values)}
+        if not batches:
+            axes.text(0.5, 0.5, 'none', ha='center', va='center', transform=axes.transAxes)
+            continue
+        least, most = (choose(map(choose, batches.values())) for choose in (min, max))
+        if unit == 'cells':
+            axes.set_xscale('log')
+            bins = np.geomspace(least, max(most, least * 1.01), 41)
+        else:
+            bins = np.linspace(0, max(most, 1), 31)
+        for name, values in batches.items():
+            legend = f'{name}: {len(values)}, mean {values.mean():.0f}'
+            axes.hist(values, bins, histtype='step', color=colours[name], label=legend)
+        axes.legend(fontsize='small')
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
-    pyplot.close(figure)
 
 
 def write_contact_sheet(path: Path, parts: Iterable[CheckedPart]) -> None:
-    """Draws a row of patches for each annotation file, with outlines, boxes and regions to ignore.
+    """Draw a row of patches for each annotation file, with outlines, boxes and regions to ignore.
 
     Patches are of different wells as far as there are enough, and of each the one with most objects. Images that can't
     be read are left out; the list of issues names them.
@@ -75,10 +85,8 @@ def write_contact_sheet(path: Path, parts: Iterable[CheckedPart]) -> None:
 
 
 def chosen_patches(checked: CheckedPart, count: int) -> list[Patch]:
-    """Up to `count` patches with the most objects, taken from the wells in turn; wells are spread over their list."""
-    objects: dict[int, int] = defaultdict(int)
-    for one in checked.labelled:
-        objects[one.patch.image_id] += 1
+    """Return up to `count` patches with the most objects, from wells in turn that are spread over their list."""
+    objects = Counter(one.patch.image_id for one in checked.labelled)
     wells: dict[tuple[str, str], list[Patch]] = defaultdict(list)
     for patch in sorted(checked.patches, key=lambda patch: -objects[patch.image_id]):
         wells[patch.batch, patch.well].append(patch)
@@ -88,52 +96,23 @@ def chosen_patches(checked: CheckedPart, count: int) -> list[Patch]:
     return in_turn[:count]
 
 
-def draw_regions(
-    pixels: Rgb, regions: Iterable[tuple[Polygon | MultiPolygon, tuple[int, int, int]]], scale: float
-) -> None:
-    """Draws borders into an image.
+def draw_region(pixels: Rgb, region: Polygon | MultiPolygon, colour: tuple[int, int, int], scale: float) -> None:
+    """Draw the borders of a region.
 
     Args:
         pixels: The image (height, width, 3), RGB; drawn into.
-        regions: Regions in pixels of the patch, and the colour of each.
+        region: In pixels of the patch.
+        colour: RGB.
         scale: Pixels of the image per pixel of the patch.
     """
-    for region, colour in regions:
-        # OpenCV has pixel centres at whole numbers, outlines have corners there: hence the half.
-        rings = [shapely.get_coordinates(ring) * scale - 0.5 for ring in shapely.get_rings(shapely.get_parts(region))]
-        fixed = [np.round(ring * 2**SUBPIXEL_BITS).astype(np.int32) for ring in rings]
-        cv2.polylines(pixels, fixed, True, colour, 1, cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def _draw(
-    axes: 'Axes',
-    batches: Mapping[str, NDArray],
-    colours: Mapping[str, str],
-    label: str,
-    unit: str,
-    is_log: bool = False,
-) -> None:
-    """One histogram with a curve for each batch that has values; all have the same bins."""
-    batches = {name: values for name, values in batches.items() if len(values)}
-    axes.set_xlabel(label)
-    axes.set_ylabel(unit)
-    if not batches:
-        axes.text(0.5, 0.5, 'none', ha='center', va='center', transform=axes.transAxes)
-        return
-    every = np.concatenate(list(batches.values()))
-    if is_log:
-        axes.set_xscale('log')
-        bins = np.geomspace(every.min(), max(every.max(), every.min() * 1.01), 41)
-    else:
-        bins = np.linspace(0, max(every.max(), 1), 31)
-    for name, values in batches.items():
-        label = f'{name}: {len(values)}, mean {values.mean():.0f}'
-        axes.hist(values, bins, histtype='step', color=colours[name], label=label)
-    axes.legend(fontsize='small')
+    # OpenCV has pixel centres at whole numbers, outlines have corners there: hence the half.
+    rings = [shapely.get_coordinates(ring) * scale - 0.5 for ring in shapely.get_rings(shapely.get_parts(region))]
+    fixed = [np.round(ring * 2**SUBPIXEL_BITS).astype(np.int32) for ring in rings]
+    cv2.polylines(pixels, fixed, True, colour, 1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _row_of(checked: CheckedPart) -> Rgb:
-    """A row of the sheet: patches side by side, each with a caption."""
+    """Return a row of the sheet: patches side by side, each with a caption."""
     content, _ = read_part(checked.part)
     patches = chosen_patches(checked, COLUMNS)
     annotations: dict[int, list[CocoAnnotation]] = {patch.image_id: [] for patch in patches}
@@ -150,25 +129,19 @@ def _row_of(checked: CheckedPart) -> Rgb:
             pixels, scale = _thumbnail(checked.part.image_dir / patch.file_name)
         except InputError:
             continue
-        draw_regions(pixels, _regions(of_patch, patch), scale)
+        for annotation in of_patch:
+            region = examine(annotation.entry, patch).region
+            if region is not None:
+                colour = COLOURS.get(annotation.category, OTHER_COLOUR)
+                draw_region(pixels, region, IGNORED_COLOUR if annotation.ignored else colour, scale)
         cell[CAPTION_PX : CAPTION_PX + pixels.shape[0], : pixels.shape[1]] = pixels
     return row
 
 
 def _thumbnail(path: Path) -> tuple[Rgb, float]:
-    """A patch of which the longer side is `SIDE_PX`, and its scale."""
+    """Return a patch of which the longer side is `SIDE_PX`, and its scale."""
     with open_slide(path) as slide:
         scale = SIDE_PX / max(slide.width_px, slide.height_px)
         pixels = slide.read(0, 0, slide.width_px, slide.height_px)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), scale
-
-
-def _regions(
-    annotations: Iterable[CocoAnnotation], patch: Patch
-) -> Iterable[tuple[Polygon | MultiPolygon, tuple[int, int, int]]]:
-    """Yield the region of each annotation that has one, and the colour to draw it in."""
-    for annotation in annotations:
-        region = examine(annotation.entry, patch).region
-        if region is not None:
-            yield region, IGNORED_COLOUR if annotation.ignored else COLOURS.get(annotation.category, OTHER_COLOUR)

@@ -1,6 +1,6 @@
-"""Looks at the outline, box and area of one annotation, and puts right what can be without asking. Pure; no files.
+"""Checks the outline, box and area of one annotation and fixes what is safe. Pure; no files.
 
-What is wrong and what `--fix` would make of it is found in one go, so that both always agree.
+What is wrong and what `--fix` makes of it is found in one go, so that both always agree.
 """
 
 from collections.abc import Mapping
@@ -29,15 +29,15 @@ AREA_TOLERANCE = 0.01
 """Share by which an area may differ, and 1 px^2: counting pixel centres instead of measuring changes it so much."""
 
 Found = list[tuple[Kind, str, bool]]
-"""Kind, what is wrong, and whether `--fix` puts it right."""
+"""Kind, what is wrong, and whether `--fix` fixes it."""
 
 
 class Examined(NamedTuple):
-    """What was found out about one annotation.
+    """The result of checking one annotation.
 
     Attributes:
         found: What is wrong.
-        fixed: The annotation without what can be put right.
+        fixed: The annotation as `--fix` writes it.
         region: Its outline, or its box as a rectangle, fixed; None if it has neither.
     """
 
@@ -47,9 +47,9 @@ class Examined(NamedTuple):
 
 
 def examine(annotation: Mapping[str, Any], patch: Patch) -> Examined:
-    """Looks at the outline, box and area of an annotation.
+    """Check the outline, box and area of an annotation.
 
-    What can be put right: outlines that cross themselves (by the even-odd rule, by which masks are drawn from them
+    What can be fixed: outlines that cross themselves (by the even-odd rule, by which masks are drawn from them
     anyway), outlines and boxes that reach up to `CLIPPED_PX` beyond the image, boxes and areas that are not those of
     their outline.
 
@@ -57,66 +57,49 @@ def examine(annotation: Mapping[str, Any], patch: Patch) -> Examined:
         annotation: Its entry in the file.
         patch: The image that it belongs to.
     """
+    fixed, found = dict(annotation), []
     segmentation = annotation.get('segmentation')
-    if not segmentation:
-        return _examine_box(annotation, patch)
-    try:
-        region, crosses = geometry_from_segmentation(segmentation, patch.height, patch.width)
-    except ValueError as error:
-        return Examined([(kinds.BAD_OUTLINE, str(error), False)], dict(annotation), None)
-    found: Found = [(kinds.CROSSING, f'area {region.area:.1f} px^2 by the even-odd rule', True)] if crosses else []
+    if segmentation:
+        try:
+            region, crosses = geometry_from_segmentation(segmentation, patch.height, patch.width)
+        except ValueError as error:
+            return Examined([(kinds.BAD_OUTLINE, str(error), False)], fixed, None)
+        if crosses:
+            found.append((kinds.CROSSING, f'area {region.area:.1f} px^2 by the even-odd rule', True))
+    else:
+        region = _box(annotation)
+        if region is None:
+            return Examined([(kinds.NO_SHAPE, f'bbox is {annotation.get("bbox")}', False)], fixed, None)
     beyond_px = _beyond_px(region.bounds, patch)
     if beyond_px > ROUNDING_PX:
         inside = polygonal_parts(region.intersection(shapely.box(0, 0, patch.width, patch.height)))
         fixable = beyond_px <= CLIPPED_PX and not inside.is_empty
-        found.append((kinds.OUTLINE_OUTSIDE, _beyond_text(beyond_px, patch), fixable))
+        kind = kinds.OUTLINE_OUTSIDE if segmentation else kinds.BOX_OUTSIDE
+        found.append((kind, _beyond_text(beyond_px, patch), fixable))
         region = inside if fixable else region
-    changed = any(fixable for _, _, fixable in found)
-    if not changed:
-        found += _found_in_measures(annotation, region, patch)
-    fixed = dict(annotation)
-    if changed:
-        fixed['segmentation'] = coco_segmentation(region)
     if any(fixable for _, _, fixable in found):
-        fixed.update(_measures(region))
-    return Examined(found, fixed, region)
-
-
-def _examine_box(annotation: Mapping[str, Any], patch: Patch) -> Examined:
-    """Looks at the box and area of an annotation without outline."""
-    box = _box(annotation)
-    if box is None:
-        return Examined([(kinds.NO_SHAPE, f'bbox is {annotation.get("bbox")}', False)], dict(annotation), None)
-    region, found = box, []
-    beyond_px = _beyond_px(box.bounds, patch)
-    if beyond_px > ROUNDING_PX:
-        inside = polygonal_parts(box.intersection(shapely.box(0, 0, patch.width, patch.height)))
-        fixable = beyond_px <= CLIPPED_PX and not inside.is_empty
-        found.append((kinds.BOX_OUTSIDE, _beyond_text(beyond_px, patch), fixable))
-        region = inside if fixable else box
-    if region is box:
-        found += _found_in_area(annotation, region)
-    fixed = dict(annotation)
-    if any(fixable for _, _, fixable in found):
-        fixed.update(_measures(region))
-    return Examined(found, fixed, region)
-
-
-def _found_in_measures(annotation: Mapping[str, Any], region: Polygon | MultiPolygon, patch: Patch) -> Found:
-    """Whether box and area are those of the outline."""
-    box = _box(annotation)
-    if box is None:
-        found: Found = [(kinds.WRONG_BOX, f'bbox is {annotation.get("bbox")}', True)]
+        if segmentation:
+            fixed['segmentation'] = coco_segmentation(region)
     else:
-        off_px = float(np.abs(np.subtract(box.bounds, region.bounds)).max())
-        beyond_px = _beyond_px(box.bounds, patch)
-        if beyond_px > max(ROUNDING_PX, _beyond_px(region.bounds, patch) + ROUNDING_PX):
-            found = [(kinds.BOX_OUTSIDE, _beyond_text(beyond_px, patch), True)]
-        elif off_px > BOX_TOLERANCE_PX:
-            found = [(kinds.WRONG_BOX, f'bbox is {off_px:.1f} px off the extent of the outline', True)]
-        else:
-            found = []
-    return found + _found_in_area(annotation, region)
+        found += (_found_in_box(annotation, region, patch) if segmentation else []) + _found_in_area(annotation, region)
+    if any(fixable for _, _, fixable in found):
+        left, top, right, bottom = region.bounds
+        fixed.update(bbox=[left, top, right - left, bottom - top], area=region.area)
+    return Examined(found, fixed, region)
+
+
+def _found_in_box(annotation: Mapping[str, Any], region: Polygon | MultiPolygon, patch: Patch) -> Found:
+    """Check whether the box is that of the outline."""
+    box = _box(annotation)
+    if box is None:
+        return [(kinds.WRONG_BOX, f'bbox is {annotation.get("bbox")}', True)]
+    off_px = float(np.abs(np.subtract(box.bounds, region.bounds)).max())
+    beyond_px = _beyond_px(box.bounds, patch)
+    if beyond_px > max(ROUNDING_PX, _beyond_px(region.bounds, patch) + ROUNDING_PX):
+        return [(kinds.BOX_OUTSIDE, _beyond_text(beyond_px, patch), True)]
+    if off_px > BOX_TOLERANCE_PX:
+        return [(kinds.WRONG_BOX, f'bbox is {off_px:.1f} px off the extent of the outline', True)]
+    return []
 
 
 def _found_in_area(annotation: Mapping[str, Any], region: Polygon | MultiPolygon) -> Found:
@@ -127,7 +110,7 @@ def _found_in_area(annotation: Mapping[str, Any], region: Polygon | MultiPolygon
 
 
 def _box(annotation: Mapping[str, Any]) -> Polygon | None:
-    """The box of an annotation as a rectangle; None if it has none with an area."""
+    """Return the box of an annotation as a rectangle; None if it has none with an area."""
     box = annotation.get('bbox')
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) <= 0:
         return None
@@ -135,14 +118,8 @@ def _box(annotation: Mapping[str, Any]) -> Polygon | None:
     return shapely.box(x, y, x + width, y + height)
 
 
-def _measures(region: Polygon | MultiPolygon) -> dict[str, Any]:
-    """`bbox` and `area` of a region."""
-    left, top, right, bottom = region.bounds
-    return {'bbox': [left, top, right - left, bottom - top], 'area': region.area}
-
-
 def _beyond_px(bounds: tuple[float, float, float, float], patch: Patch) -> float:
-    """How far an extent reaches beyond an image; negative inside."""
+    """Return how far an extent reaches beyond an image; negative inside."""
     left, top, right, bottom = bounds
     return max(-left, -top, right - patch.width, bottom - patch.height)
 

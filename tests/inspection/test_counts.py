@@ -5,8 +5,16 @@ from collections import Counter
 import pytest
 
 from noise_mm.inspection.annotation_files import find_parts
-from noise_mm.inspection.count_tables import cells_table, nuclei_table, pseudo_table, table
-from noise_mm.inspection.counts import count_cells, count_nuclei, sum_cells, sum_nuclei
+from noise_mm.inspection.counts import (
+    cells_of_batches,
+    cells_table,
+    count_cells,
+    count_nuclei,
+    nuclei_of_batches,
+    nuclei_table,
+    pseudo_table,
+    table,
+)
 from noise_mm.inspection.dataset import check_part
 
 # The cells of the fixture: polygons of circles with these radii, at 0.5 um a pixel.
@@ -36,16 +44,16 @@ def rows(lines):
 
 
 def test_a_cell_in_two_patches_is_one_cell(parts):
-    one = count_cells(parts()[0])
+    one = cells_of_batches(parts())[0]
     assert (one.name, one.wells, one.cells, one.outlines, one.ignored) == ('M1', 3, 6, 9, 0)
-    assert one.per_patch.tolist() == [2, 1, 2, 1, 2, 1]
+    assert one.per_patch == [2, 1, 2, 1, 2, 1]
     assert sorted(one.areas_px2) == pytest.approx(sorted(AREAS_PX2 * 3), rel=1e-4)
     assert sorted(one.areas_um2) == pytest.approx(sorted(area * UM_PER_PX**2 for area in AREAS_PX2 * 3), rel=1e-4)
 
 
 def test_cells_of_the_same_number_in_different_wells_are_different(parts, edit):
     edit('M1/annotations.json', set_all('annotations', cell=1))
-    assert count_cells(parts()[0]).cells == 3
+    assert cells_of_batches(parts())[0].cells == 3
 
 
 def test_area_of_a_cell_is_that_of_the_whole_as_its_largest_piece_tells(parts, edit):
@@ -61,7 +69,7 @@ def test_area_of_a_cell_is_that_of_the_whole_as_its_largest_piece_tells(parts, e
             image.update(scale=0.5, mpp=1.0)
 
     edit('M1/annotations.json', change)
-    one = count_cells(parts()[0])
+    one = cells_of_batches(parts())[0]
     assert (one.cells, one.outlines) == (1, 2)
     assert one.areas_px2 == pytest.approx([AREAS_PX2[0] / 0.6 / 0.5**2], rel=1e-4)
     assert one.areas_um2 == pytest.approx([AREAS_PX2[0] / 0.6], rel=1e-4)
@@ -74,7 +82,7 @@ def test_without_numbers_of_cells_whole_outlines_are_measured(parts, edit):
         content['annotations'][0].update(segmentation=[[0, 0, 40, 0, 40, 40, 0, 40]], bbox=[0, 0, 40, 40], area=1600)
 
     edit('M1/annotations.json', change)
-    one = count_cells(parts()[0])
+    one = cells_of_batches(parts())[0]
     assert (one.cells, one.outlines, len(one.areas_px2)) == (None, 9, 8)
     assert rows(cells_table(parts()))['M1'][2:4] == ['-', '-']
     assert 'not told apart' in cells_table(parts())[-1]
@@ -82,19 +90,19 @@ def test_without_numbers_of_cells_whole_outlines_are_measured(parts, edit):
 
 def test_ignored_regions_are_counted_apart(parts, edit):
     edit('M1/annotations.json', lambda content: content['annotations'][0].update(iscrowd=1))
-    one = count_cells(parts()[0])
+    one = cells_of_batches(parts())[0]
     assert (one.outlines, one.ignored, one.cells) == (8, 1, 5)
 
 
 def test_unknown_pixel_size(parts, edit):
     edit('M1/annotations.json', set_all('images', mpp=None))
-    one = count_cells(parts()[0])
+    one = cells_of_batches(parts())[0]
     assert len(one.areas_px2) == 6 and len(one.areas_um2) == 0
     assert rows(cells_table(parts()))['M1'][-3:-1] == ['-', '-']
 
 
 def test_nuclei_of_each_batch(parts):
-    m1, m2 = count_nuclei(parts()[2])
+    m1, m2 = nuclei_of_batches(parts())
     assert (m1.name, m1.images, m1.nuclei, m1.boxes) == ('M1', 2, [3, 3], 6)
     assert m1.patches == Counter(train=1, val=1)
     assert set(m1.box_px) == {18} and set(m1.box_um) == {9}
@@ -103,16 +111,15 @@ def test_nuclei_of_each_batch(parts):
 
 def test_nuclei_that_the_file_does_not_count(parts, edit):
     edit('nuclei/wells.json', lambda wells: wells[0].update(nuclei=None))
-    assert [one.nuclei for one in count_nuclei(parts()[2])] == [None, [3, 3]]
+    assert [one.nuclei for one in nuclei_of_batches(parts())] == [None, [3, 3]]
     assert rows(nuclei_table(parts()))['all M'][4:6] == ['-', '-']
 
 
 def test_sums(parts):
-    m1, m2 = (count_cells(part) for part in parts()[:2])
-    both = sum_cells('both', [m1, m2])
+    both = count_cells('both', parts()[:2])
     assert (both.name, both.wells, both.cells, both.outlines) == ('both', 5, 10, 15)
     assert len(both.areas_px2) == 10 and len(both.per_patch) == 10
-    nuclei = sum_nuclei('both', count_nuclei(parts()[2]))
+    nuclei = count_nuclei('both', parts()[2], ['M1', 'M2'])
     assert (nuclei.images, nuclei.nuclei, nuclei.boxes) == (4, [3, 3, 3, 3], 12)
 
 

@@ -124,7 +124,7 @@ def test_one_picture_in_two_wells_lies_on_both_sides_of_some_split():
 
 def test_too_few_wells_to_split():
     found = drawn_split_issues(wells('M1', 1), 'well', 0.2, 0)
-    assert [(issue.kind, issue.what) for issue in found] == [(kinds.ONE_SIDED, 'there is only one well to share out')]
+    assert [(issue.kind, issue.what) for issue in found] == [(kinds.ONE_SIDED, 'there is only one well to split')]
 
 
 def test_stored_split():

@@ -5,7 +5,7 @@ import shapely
 
 from noise_mm.errors import InputError
 from noise_mm.inspection.annotation_files import find_parts
-from noise_mm.inspection.counts import count_cells, count_nuclei
+from noise_mm.inspection.counts import cells_of_batches, nuclei_of_batches
 from noise_mm.inspection.dataset import check_part
 from noise_mm.inspection.report_pictures import (
     CAPTION_PX,
@@ -15,7 +15,7 @@ from noise_mm.inspection.report_pictures import (
     IGNORED_COLOUR,
     SIDE_PX,
     chosen_patches,
-    draw_regions,
+    draw_region,
     write_contact_sheet,
     write_histograms,
 )
@@ -78,7 +78,7 @@ def test_wells_take_turns_and_show_their_fullest_patch(parts):
 def test_borders_are_drawn_where_they_are(scale):
     """The drawn line, as a ring, has the centre and the size of the region."""
     pixels = np.zeros((300, 300, 3), np.uint8)
-    draw_regions(pixels, [(shapely.box(20, 30, 60, 90), (255, 255, 255))], scale)
+    draw_region(pixels, shapely.box(20, 30, 60, 90), (255, 255, 255), scale)
     weights = pixels[..., 0].astype(float)
     rows, columns = np.mgrid[:300, :300] + 0.5  # centres of pixels
     centre = [(weights * axis).sum() / weights.sum() / scale for axis in (columns, rows)]
@@ -89,7 +89,7 @@ def test_borders_are_drawn_where_they_are(scale):
 
 def test_histograms(parts, tmp_path):
     found = parts()
-    write_histograms(tmp_path / 'h.png', [count_cells(one) for one in found[:2]], count_nuclei(found[2]))
+    write_histograms(tmp_path / 'h.png', cells_of_batches(found), nuclei_of_batches(found))
     full = cv2.imread(str(tmp_path / 'h.png'))
     write_histograms(tmp_path / 'empty.png', [], [])
     empty = cv2.imread(str(tmp_path / 'empty.png'))
