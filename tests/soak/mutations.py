@@ -1,5 +1,6 @@
 """Damages files: bytes of any file, and nodes of JSON."""
 
+import copy
 import gzip
 import json
 import random
@@ -62,11 +63,11 @@ def _changed_node(value: object, rng: random.Random) -> object:
             pending.append(node[key])
     parent, key = rng.choice(nodes)
     if parent is None:
-        return rng.choice(ODD_VALUES) if rng.random() < 0.1 else [value]
+        return _odd_value(rng) if rng.random() < 0.1 else [value]
     other_parent, other_key = rng.choice(nodes)
     choice = rng.random()
     if choice < 0.55:
-        parent[key] = rng.choice(ODD_VALUES)
+        parent[key] = _odd_value(rng)
     elif choice < 0.75:
         del parent[key]
     elif choice < 0.85 and isinstance(parent, list):
@@ -74,6 +75,11 @@ def _changed_node(value: object, rng: random.Random) -> object:
     elif other_parent is not None:
         parent[key] = json.loads(json.dumps(other_parent[other_key]))
     return value
+
+
+def _odd_value(rng: random.Random) -> object:
+    """Return a copy, because later mutations change it: shared lists would end up inside themselves."""
+    return copy.deepcopy(rng.choice(ODD_VALUES))
 
 
 def _flip(data: bytes, rng: random.Random) -> bytes:
