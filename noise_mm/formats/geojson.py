@@ -22,7 +22,6 @@ from shapely import MultiPolygon, Polygon
 
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.files import replacing
-from noise_mm.formats.packed_json import read_packed_json
 from noise_mm.formats.qupath_objects import NUCLEUS, cells_among, class_name, mapping
 from noise_mm.geometry.outline import Outline, parts_of, ring_vertices
 
@@ -37,30 +36,11 @@ FRACTION = 1.0
 SAME_AREA = 0.01
 
 
-def read_geojson(
-    path: str | Path,
-    size_px: tuple[int, int] | None = None,
-    um_per_px: float | None = None,
-    label: str = 'osteoclast',
-    repair: bool = True,
-    notes: list[str] | None = None,
-) -> list[Outline]:
-    """Return the outlines of a GeoJSON file, in its order, named and classed as in QuPath; see `geojson_outlines`.
-
-    Args:
-        path: A `.geojson` or `.json` file, which may be packed as `.gz` or `.zip`.
-        size_px: As in `geojson_outlines`, also `um_per_px`, `label`, `repair` and `notes`.
-    """
-    return geojson_outlines(read_packed_json(path), path, size_px, um_per_px, label, repair, notes)
-
-
 def geojson_outlines(
     value: Any,
     path: str | Path,
     size_px: tuple[int, int] | None = None,
     um_per_px: float | None = None,
-    label: str = 'osteoclast',
-    repair: bool = True,
     notes: list[str] | None = None,
 ) -> list[Outline]:
     """Return the outlines of a parsed GeoJSON file, in its order.
@@ -71,23 +51,17 @@ def geojson_outlines(
     `qupath_objects.cells_among`.
 
     Args:
-        value: The parsed JSON.
+        value: The parsed JSON, which has features (see `features_of`).
         path: The file, for messages.
         size_px: Width and height of the image, to check that the outlines lie on it.
         um_per_px: Resolution of the image, to check the unit.
-        label: Class of objects without a classification.
-        repair: Whether self-crossing outlines are repaired (with a note) or issues.
         notes: Takes what was left out or assumed.
 
     Raises:
-        InputError: If the file is not GeoJSON, the unit is not pixels, or objects are no areas, without area or outside
-            the image.
+        InputError: If the unit is not pixels, or objects are no areas, without area or outside the image.
     """
-    collector = OutlineCollector(path, REMEDY, size_px, repair, notes=[] if notes is None else notes)
-    features = features_of(value)
-    if features is None:
-        raise collector.error('not GeoJSON with features')
-    cells = cells_among(features, collector)
+    collector = OutlineCollector(path, REMEDY, size_px, notes=[] if notes is None else notes)
+    cells = cells_among(features_of(value) or [], collector)
     geometries = [_geometry_or_reason(feature.get('geometry')) for _, feature in cells]
     _refuse_other_units(collector, value, [feature for _, feature in cells], geometries, um_per_px)
     for (number, feature), geometry in zip(cells, geometries, strict=True):
@@ -103,7 +77,7 @@ def geojson_outlines(
             where,
             geometry,
             name=name,
-            label=str(in_metadata or _plain(of_class) or label),
+            label=str(in_metadata or _plain(of_class) or Outline.label),
             score=_measurements(properties).get(SCORE_MEASUREMENT),
             ignored=of_class.endswith('*'),
         )
@@ -164,26 +138,16 @@ def features_of(value: Any) -> list[dict] | None:
 
 
 def _geometry_or_reason(value: Any) -> Polygon | MultiPolygon | str:
-    """Return the polygons of a GeoJSON geometry, or why it has none."""
-    try:
-        return _geometry(value)
-    except (ValueError, TypeError) as error:
-        return str(error)
-
-
-def _geometry(value: Any) -> Polygon | MultiPolygon:
-    """The polygons of a GeoJSON geometry, valid or not.
-
-    Raises:
-        ValueError: If it is no polygon, or its coordinates are not lists of numbers.
-    """
-    kind = mapping(value).get('type')
+    """Return the polygons of a GeoJSON geometry, valid or not, or why it has none."""
+    kind, coordinates = mapping(value).get('type'), mapping(value).get('coordinates')
     if kind not in ('Polygon', 'MultiPolygon'):
-        raise ValueError(f'is a {kind}, not a Polygon or MultiPolygon' if kind else 'has no geometry')
-    coordinates = value.get('coordinates')
+        return f'is a {kind}, not a Polygon or MultiPolygon' if kind else 'has no geometry'
     if not isinstance(coordinates, list):
-        raise ValueError('has no coordinates')
-    polygons = [_polygon(rings) for rings in ([coordinates] if kind == 'Polygon' else coordinates)]
+        return 'has no coordinates'
+    try:
+        polygons = [_polygon(rings) for rings in ([coordinates] if kind == 'Polygon' else coordinates)]
+    except ValueError as error:
+        return str(error)
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
@@ -281,7 +245,7 @@ def _classification(name: str, colours: Mapping[str, tuple[int, int, int]]) -> d
 
 
 def _uuid(seed: str) -> str:
-    """QuPath wants UUIDs; one from an object's number and place is the same whenever the file is written again."""
+    """Return the id that QuPath wants, the same whenever the file is written again."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, seed))
 
 
@@ -293,27 +257,16 @@ def _feature(
         [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
         for polygon in parts_of(outline.geometry)
     ]
-    several = len(polygons) > 1
-    geometry = {
-        'type': 'MultiPolygon' if several else 'Polygon',
-        'coordinates': polygons if several else polygons[0],
-    }
+    one = len(polygons) == 1
+    geometry = {'type': 'Polygon' if one else 'MultiPolygon', 'coordinates': polygons[0] if one else polygons}
     values = {name: float(value) for name, value in measurements.items() if np.isfinite(value)}
     if outline.score is not None:
         values[SCORE_MEASUREMENT] = outline.score
-    properties: dict[str, Any] = {
-        'objectType': object_type,
-        'classification': classification,
-        'isLocked': False,
-        'measurements': values,
-    }
+    properties = {'objectType': object_type, 'classification': classification, 'isLocked': False}
+    properties['measurements'] = values
     if outline.name:
         properties['name'] = outline.name
     if outline.ignored:
         properties['metadata'] = {'label': outline.label}
-    return {
-        'type': 'Feature',
-        'id': _uuid(f'{number} {outline.name} {outline.geometry.bounds}'),
-        'geometry': geometry,
-        'properties': properties,
-    }
+    identity = _uuid(f'{number} {outline.name} {outline.geometry.bounds}')
+    return {'type': 'Feature', 'id': identity, 'geometry': geometry, 'properties': properties}

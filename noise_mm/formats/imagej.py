@@ -16,7 +16,7 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +51,7 @@ LARGEST_ROI_BYTES = 2**26  # eight million vertices; a damaged or hostile entry 
 
 
 def read_imagej(
-    path: str | Path,
-    size_px: tuple[int, int] | None = None,
-    label: str = 'osteoclast',
-    repair: bool = True,
-    notes: list[str] | None = None,
+    path: str | Path, size_px: tuple[int, int] | None = None, notes: list[str] | None = None
 ) -> list[Outline]:
     """Return the outlines of a `.roi` file or of a zip of them, in the order of the file.
 
@@ -67,8 +63,6 @@ def read_imagej(
     Args:
         path: A `.roi` or `.zip` file.
         size_px: Width and height of the image, to check that the outlines lie on it.
-        label: Class of ROIs that do not say their class.
-        repair: Whether self-crossing outlines are repaired (with a note) or issues.
         notes: Takes what was changed or assumed.
 
     Raises:
@@ -77,7 +71,7 @@ def read_imagej(
     """
     path = Path(path)
     remedy = 'Correct these in ImageJ and save the ROIs again.'
-    collector = OutlineCollector(path, remedy, size_px, repair, notes=[] if notes is None else notes)
+    collector = OutlineCollector(path, remedy, size_px, notes=[] if notes is None else notes)
     slices, unwrapped = set(), []
     for entry, data in _entries(path, collector):
         try:
@@ -98,8 +92,8 @@ def read_imagej(
         in_name = CLASS_IN_NAME.fullmatch(name)
         fields = {
             'name': name,
-            'label': in_name[1].lower() if in_name else facts.get('class', label),
-            'score': _score(facts.get('score')),
+            'label': in_name[1].lower() if in_name else facts.get('class', Outline.label),
+            'score': _score(facts.get('score', '')),
             'ignored': facts.get('ignored') == 'true',
         }
         if isinstance(geometry, np.ndarray):
@@ -122,7 +116,7 @@ def write_imagej(
     position: int = 0,
     colours: Mapping[str, tuple[int, int, int]] | None = None,
 ) -> None:
-    """Writes a `.roi` file (one outline) or a zip for the ROI manager, whole or not at all.
+    """Write a `.roi` file (one outline) or a zip for the ROI manager, whole or not at all.
 
     Outlines become sub-pixel polygons, or composites where they have holes or several parts; coordinates are
     32-bit floats (0.008 px apart at 100,000 px). Names are made unique by appending numbers, as ImageJ does;
@@ -144,7 +138,7 @@ def write_imagej(
         raise InputError(f'{path}: ImageJ ROIs are .roi or .zip files. Choose one of these suffixes.')
     if suffix == '.roi' and len(outlines) != 1:
         raise InputError(f'{path}: a .roi file holds one ROI, not {len(outlines)}. Choose the suffix .zip.')
-    names = _unique_names(outlines)
+    names = _roi_names(outlines)
     # One after the other: as bytes, the ROIs of a large well are many times the size of the zip.
     rois = (_roi(*pair, position, colours or {}).tobytes() for pair in zip(outlines, names, strict=True))
     with replacing(path) as temporary:
@@ -181,18 +175,14 @@ def _entries(path: Path, collector: OutlineCollector) -> list[tuple[str, bytes]]
 
 
 def _not_an_area(roi: ImagejRoi) -> str | None:
-    """What a ROI is if it is no area, else None."""
-    if roi.subtype in NOT_AREA_SUBTYPES:
-        return NOT_AREA_SUBTYPES[roi.subtype]
-    if roi.roitype in NOT_AREAS:
-        return NOT_AREAS[roi.roitype]
-    if roi.roitype not in (*VERTEX_TYPES, ROI_TYPE.RECT, ROI_TYPE.OVAL):
-        return f'of the unknown type {roi.roitype.value}'
-    return None
+    """Return what a ROI is if it is no area, else None."""
+    is_area = roi.roitype in (*VERTEX_TYPES, ROI_TYPE.RECT, ROI_TYPE.OVAL)
+    unknown = None if is_area else f'of the unknown type {roi.roitype.value}'
+    return NOT_AREA_SUBTYPES.get(roi.subtype) or NOT_AREAS.get(roi.roitype) or unknown
 
 
 def _roi(outline: Outline, name: str, position: int, colours: Mapping[str, tuple[int, int, int]]) -> ImagejRoi:
-    """The ROI of an outline."""
+    """Return the ROI of an outline."""
     geometry = outline.geometry
     rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(shapely.get_parts(geometry))]
     if len(rings) == 1:
@@ -210,58 +200,47 @@ def _roi(outline: Outline, name: str, position: int, colours: Mapping[str, tuple
     roi.position = position
     if outline.label in colours:
         roi.stroke_color = bytes([255, *colours[outline.label]])  # opaque
-    facts = [f'class: {outline.label}']
-    if outline.score is not None:
-        facts.append(f'score: {outline.score!r}')
-    if outline.ignored:
-        facts.append('ignored: true')
-    roi.props = ''.join(f'{fact}\n' for fact in facts)
+    score = '' if outline.score is None else f'score: {outline.score!r}\n'
+    roi.props = f'class: {outline.label}\n{score}' + 'ignored: true\n' * outline.ignored
     return roi
 
 
 def _path(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The path segments of one closed ring (n, 2): a move, lines and a close."""
+    """Return the path segments of one closed ring (n, 2): a move, lines and a close."""
     kinds = np.r_[0.0, np.ones(len(ring) - 1)]
     return np.append(np.column_stack([kinds, ring]).ravel(), 4.0)
 
 
-def _unique_names(outlines: Sequence[Outline]) -> list[str]:
-    """A name for each outline: its own, with a number appended from the second use on, or its number."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for number, outline in enumerate(outlines, start=1):
-        # roifile counts characters where the format counts 16-bit units: others would make it store a wrong length.
-        name = ''.join(character if ord(character) < 0x10000 else '_' for character in outline.name)
-        names.append(_untaken(name or f'{number:04d}', taken))
-        taken.add(names[-1])
-    return names
+def _roi_names(outlines: Sequence[Outline]) -> list[str]:
+    """Return a name for each outline: its own, with a number appended from the second use on, or its number."""
+    # roifile counts characters where the format counts 16-bit units: others would make it store a wrong length.
+    own = (re.sub('[^\\u0000-\\uffff]', '_', outline.name) for outline in outlines)
+    return _unique([name or f'{number:04d}' for number, name in enumerate(own, start=1)], str)
 
 
 def _entry_names(names: Sequence[str]) -> list[str]:
-    """Names of zip entries for ROI names, different on file systems that take a and A for the same."""
-    entries: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        safe = ''.join('_' if character in '/\\:*?"<>|' or character < ' ' else character for character in name)
-        entry = _untaken(safe, taken, fold_case=True)
-        taken.add(entry.lower())
-        entries.append(f'{entry}.roi')
-    return entries
+    """Return names of zip entries for ROI names, different on file systems that take a and A for the same."""
+    return [
+        f'{name}.roi' for name in _unique([re.sub(r'[/\\:*?"<>|\x00-\x1f]', '_', name) for name in names], str.lower)
+    ]
 
 
-def _untaken(wanted: str, taken: set[str], fold_case: bool = False) -> str:
-    """`wanted`, or the first of `wanted-1`, `wanted-2` and so on that is not in `taken`."""
-    name, number = wanted, 0
-    while (name.lower() if fold_case else name) in taken:
-        number += 1
-        name = f'{wanted}-{number}'
-    return name
+def _unique(names: Sequence[str], key: Callable[[str], str]) -> list[str]:
+    """Return the names, each that is taken (by `key`) with the first of -1, -2 and so on that is free."""
+    taken: dict[str, str] = {}
+    for wanted in names:
+        name, number = wanted, 0
+        while key(name) in taken:
+            number += 1
+            name = f'{wanted}-{number}'
+        taken[key(name)] = name
+    return list(taken.values())
 
 
-def _score(text: str | None) -> float | None:
-    """A stored score; None where there is none, or where other software means something else by the word."""
+def _score(text: str) -> float | None:
+    """Return a stored score; None where there is none, or where other software means something else by the word."""
     try:
-        score = None if text is None else float(text)
+        score = float(text)
     except ValueError:
         return None
-    return score if score is not None and np.isfinite(score) else None
+    return score if np.isfinite(score) else None

@@ -74,21 +74,21 @@ def shape_of(roi: ImagejRoi) -> Shape:
 
 
 def _bounds(roi: ImagejRoi) -> tuple[float, float, float, float]:
-    """Left, top, width and height of a rectangle or oval."""
+    """Return left, top, width and height of a rectangle or oval."""
     if roi.subpixelrect:
         return roi.xd, roi.yd, roi.widthd, roi.heightd
     return roi.left, roi.top, roi.right - roi.left, roi.bottom - roi.top
 
 
 def _ellipse(left: float, top: float, width: float, height: float) -> NDArray[np.float64]:
-    """Vertices (n, 2) of the ellipse inscribed in a rectangle."""
+    """Return the vertices (n, 2) of the ellipse inscribed in a rectangle."""
     angle = np.arange(OVAL_VERTICES) * (2 * np.pi / OVAL_VERTICES)
     unit = 0.5 + 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return [left, top] + unit * [width, height]
 
 
 def _rectangle(left: float, top: float, width: float, height: float, corner_px: float) -> NDArray[np.float64]:
-    """Vertices (n, 2) of a rectangle whose corners are quarters of an ellipse with the diameter `corner_px`."""
+    """Return the vertices (n, 2) of a rectangle with corners that are quarters of an ellipse of that diameter."""
     if not corner_px:
         return np.array([left, top] + np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * [width, height], dtype=np.float64)
     diameter = np.minimum(corner_px, [width, height])
@@ -99,10 +99,7 @@ def _rectangle(left: float, top: float, width: float, height: float, corner_px: 
 
 
 def _spline(knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vertices (n, 2), about a pixel apart, of the closed cubic spline through `knots`.
-
-    The parameter grows by the square root of the knots' distance, as in ImageJ's `PolygonRoi.fitSpline`.
-    """
+    """Return vertices (n, 2) about a pixel apart on the closed centripetal spline, as `PolygonRoi.fitSpline` does."""
     closed = np.concatenate([knots, knots[:1]])
     if not np.isfinite(closed).all():
         raise ValueError('a coordinate is not a finite number')
@@ -115,14 +112,7 @@ def _spline(knots: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _path_rings(path: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """The closed rings of a composite's path, each (n, 2); rings of fewer than three points enclose nothing.
-
-    `path` holds segments: a kind (`PATH_COORDINATES`) and its points, one after the other. Curves become
-    `CURVE_PIECES` straight pieces each.
-
-    Raises:
-        ValueError: If a segment is unknown or cut short, or the path does not begin with a move.
-    """
+    """Return the closed rings (n, 2) of a composite's path: a kind (`PATH_COORDINATES`) and its points, and so on."""
     values = path.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError('the path of the composite holds something else than finite numbers')
@@ -146,7 +136,7 @@ def _path_rings(path: NDArray[np.float32]) -> list[NDArray[np.float64]]:
 
 
 def _bezier(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (`CURVE_PIECES`, 2) along the Bezier curve with the control points (3 or 4, 2), the first left out."""
+    """Return `CURVE_PIECES` points on the Bezier curve with the control points (3 or 4, 2), the first left out."""
     share = np.arange(1, CURVE_PIECES + 1)[:, None, None] / CURVE_PIECES
     levels = np.broadcast_to(points, (CURVE_PIECES, *points.shape))
     while levels.shape[1] > 1:  # de Casteljau

@@ -8,8 +8,8 @@ once and keeps the runs of labelled pixels, writing draws one band of rows at a 
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,14 +47,7 @@ BINARY_VALUES = (1, 255)  # of a mask, in which cells are not told apart
 
 
 class Runs(NamedTuple):
-    """The runs of labelled pixels in a page, each array (n,).
-
-    Attributes:
-        values: Labels.
-        rows: Rows.
-        starts: First columns.
-        ends: End columns (not included).
-    """
+    """The runs of labelled pixels in a page, from `starts` to `ends` (not included) in `rows`; each array (n,)."""
 
     values: NDArray[np.int64]
     rows: NDArray[np.int32]
@@ -68,10 +61,7 @@ def is_label_image_name(path: Path) -> bool:
 
 
 def read_label_image(
-    path: str | Path,
-    size_px: tuple[int, int] | None = None,
-    label: str = 'osteoclast',
-    notes: list[str] | None = None,
+    path: str | Path, size_px: tuple[int, int] | None = None, notes: list[str] | None = None
 ) -> list[Outline]:
     """Return the outlines of a label image in the order of their values, each named after its value.
 
@@ -82,7 +72,6 @@ def read_label_image(
     Args:
         path: A TIFF or PNG with one channel; smaller levels of a pyramid are not read.
         size_px: Width and height of the image, to check that the labels were made for it.
-        label: Class of the outlines.
         notes: Takes how several pages were read.
 
     Raises:
@@ -97,7 +86,7 @@ def read_label_image(
     except DAMAGED as error:
         kind = 'PNG' if is_png else 'TIFF'
         raise InputError(f'{path}: not a whole {kind} ({error}). Save it again.') from error
-    return [Outline(geometry, name=name, label=label) for name, geometry in _cells(planes, collector)]
+    return [Outline(geometry, name=name) for name, geometry in _cells(planes, collector)]
 
 
 def write_label_image(
@@ -127,14 +116,17 @@ def write_label_image(
     """
     width, height = size_px
     dtype = np.uint16 if len(outlines) < 2**16 else np.uint32
-    order = _drawing_order(outlines, smaller_on_top)
+    order = np.arange(len(outlines))
+    if smaller_on_top:
+        order = np.argsort([outline.geometry.area for outline in outlines], kind='stable')[::-1]
     drawn = _drawn_bands(masks or cell_masks(outlines, size_px), order, size_px, dtype)
     if max(size_px) <= LARGEST_IMAGEJ_PX:
         layout = {'rowsperstrip': BAND_PX}
         data = (zlib.compress(band[:, :width].tobytes()) for band in drawn)
     else:
         layout = {'tile': (BAND_PX, BAND_PX)}
-        data = _tiles(drawn)
+        columns = range(0, width, BAND_PX)
+        data = (np.pad(band, ((0, BAND_PX - len(band)), (0, 0)))[:, x : x + BAND_PX] for band in drawn for x in columns)
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
@@ -182,7 +174,8 @@ def _tiff_runs(path: str | Path, size_px: tuple[int, int] | None, collector: Out
                 raise collector.error(f'has {n_planes} pages without directories of their own; save a file for each')
             planes = series.asarray().reshape(-1, *series.keyframe.shape[:2])
             return [_runs(plane, 0, collector) for plane in planes]
-        return [_joined([_runs(band, y_px, collector) for y_px, band in _bands(page)]) for page in pages]
+        of_pages = [[_runs(band, y_px, collector) for y_px, band in _bands(page)] for page in pages]
+        return [Runs(*map(np.concatenate, zip(*of_bands, strict=True))) for of_bands in of_pages]
 
 
 def _check_size(found_px: tuple[int, int], size_px: tuple[int, int] | None, collector: OutlineCollector) -> None:
@@ -201,11 +194,6 @@ def _check_page(page: tifffile.TiffPage, size_px: tuple[int, int] | None, collec
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     if rows * page.imagewidth * page.dtype.itemsize > LARGEST_BAND_BYTES:
         raise collector.error('must be decoded in one piece of more than 2 GiB')
-
-
-def _joined(parts: Sequence[Runs]) -> Runs:
-    """Return the runs of several bands of one page."""
-    return Runs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _cells(planes: Sequence[Runs], collector: OutlineCollector) -> list[tuple[str, Polygon | MultiPolygon]]:
@@ -255,19 +243,16 @@ def _traced(runs: Runs) -> list[tuple[int, Polygon | MultiPolygon]]:
 
 
 def _bands(page: tifffile.TiffPage) -> Iterator[tuple[int, NDArray]]:
-    """The page from top to bottom as bands (rows, width), each one row of tiles or one strip, with its first row."""
-    band, first_row = None, 0
-    for segment, (_, _, y, x, _), shape in page.segments():
-        if band is None or y != first_row:
-            if band is not None:
-                yield first_row, band
-            rows = min(shape[1], page.imagelength - y)
-            band, first_row = np.zeros((rows, page.imagewidth), dtype=page.dtype), y
-        if segment is not None:  # None is a tile that the file leaves out because it is empty
-            part = segment[0, : len(band), : page.imagewidth - x, 0]
-            band[: part.shape[0], x : x + part.shape[1]] = part
-    if band is not None:
-        yield first_row, band
+    """Yield the page from top to bottom as bands (rows, width), each a row of tiles or a strip, with its first row."""
+    for y, segments in groupby(page.segments(), key=lambda segment: segment[1][2]):
+        band = None
+        for segment, (_, _, _, x, _), shape in segments:
+            if band is None:
+                band = np.zeros((min(shape[1], page.imagelength - y), page.imagewidth), dtype=page.dtype)
+            if segment is not None:  # None is a tile that the file leaves out because it is empty
+                part = segment[0, : len(band), : page.imagewidth - x, 0]
+                band[: part.shape[0], x : x + part.shape[1]] = part
+        yield y, band
 
 
 def _runs(band: NDArray, y_px: int, collector: OutlineCollector) -> Runs:
@@ -279,14 +264,6 @@ def _runs(band: NDArray, y_px: int, collector: OutlineCollector) -> Runs:
         raise collector.error('has negative values')
     places = (array.astype(np.int32) for array in (rows + y_px, starts, ends))
     return Runs(values.astype(np.int64), *places)
-
-
-def _drawing_order(outlines: Sequence[Outline], smaller_on_top: bool) -> NDArray[np.int64]:
-    """Indices of the outlines in the order in which they are drawn over each other."""
-    if not smaller_on_top:
-        return np.arange(len(outlines))
-    areas = np.array([outline.geometry.area for outline in outlines])
-    return np.argsort(areas, kind='stable')[::-1]
 
 
 def _drawn_bands(
@@ -304,11 +281,3 @@ def _drawn_bands(
             inside = mask.pixels()[first + y - mask.y : end + y - mask.y]
             band[first:end, mask.x : mask.x + mask.width][inside] = index + 1
         yield band
-
-
-def _tiles(bands: Iterable[NDArray]) -> Iterator[NDArray]:
-    """Yield the tiles of bands, row by row, each (`BAND_PX`, `BAND_PX`)."""
-    for band in bands:
-        rows = np.pad(band, ((0, BAND_PX - len(band)), (0, 0)))
-        for x in range(0, band.shape[1], BAND_PX):
-            yield rows[:, x : x + BAND_PX]

@@ -22,11 +22,7 @@ DAMAGED_ZIP = (
 
 
 def read_packed_json(path: str | Path, data: bytes | None = None) -> Any:
-    """Return the JSON value in a file, plain, gzipped or zipped; told by content.
-
-    Args:
-        path: The file.
-        data: Its bytes, where they have been read already.
+    """Return the JSON value in a file (whose bytes may be `data`), plain, gzipped or zipped; told by content.
 
     Raises:
         InputError: If the file is unreadable, damaged, not JSON, unpacks to more than `LARGEST_BYTES`, or is a zip with

@@ -27,13 +27,7 @@ NAME = re.compile(r'img_(?P<well>.+)_(?P<row>\d+)_(?P<column>\d+)')
 
 
 class PatchName(NamedTuple):
-    """What a patch's file name says.
-
-    Attributes:
-        well: Name or number of the well within its batch.
-        row: Second number, rows from the top or pixels.
-        column: Third number, columns from the left or pixels.
-    """
+    """What a patch's file name says: its well, and row and column as counts or pixels from the top and left."""
 
     well: str
     row: int
@@ -41,13 +35,7 @@ class PatchName(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a patch lies in its well.
-
-    Attributes:
-        x: Left edge in well pixels.
-        y: Upper edge in well pixels.
-        exact: False for a shifted window, which may lie up to 415 px further left or up.
-    """
+    """Left and upper edge of a patch in well pixels; not `exact` if it may lie up to 415 px further left or up."""
 
     x: int
     y: int
@@ -55,13 +43,7 @@ class Origin(NamedTuple):
 
 
 class PatchCell(NamedTuple):
-    """One cell of a patch as it could be read.
-
-    Attributes:
-        geometry: Its outline in pixels of the patch, inside it.
-        crossing: Whether the published polygon crosses itself and was repaired.
-        outside: Whether it reached beyond the patch and was cut off.
-    """
+    """One cell in pixels of its patch; whether its polygon crossed itself, and reached outside and was cut off."""
 
     geometry: Polygon | MultiPolygon
     crossing: bool
@@ -69,13 +51,13 @@ class PatchCell(NamedTuple):
 
 
 def parse_patch_name(stem: str) -> PatchName | None:
-    """The parts of a name without its suffix, such as `img_3_0_12`; None if it is of another form."""
+    """Return the parts of a name without its suffix, such as `img_3_0_12`; None if it is of another form."""
     match = NAME.fullmatch(stem)
     return PatchName(match['well'], int(match['row']), int(match['column'])) if match else None
 
 
 def names_hold_offsets(names: Iterable[PatchName]) -> bool:
-    """Whether rows and columns are pixels rather than counts.
+    """Return whether rows and columns are pixels rather than counts.
 
     Counts stay below 416 up to a well of 173,000 px; pixels exceed it with the second window but one. So one number
     from 416 on in a batch decides for pixels. Batches with none at all have counts, as the published ones.
@@ -84,36 +66,20 @@ def names_hold_offsets(names: Iterable[PatchName]) -> bool:
 
 
 def patch_origin(name: PatchName, size_px: tuple[int, int], offsets: bool) -> Origin:
-    """Where a patch lies.
-
-    Args:
-        name: Its parsed name.
-        size_px: Its width and height; one that is a pixel short was shifted inward.
-        offsets: What `names_hold_offsets` says of the batch.
-    """
+    """Return where a patch of `size_px` (width, height) lies; `offsets` as `names_hold_offsets` says of the batch."""
     if offsets:
         return Origin(name.column, name.row, True)
-    shifted = any(
-        side_px < PATCH_PX and count > 0 for side_px, count in zip(size_px, (name.column, name.row), strict=True)
-    )
+    # a window that is a pixel short was shifted inward
+    shifted = (size_px[0] < PATCH_PX and name.column > 0) or (size_px[1] < PATCH_PX and name.row > 0)
     return Origin(name.column * STRIDE_PX, name.row * STRIDE_PX, not shifted)
 
 
-def fraction_base_px(side_px: int) -> int:
-    """What the fractions in a label file are fractions of: the full patch also where the image is a pixel short."""
-    return PATCH_PX if side_px == PATCH_PX - 1 else side_px
-
-
 def patch_cell(row: YoloRow, size_px: tuple[int, int]) -> PatchCell | None:
-    """The cell or nucleus of one line of a label file; None if it has no area in the patch.
-
-    Args:
-        row: The line.
-        size_px: Width and height of the patch.
-    """
+    """Return the cell or nucleus of one line of a label file; None if it has no area in a patch of (width, height)."""
     vertices = row.vertices()
+    full_px = [PATCH_PX if side_px == PATCH_PX - 1 else side_px for side_px in size_px]  # what fractions are of
     try:
-        geometry, crossing = geometry_of_ring(vertices * [fraction_base_px(side_px) for side_px in size_px])
+        geometry, crossing = geometry_of_ring(vertices * full_px)
     except ValueError:
         return None
     inside = polygonal_parts(geometry.intersection(shapely.box(0, 0, *size_px)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from noise_mm.coco.file_issues import OutlineCollector
 
@@ -61,9 +62,7 @@ def cells_among(features: Sequence[dict], collector: OutlineCollector) -> list[t
     QuPath's class `Region*`, that hold detections other than nuclei: these are regions. Beside such regions, an
     annotation without a class that holds nothing is an issue, because it may be either.
 
-    Args:
-        features: The objects.
-        collector: Takes notes and issues.
+    The collector takes notes and issues.
     """
     left_out: Counter[str] = Counter()
     kept = []
@@ -115,20 +114,25 @@ def _without_regions(
 
 def _extent(feature: Mapping) -> shapely.Geometry:
     """Return the convex hull of an object's vertices, empty where it has none that can be read."""
+    vertices = points_in(mapping(feature.get('geometry')).get('coordinates'))
+    return shapely.convex_hull(shapely.MultiPoint(vertices))
+
+
+def points_in(coordinates: Any) -> NDArray[np.float64]:
+    """Return the finite x, y (n, 2) in GeoJSON coordinates, however they are nested; what is none is left out."""
     vertices: list[tuple[float, float]] = []
-    pending = [mapping(feature.get('geometry')).get('coordinates')]
+    pending = [coordinates]
     while pending:
         value = pending.pop()
         if isinstance(value, list) and len(value) > 1 and all(isinstance(number, int | float) for number in value[:2]):
             vertices.append((value[0], value[1]))
         elif isinstance(value, list):
-            pending += value
+            pending += reversed(value)
     try:
         points = np.array(vertices, dtype=np.float64).reshape(-1, 2)
     except OverflowError:  # an integer of hundreds of digits, named when the object is read
-        points = np.zeros((0, 2))
-    points = points[np.isfinite(points).all(axis=1)]
-    return shapely.convex_hull(shapely.MultiPoint(points))
+        return np.zeros((0, 2))
+    return points[np.isfinite(points).all(axis=1)]
 
 
 def _note_planes(features: Sequence[Mapping], collector: OutlineCollector) -> None:

@@ -76,24 +76,17 @@ def read_annotation_json(path: str | Path) -> CocoContent | Any:
         InputError: If it is neither.
     """
     path = Path(path)
-    try:
-        status = path.stat()
-    except OSError:
-        return _read_annotation_json(path, 0, 0)  # which says what is wrong
-    return _read_annotation_json(path, status.st_mtime_ns, status.st_size)
+    status = path.stat() if path.exists() else None
+    return _read_annotation_json(path, status and (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=1)
-def _read_annotation_json(path: Path, _changed: int, _size: int) -> CocoContent | Any:
+def _read_annotation_json(path: Path, _state: tuple[int, int] | None) -> CocoContent | Any:
     return _told_apart(read_packed_json(path), path)
 
 
 def _told_apart(value: Any, path: str | Path) -> CocoContent | Any:
-    """Return a COCO file's content, or GeoJSON as it is.
-
-    Raises:
-        InputError: If the value is neither.
-    """
+    """Return a COCO file's content, or GeoJSON as it is."""
     if is_coco(value):
         return read_content(value, str(path))
     if features_of(value) is not None:

@@ -20,10 +20,7 @@ BOX_TOLERANCE_PX = 1.01
 
 
 def read_roi_csv(
-    path: str | Path,
-    size_px: tuple[int, int] | None = None,
-    repair: bool = True,
-    notes: list[str] | None = None,
+    path: str | Path, size_px: tuple[int, int] | None = None, notes: list[str] | None = None
 ) -> list[Outline]:
     """Return the outlines of a ROI table; each is named after its index.
 
@@ -32,7 +29,6 @@ def read_roi_csv(
     Args:
         path: The file.
         size_px: Width and height of the image, to check that the outlines lie on it.
-        repair: Whether self-crossing outlines are repaired (with a note) or issues.
         notes: Takes what was changed.
 
     Raises:
@@ -40,7 +36,7 @@ def read_roi_csv(
             lie outside the image.
     """
     remedy = 'Export the ROI table again or correct these rows.'
-    collector = OutlineCollector(path, remedy, size_px, repair, notes=[] if notes is None else notes)
+    collector = OutlineCollector(path, remedy, size_px, notes=[] if notes is None else notes)
     for line, row in csv_rows(path):
         cells = [cell.strip() for cell in row]
         if [cell.lower() for cell in cells[:2]] == BOX_COLUMNS[:2]:

@@ -21,14 +21,9 @@ from noise_mm.formats.text_rows import csv_rows
 
 REMEDY = 'Correct these in VIA and export the annotations again.'
 CSV_COLUMNS = [
-    'filename',
-    'file_size',
-    'file_attributes',
-    'region_count',
-    'region_id',
-    'region_shape_attributes',
+    'filename', 'file_size', 'file_attributes', 'region_count', 'region_id', 'region_shape_attributes',
     'region_attributes',
-]
+]  # fmt: skip
 NEEDS_QUOTES = ',"\r\n'
 UNKNOWN_SIZE = -1  # what VIA writes for files whose size it does not know
 
@@ -83,12 +78,11 @@ def read_via(path: str | Path) -> list[ViaImage]:
         if shape is None:
             continue
         try:
-            x, y = _centre(shape)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            missing = f'the shape lacks {error}' if isinstance(error, KeyError) else str(error)
-            issues.add(where, missing)
-            continue
-        of_image.append(ViaPoint(x, y, attributes))
+            of_image.append(ViaPoint(*_centre(shape), attributes))
+        except KeyError as error:
+            issues.add(where, f'the shape lacks {error}')
+        except (ValueError, TypeError, OverflowError) as error:
+            issues.add(where, str(error))
     issues.raise_if_any()
     return [ViaImage(name, size, tuple(of_image)) for (name, size), of_image in points.items()]
 
@@ -96,7 +90,7 @@ def read_via(path: str | Path) -> list[ViaImage]:
 def write_via_points(
     path: str | Path, points: Mapping[str, Sequence[ViaPoint]], file_sizes: Mapping[str, int] | None = None
 ) -> None:
-    """Writes points as a VIA 2 annotation export, `.csv` or `.json` by the suffix; whole or not at all.
+    """Write points as a VIA 2 annotation export, `.csv` or `.json` by the suffix; whole or not at all.
 
     Args:
         path: File to write.
@@ -112,7 +106,7 @@ def write_via_points(
     if suffix == '.csv':
         write_text(path, _csv_text(points, sizes))
     elif suffix == '.json':
-        write_json(path, dict(_json_entry(name, of_image, sizes) for name, of_image in points.items()))
+        write_json(path, dict(_json_entry(name, each, sizes.get(name, UNKNOWN_SIZE)) for name, each in points.items()))
     else:
         raise InputError(f'{path}: VIA annotations are .csv or .json files. Choose one of these suffixes.')
 
@@ -189,13 +183,7 @@ def _size(value: Any) -> int:
 
 
 def _centre(shape: Any) -> tuple[float, float]:
-    """The point that a VIA shape stands for.
-
-    Raises:
-        ValueError: If the shape is unknown or a coordinate is not finite.
-        TypeError: If a coordinate is not a number.
-        KeyError: If a coordinate is missing.
-    """
+    """Return the point that a VIA shape stands for; KeyError, TypeError or ValueError if it is none."""
     name = shape.get('name') if isinstance(shape, dict) else None
     if name in ('point', 'circle', 'ellipse'):
         centre = float(shape['cx']), float(shape['cy'])
@@ -209,37 +197,31 @@ def _centre(shape: Any) -> tuple[float, float]:
 
 
 def _shape(point: ViaPoint) -> dict[str, Any]:
-    """VIA's shape of a point; whole coordinates as whole numbers, as VIA writes them."""
+    """Return VIA's shape of a point; whole coordinates as whole numbers, as VIA writes them."""
     x, y = (int(value) if value == int(value) else value for value in (point.x, point.y))
     return {'name': 'point', 'cx': x, 'cy': y}
 
 
-def _json_entry(name: str, points: Sequence[ViaPoint], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
-    """Key and value of one image in a JSON export."""
-    size = sizes.get(name, UNKNOWN_SIZE)
+def _json_entry(name: str, points: Sequence[ViaPoint], size: int) -> tuple[str, dict[str, Any]]:
+    """Return key and value of one image in a JSON export."""
     regions = [{'shape_attributes': _shape(point), 'region_attributes': dict(point.attributes)} for point in points]
     return f'{name}{size}', {'filename': name, 'size': size, 'regions': regions, 'file_attributes': {}}
 
 
 def _csv_text(points: Mapping[str, Sequence[ViaPoint]], sizes: Mapping[str, int]) -> str:
-    """The text of a CSV export, byte for byte as VIA writes it: attributes always quoted, their JSON without spaces."""
+    """Return a CSV export, byte for byte as VIA writes it: attributes always quoted, their JSON without spaces."""
     lines = [','.join(CSV_COLUMNS)]
     for name, of_image in points.items():
         start = f'{_quoted(name) if set(name) & set(NEEDS_QUOTES) else name},{sizes.get(name, UNKNOWN_SIZE)},"{{}}"'
         if not of_image:
             lines.append(f'{start},0,0,"{{}}","{{}}"')
         for number, point in enumerate(of_image):
-            cells = [_quoted(_compact_json(value)) for value in (_shape(point), dict(point.attributes))]
+            values = _shape(point), dict(point.attributes)
+            cells = [_quoted(json.dumps(value, separators=(',', ':'))) for value in values]
             lines.append(f'{start},{len(of_image)},{number},{",".join(cells)}')
     return '\n'.join(lines) + '\n'
 
 
 def _quoted(text: str) -> str:
-    """`text` as a quoted CSV cell."""
     doubled = text.replace('"', '""')
     return f'"{doubled}"'
-
-
-def _compact_json(value: Any) -> str:
-    """JSON without spaces."""
-    return json.dumps(value, separators=(',', ':'))

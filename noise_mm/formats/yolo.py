@@ -18,13 +18,7 @@ REMEDY = 'Export the labels again or correct these lines.'
 
 
 class YoloRow(NamedTuple):
-    """One object of a label file.
-
-    Attributes:
-        line: Its line, from 1.
-        class_index: Class, from 0.
-        values: The fractions as they stand: four of a box, or six or more of a polygon.
-    """
+    """One object of a label file: its line from 1, class from 0, and the four fractions of a box or six and more."""
 
     line: int
     class_index: int
@@ -32,11 +26,11 @@ class YoloRow(NamedTuple):
 
     @property
     def is_box(self) -> bool:
-        """Whether the object is a box (centre x, centre y, width, height)."""
+        """Return whether the object is a box (centre x, centre y, width, height)."""
         return len(self.values) == 4
 
     def vertices(self) -> np.ndarray:
-        """The vertices (n, 2) as fractions; the four corners of a box."""
+        """Return the vertices (n, 2) as fractions; the four corners of a box."""
         if not self.is_box:
             return np.array(self.values).reshape(-1, 2)
         x, y, width, height = self.values
@@ -45,7 +39,7 @@ class YoloRow(NamedTuple):
 
 
 def read_yolo_rows(path: str | Path) -> list[YoloRow]:
-    """The objects of a label file as they stand; an empty file has none.
+    """Return the objects of a label file as they stand; an empty file has none.
 
     Raises:
         InputError: If lines have the wrong length or hold something else than numbers.

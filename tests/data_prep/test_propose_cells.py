@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from noise_mm.formats.geojson import read_geojson
 from noise_mm.formats.imagej import read_imagej
+from noise_mm.formats.read import read_outlines
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_regions_are_written_for_imagej_and_qupath_in_pixels_of_the_well(propose
     assert done.returncode == 0, done.stderr
     out = tmp_path / 'out'
     for name, count in (('A1', 2), ('A2', 1)):
-        from_imagej, from_qupath = read_imagej(out / f'{name}_RoiSet.zip'), read_geojson(out / f'{name}.geojson')
+        from_imagej, from_qupath = read_imagej(out / f'{name}_RoiSet.zip'), read_outlines(out / f'{name}.geojson')
         assert len(from_imagej) == len(from_qupath) == count
         assert all(abs(each.geometry.area / (np.pi * 90**2) - 1) < 0.05 for each in [*from_imagej, *from_qupath])
     rows = list(csv.DictReader((out / 'proposals.csv').open()))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from shapely import MultiPolygon, box
 
 from noise_mm.errors import InputError
-from noise_mm.formats.geojson import features_of, read_geojson, write_geojson
+from noise_mm.formats.geojson import features_of, write_geojson
+from noise_mm.formats.read import read_outlines
 from noise_mm.geometry.outline import Outline
 
 SQUARE = [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]
@@ -33,7 +34,7 @@ def test_round_trip(data, suffix, tmp_path, outline_lists, assert_same_geometry)
     outlines = data.draw(outline_lists)
     path = tmp_path / f'cells{suffix}'
     write_geojson(path, outlines)
-    back = read_geojson(path, size_px=(400, 400))
+    back = read_outlines(path, size_px=(400, 400))
     for one, other in zip(outlines, back, strict=True):
         assert (one.name, one.label, one.score, one.ignored) == (other.name, other.label, other.score, other.ignored)
         assert_same_geometry(one.geometry, other.geometry, area_px2=0)
@@ -77,7 +78,7 @@ def test_nuclei_are_points_that_reading_leaves_out(tmp_path, caplog, suffix):
     assert features[1]['properties']['classification'] == {'name': 'nucleus', 'color': [1, 2, 3]}
     assert len({feature['id'] for feature in features}) == 3
     with caplog.at_level('INFO'):
-        (outline,) = read_geojson(path, (10, 10))
+        (outline,) = read_outlines(path, (10, 10))
     assert outline.name == 'OC1'
     assert 'left out: 2 nuclei (points)' in caplog.text
 
@@ -85,7 +86,7 @@ def test_nuclei_are_points_that_reading_leaves_out(tmp_path, caplog, suffix):
 def test_points_of_another_class_are_refused(tmp_path):
     value = _feature({'type': 'Point', 'coordinates': [1, 1]}, classification={'name': 'spot'})
     with pytest.raises(InputError, match='is a Point, not a Polygon'):
-        read_geojson(_write(tmp_path / 'a.geojson', value))
+        read_outlines(_write(tmp_path / 'a.geojson', value))
 
 
 def test_the_same_outlines_give_the_same_bytes(tmp_path):
@@ -96,7 +97,7 @@ def test_the_same_outlines_give_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize('value', [_feature(), [_feature()], {'type': 'FeatureCollection', 'features': [_feature()]}])
 def test_collection_feature_and_list_are_read(tmp_path, value):
-    (outline,) = read_geojson(_write(tmp_path / 'a.geojson', value))
+    (outline,) = read_outlines(_write(tmp_path / 'a.geojson', value))
     assert outline.geometry.equals(box(0, 0, 10, 10))
     assert outline.label == 'osteoclast'
 
@@ -104,7 +105,7 @@ def test_collection_feature_and_list_are_read(tmp_path, value):
 def test_parts_and_third_coordinates(tmp_path):
     far = [[[20, 20, 1], [30, 20, 1], [30, 30, 1], [20, 20, 1]]]
     value = _feature({'type': 'MultiPolygon', 'coordinates': [SQUARE, far]})
-    (outline,) = read_geojson(_write(tmp_path / 'a.geojson', value))
+    (outline,) = read_outlines(_write(tmp_path / 'a.geojson', value))
     assert isinstance(outline.geometry, MultiPolygon)
     assert outline.geometry.area == 150
     assert not outline.geometry.has_z
@@ -122,7 +123,7 @@ def test_parts_and_third_coordinates(tmp_path):
     ],
 )
 def test_classes(tmp_path, classification, label, ignored):
-    (outline,) = read_geojson(_write(tmp_path / 'a.geojson', _feature(classification=classification)))
+    (outline,) = read_outlines(_write(tmp_path / 'a.geojson', _feature(classification=classification)))
     assert (outline.label, outline.ignored) == (label, ignored)
 
 
@@ -130,7 +131,7 @@ def test_classes(tmp_path, classification, label, ignored):
     'measurements', [{'Detection probability': 0.25}, [{'name': 'Detection probability', 'value': 0.25}]]
 )
 def test_scores_of_new_and_old_qupath(tmp_path, measurements):
-    (outline,) = read_geojson(_write(tmp_path / 'a.geojson', _feature(measurements=measurements)))
+    (outline,) = read_outlines(_write(tmp_path / 'a.geojson', _feature(measurements=measurements)))
     assert outline.score == 0.25
 
 
@@ -139,34 +140,34 @@ def test_other_units_are_refused(tmp_path):
     collection = {'type': 'FeatureCollection', 'features': [_feature()]}
     for extra in ({'crs': {'type': 'name'}}, {'unit': 'um'}, {'units': 'micron'}, {'properties': {'unit': '\u00b5m'}}):
         with pytest.raises(InputError, match=r'a\.geojson: .*not (in )?pixels'):
-            read_geojson(_write(path, {**collection, **extra}))
+            read_outlines(_write(path, {**collection, **extra}))
     with pytest.raises(InputError, match="coordinates in 'mm'"):
-        read_geojson(_write(path, _feature(unit='mm')))
-    assert len(read_geojson(_write(path, {**collection, 'unit': 'px'}))) == 1
+        read_outlines(_write(path, _feature(unit='mm')))
+    assert len(read_outlines(_write(path, {**collection, 'unit': 'px'}))) == 1
 
 
 def test_fractions_are_refused(tmp_path):
     small = {'type': 'Polygon', 'coordinates': [[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.1]]]}
     with pytest.raises(InputError, match='between 0 and 1'):
-        read_geojson(_write(tmp_path / 'a.geojson', _feature(small)))
+        read_outlines(_write(tmp_path / 'a.geojson', _feature(small)))
 
 
 def test_coordinates_outside_the_image_are_refused(tmp_path):
     """Nanometres, or another image."""
     path = _write(tmp_path / 'a.geojson', _feature(name='OC1'))
     with pytest.raises(InputError, match=r'a\.geojson: feature 1 \(OC1\): lies outside the image of 5 x 5 px'):
-        read_geojson(path, size_px=(5, 5))
+        read_outlines(path, size_px=(5, 5))
 
 
 @pytest.mark.parametrize('name', ['Area \u00b5m^2', 'Cell: Area \u00b5m^2', 'Area um^2'])
 def test_micrometres_are_seen_by_the_stated_areas(tmp_path, name):
     path = _write(tmp_path / 'a.geojson', _feature(measurements={name: 100.2}))
     with pytest.raises(InputError, match='their unit is um, not pixels'):
-        read_geojson(path, um_per_px=0.5)
-    assert read_geojson(path)  # without a resolution nothing can be said
-    assert read_geojson(path, um_per_px=1.0)
+        read_outlines(path, um_per_px=0.5)
+    assert read_outlines(path)  # without a resolution nothing can be said
+    assert read_outlines(path, um_per_px=1.0)
     fine = _write(tmp_path / 'b.geojson', _feature(measurements={name: 25.0}))
-    assert read_geojson(fine, um_per_px=0.5)
+    assert read_outlines(fine, um_per_px=0.5)
 
 
 @pytest.mark.parametrize(
@@ -186,32 +187,30 @@ def test_micrometres_are_seen_by_the_stated_areas(tmp_path, name):
 def test_bad_geometries_are_named(tmp_path, geometry, message):
     value = [_feature(), _feature(geometry, name='bad')]
     with pytest.raises(InputError, match=rf'a\.geojson: feature 2 \(bad\): .*{message}'):
-        read_geojson(_write(tmp_path / 'a.geojson', value))
+        read_outlines(_write(tmp_path / 'a.geojson', value))
 
 
 @pytest.mark.parametrize('value', [{}, [], 3, {'type': 'FeatureCollection'}, [{'type': 'Polygon'}]])
 def test_what_is_no_geojson(tmp_path, value):
     path = _write(tmp_path / 'a.geojson', value)
     if value == []:
-        assert read_geojson(path) == []  # QuPath writes this when there are no objects
+        assert read_outlines(path) == []  # QuPath writes this when there are no objects
     else:
         assert features_of(value) is None
-        with pytest.raises(InputError, match='not GeoJSON with features'):
-            read_geojson(path)
+        with pytest.raises(InputError, match='neither COCO nor GeoJSON'):
+            read_outlines(path)
 
 
 def test_damaged_files_are_named(tmp_path):
     path = tmp_path / 'a.geojson.gz'
     path.write_bytes(gzip.compress(b'[]' * 100)[:-9])
     with pytest.raises(InputError, match='not a whole gzip file'):
-        read_geojson(path)
+        read_outlines(path)
     path.write_text('{')
     with pytest.raises(InputError, match='not valid JSON'):
-        read_geojson(path)
+        read_outlines(path)
     with pytest.raises(InputError, match='no such file'):
-        read_geojson(tmp_path / 'b.geojson')
-    with pytest.raises(InputError, match='cannot be read'):
-        read_geojson(tmp_path)
+        read_outlines(tmp_path / 'b.geojson')
 
 
 def test_write_refuses_wrong_arguments(tmp_path):
