@@ -148,8 +148,8 @@ def _pixel_size(well: str, slide: Slide, options: PredictOptions) -> PixelSize:
     """
     if options.mpp is not None:
         pixel = PixelSize(options.mpp, 'option')
-    elif slide.um_per_px is not None:
-        pixel = PixelSize(slide.um_per_px, 'file')
+    elif slide.mpp is not None:
+        pixel = PixelSize(slide.mpp, 'file')
     elif slide.smaller_levels():
         raise InputError(f'{slide.path}: a slide of several resolutions that states no pixel size. Give it with --mpp.')
     else:

@@ -194,8 +194,8 @@ def pixel_size(slide: Slide, of_option: float | None, assume: bool = False) -> t
     """
     if of_option is not None:
         return of_option, 'option'
-    if slide.um_per_px is not None:
-        return slide.um_per_px, 'file'
+    if slide.mpp is not None:
+        return slide.mpp, 'file'
     return REFERENCE_UM_PER_PX, 'accepted' if assume else 'assumed'
 
 

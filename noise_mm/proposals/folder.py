@@ -57,8 +57,8 @@ def read_reduced(path: Path, um_per_px: float | None) -> Reduced:
         InputError: If the file can't be read.
     """
     with open_slide(path) as slide:
-        taken = um_per_px or slide.um_per_px or REFERENCE_UM_PER_PX
-        origin = 'option' if um_per_px else 'file' if slide.um_per_px else 'assumed'
+        taken = um_per_px or slide.mpp or REFERENCE_UM_PER_PX
+        origin = 'option' if um_per_px else 'file' if slide.mpp else 'assumed'
         scale = scale_to_reference(taken) * WORKING_SCALE
         scale = min(1.0, scale, (MOST_PIXELS / (slide.width_px * slide.height_px)) ** 0.5)
         small = ResampledSlide(slide, scale)

@@ -10,7 +10,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -62,63 +61,57 @@ class Slide(ABC):
         path: Path,
         size_px: tuple[int, int],
         chunk_px: tuple[int, int],
-        um_per_px: float | InputError | None,
+        mpp: float | InputError | None,
     ) -> None:
-        """`size_px` and `chunk_px` are (width, height); `um_per_px` may be what is wrong with it, see there."""
+        """`size_px` and `chunk_px` are (width, height); `mpp` may be what is wrong with it, see the property."""
         self.path = path
         self.notes: list[str] = []
         self.width_px, self.height_px = size_px
         self.chunk_width_px, self.chunk_height_px = (
             min(chunk, size) for chunk, size in zip(chunk_px, size_px, strict=True)
         )
-        self._um_per_px = um_per_px
+        self._mpp = mpp
         self._recent: OrderedDict[Chunk, Rgb] = OrderedDict()
 
     def __enter__(self) -> 'Slide':
-        """The slide itself."""
+        """Return the slide itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the file."""
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
         self.close()
 
     @property
-    def um_per_px(self) -> float | None:
+    def mpp(self) -> float | None:
         """Side of a pixel in micrometres, or None where the file does not say.
 
         Raises:
-            InputError: If the file contradicts itself, or its pixels are not square. It is asked only where nobody has
-                given the size, which is the way out.
+            InputError: If the file contradicts itself. It is asked only where nobody has given the size, which is the
+                way out.
         """
-        if isinstance(self._um_per_px, InputError):
-            raise self._um_per_px
-        return self._um_per_px
-
-    @um_per_px.setter
-    def um_per_px(self, um_per_px: float | None) -> None:
-        self._um_per_px = um_per_px
+        if isinstance(self._mpp, InputError):
+            raise self._mpp
+        return self._mpp
 
     @property
     def is_one_chunk(self) -> bool:
         """Whether any window costs decoding the whole image."""
         return (self.chunk_width_px, self.chunk_height_px) == (self.width_px, self.height_px)
 
-    @abstractmethod
     def close(self) -> None:
-        """Closes the file; decoded pixels are let go."""
+        """Close the file; decoded pixels are let go."""
+        self._recent.clear()
 
     @abstractmethod
     def decode_chunk(self, row: int, column: int) -> Rgb:
-        """Decodes one chunk, cut off at the border of the image.
+        """Decode one chunk, cut off at the border of the image.
 
         Raises:
             InputError: If the file is damaged there.
         """
 
     def decode_chunks(self, chunks: Sequence[Chunk]) -> Iterator[Rgb]:
-        """Decodes chunks one after the other, in the order given; see `decode_chunk`."""
+        """Decode chunks one after the other, in the order given; see `decode_chunk`."""
         return (self.decode_chunk(row, column) for row, column in chunks)
 
     def smaller_levels(self) -> list['Slide']:
@@ -168,23 +161,6 @@ class Slide(ABC):
                     del live[chunk]
             yield pixels
 
-    def bands(self, spans_px: Sequence[tuple[int, int]]) -> Iterator[Rgb]:
-        """Full-width bands of rows, each chunk of the file decoded once however the bands overlap.
-
-        Args:
-            spans_px: First row and end row (not included) of each band, from the top down.
-
-        Yields:
-            Arrays of shape (end - first, width_px, 3).
-
-        Raises:
-            InputError: If the file is damaged there.
-            ValueError: If a band is empty.
-        """
-        return self.windows(
-            [Window(row, 0, 0, first, self.width_px, end - first) for row, (first, end) in enumerate(spans_px)]
-        )
-
     def thumbnail(self, max_side_px: int) -> Rgb:
         """The whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
 
@@ -226,9 +202,8 @@ class Slide(ABC):
         """Pixels for a window, background wherever no chunk will be pasted."""
         inside = window.x >= 0 and window.y >= 0
         inside &= window.x + window.width <= self.width_px and window.y + window.height <= self.height_px
-        if inside:
-            return np.empty((window.height, window.width, 3), np.uint8)
-        return np.full((window.height, window.width, 3), BACKGROUND, np.uint8)
+        shape = (window.height, window.width, 3)
+        return np.empty(shape, np.uint8) if inside else np.full(shape, BACKGROUND, np.uint8)
 
     def _paste(self, pixels: Rgb, window: Window, chunk: Chunk, content: Rgb) -> None:
         """Copies into a window's pixels what a chunk holds of it."""

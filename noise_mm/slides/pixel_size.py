@@ -29,20 +29,14 @@ MOST_OBLONG = 0.01
 
 
 class StatedSize(NamedTuple):
-    """What one source of a file says.
-
-    Attributes:
-        source: Where it stands, for messages.
-        x_um: Width of a pixel in micrometres.
-        y_um: Height of a pixel in micrometres.
-    """
+    """Width and height of a pixel in micrometres as one source of a file states it; its name is for messages."""
 
     source: str
     x_um: float
     y_um: float
 
 
-def agreed_um_per_px(path: Path, stated: Sequence[StatedSize]) -> float | InputError | None:
+def agreed_mpp(path: Path, stated: Sequence[StatedSize]) -> float | InputError | None:
     """Return the side of a pixel in micrometres, from the first source; None if no source states a plausible one.
 
     Args:
@@ -64,12 +58,12 @@ def agreed_um_per_px(path: Path, stated: Sequence[StatedSize]) -> float | InputE
             )
         if plausible_um_per_px(x_um) is None:
             continue
-        um_per_px = math.sqrt(x_um * y_um)
+        mpp = math.sqrt(x_um * y_um)
         if agreed is None:
-            agreed = source, um_per_px
-        elif abs(um_per_px / agreed[1] - 1) > MOST_DIFFERENCE:
+            agreed = source, mpp
+        elif abs(mpp / agreed[1] - 1) > MOST_DIFFERENCE:
             return InputError(
-                f'{path}: states two pixel sizes, {agreed[1]:g} um ({agreed[0]}) and {um_per_px:g} um ({source}). Give '
+                f'{path}: states two pixel sizes, {agreed[1]:g} um ({agreed[0]}) and {mpp:g} um ({source}). Give '
                 'the right one with --mpp.'
             )
     return None if agreed is None else agreed[1]

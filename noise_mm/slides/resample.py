@@ -81,32 +81,23 @@ class ResampledSlide(Slide):
         """`scale`: pixels of this slide per pixel of `slide`."""
         size_px = (scaled_length_px(slide.width_px, scale), scaled_length_px(slide.height_px, scale))
         chunk_px = max(1, min(CHUNK_PX, int(MOST_SOURCE_PX * scale)))
-        super().__init__(slide.path, size_px, (chunk_px, chunk_px), None)
+        mpp = slide._mpp / scale if isinstance(slide._mpp, float) else slide._mpp
+        super().__init__(slide.path, size_px, (chunk_px, chunk_px), mpp)
         self._slide, self._scale = slide, scale
 
-    @property
-    def um_per_px(self) -> float | None:
-        """Side of a resampled pixel in micrometres, where the file states the size of its own."""
-        return None if self._slide.um_per_px is None else self._slide.um_per_px / self._scale
-
     def close(self) -> None:
-        """Closes the slide that this one is made from."""
-        self._recent.clear()
+        """Close the slide that this one is made from."""
+        super().close()
         self._slide.close()
 
     def decode_chunk(self, row: int, column: int) -> Rgb:
-        """One resampled piece."""
+        """Return one resampled piece."""
         return next(self.decode_chunks([(row, column)]))
 
     def decode_chunks(self, chunks: Sequence[Chunk]) -> Iterator[Rgb]:
-        """Resampled pieces; each chunk of the slide below is decoded once for all of them."""
+        """Yield resampled pieces; each chunk of the slide below is decoded once for all of them."""
         windows = [self._window(row, column) for row, column in chunks]
-        spans = [(self._source(w.x, w.width, self._slide.width_px), self._source(w.y, w.height, self._slide.height_px))
-                 for w in windows]  # fmt: skip
-        below = [
-            Window(w.row, w.column, x0, y0, x1 - x0, y1 - y0)
-            for w, ((x0, x1), (y0, y1)) in zip(windows, spans, strict=True)
-        ]
+        below = [self._source(window) for window in windows]
         for window, pixels in zip(windows, self._slide.windows(below), strict=True):
             yield self._resampled(window, pixels)
 
@@ -116,8 +107,11 @@ class ResampledSlide(Slide):
         width, height = min(self.chunk_width_px, self.width_px - x), min(self.chunk_height_px, self.height_px - y)
         return Window(row, column, x, y, width, height)
 
-    def _source(self, first: int, length: int, length_px: int) -> tuple[int, int]:
-        return source_span(first, first + length, self._scale, length_px)
+    def _source(self, window: Window) -> Window:
+        """Return what a piece is made from, in the slide below."""
+        x, right = source_span(window.x, window.x + window.width, self._scale, self._slide.width_px)
+        y, bottom = source_span(window.y, window.y + window.height, self._scale, self._slide.height_px)
+        return Window(window.row, window.column, x, y, right - x, bottom - y)
 
     def _resampled(self, window: Window, pixels: Rgb) -> Rgb:
         """The pixels of `window` from those of the slide below that it depends on."""

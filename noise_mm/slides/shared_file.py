@@ -19,10 +19,7 @@ class SharedFile:
         self.size_bytes = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer where the file ends.
-
-        The lock is held for a seek and a read of some 100 KB; decoding, which takes the time, runs beside it.
-        """
+        """Return `length` bytes from `offset` on; fewer where the file ends."""
         pieces: list[bytes] = []
         with self._lock:
             self._file.seek(offset)

@@ -25,7 +25,7 @@ from noise_mm.files import read_bytes
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
-from noise_mm.slides.pixel_size import StatedSize, agreed_um_per_px, of_tags
+from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, of_tags
 from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
@@ -70,26 +70,22 @@ class UntiledSlide(Slide):
     """A PNG or JPEG file: one chunk, which is decoded on first use and kept until the slide is closed."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the header, and the end.
-
-        Raises:
-            InputError: If the file is truncated, its header damaged, or the image too large to be decoded whole.
-        """
+        """Read the header, and the end: InputError if it is truncated, damaged or too large to be decoded whole."""
         _check_end(path)
-        width_px, height_px, um_per_px, orientation = _read_header(path)
+        width_px, height_px, mpp, orientation = _read_header(path)
         if width_px * height_px > LARGEST_UNTILED_PX:
             raise InputError(
                 f'{path}: {width_px} x {height_px} px is too large for a file that must be decoded whole. '
                 'Save it as a TIFF, in strips or tiles.'
             )
-        super().__init__(path, (width_px, height_px), (width_px, height_px), um_per_px)
+        super().__init__(path, (width_px, height_px), (width_px, height_px), mpp)
         self.orientation = orientation
         self._pixels: Rgb | None = None
 
     def close(self) -> None:
-        """Lets the pixels go."""
+        """Let the pixels go."""
+        super().close()
         self._pixels = None
-        self._recent.clear()
 
     def decode_chunk(self, row: int, column: int) -> Rgb:
         """The whole image."""
@@ -101,11 +97,7 @@ class UntiledSlide(Slide):
 
 
 def _check_end(path: Path) -> None:
-    """Refuses a file that was cut off: some decoders give half an image for half a file.
-
-    Raises:
-        InputError: If the end marker of the format is missing.
-    """
+    """Refuse a file without the end marker of its format: some decoders give half an image for half a file."""
     with open(path, 'rb') as file:
         if file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE:
             file.seek(-min(END_BYTES, path.stat().st_size), os.SEEK_END)
@@ -135,8 +127,8 @@ def _read_header(path: Path) -> tuple[int, int, float | InputError | None, int]:
             stated = _stated_sizes(image.info, exif)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
         raise InputError(f'{path}: the image header is damaged ({error}). Copy or export it again.') from error
-    um_per_px = agreed_um_per_px(path, stated)
-    return image.width, image.height, um_per_px, orientation if orientation in ORIENTATIONS else UPRIGHT
+    mpp = agreed_mpp(path, stated)
+    return image.width, image.height, mpp, orientation if orientation in ORIENTATIONS else UPRIGHT
 
 
 def _exif(data: bytes) -> Exif:

@@ -22,7 +22,7 @@ from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.geometry.outline import LARGEST_PX
 from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
 from noise_mm.slides.color import eight_bit, rgb_from_ycbcr, rgb_on_white
-from noise_mm.slides.pixel_size import agreed_um_per_px, of_tags
+from noise_mm.slides.pixel_size import agreed_mpp, of_tags
 from noise_mm.slides.shared_file import SharedFile
 from noise_mm.slides.tiff_images import TiffImage, TiffImages, chosen_image, images_in
 
@@ -49,10 +49,8 @@ AXIS_NAMES = {'Z': 'focal planes', 'C': 'channels as separate planes', 'T': 'tim
 
 
 def jpeg_is_complete(data: bytes) -> bool:
-    """Whether a JPEG stream has its end marker. Decoders fill what is missing with grey and don't complain.
-
-    The end marker (FF D9) has to come after the last start of scan (FF DA); an embedded preview has its own before.
-    """
+    """Return whether a JPEG stream has its end marker: decoders fill what is missing with grey and don't complain."""
+    # it has to come after the last start of scan; an embedded preview has its own before
     return data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
 
 
@@ -68,7 +66,7 @@ class TiffSlide(Slide):
         chunk_width_px = self._frame.tilewidth if self._frame.is_tiled else self._frame.imagewidth
         size_px = (self._frame.imagewidth, self._frame.imagelength)
         super().__init__(path, size_px, (chunk_width_px, self._rows_per_chunk), None)
-        self._um_per_px = None if is_level else _um_per_px(path, tiff, image)
+        self._mpp = None if is_level else _stated_mpp(path, tiff, image)
         self._file = SharedFile(path)
         self._is_flat = _is_flat(self._frame)
         self.empty_segments = _check_extent(path, self._page, self._frame, self._file.size_bytes)
@@ -100,8 +98,8 @@ class TiffSlide(Slide):
                 raise
 
     def close(self) -> None:
-        """Closes the file."""
-        self._recent.clear()
+        """Close the file."""
+        super().close()
         self._file.close()
         self._tiff.close()
 
@@ -131,11 +129,8 @@ class TiffSlide(Slide):
         per_plane = len(self._page.dataoffsets) // planes
         indices = [plane * per_plane + index for plane in range(planes)]
         if not all(self._page.databytecounts[segment] for segment in indices):
-            is_tiled = self._frame.is_tiled
-            high, wide = (
-                (self.chunk_height_px, self.chunk_width_px) if is_tiled else (self._frame.rowsperstrip, self.width_px)
-            )
-            return np.full((high, wide, 3), BACKGROUND, np.uint8)
+            high = self.chunk_height_px if self._frame.is_tiled else self._frame.rowsperstrip
+            return np.full((high, self.chunk_width_px, 3), BACKGROUND, np.uint8)
         samples = [self._segment(segment) for segment in indices]
         return _to_rgb(samples[0] if planes == 1 else np.concatenate(samples, axis=2), self._frame)
 
@@ -154,16 +149,14 @@ class TiffSlide(Slide):
     def _flat_rows(self, first: int, rows: int) -> npt.NDArray[np.generic]:
         """Rows of an uncompressed image that lies in one piece, shape (rows, width, samples)."""
         dtype = np.dtype(self._tiff.byteorder + self._frame.dtype.char)
-        samples = self._frame.samplesperpixel
-        separate = self._frame.planarconfig == 2 and samples > 1
-        row_bytes = self.width_px * dtype.itemsize * (1 if separate else samples)
+        planes = self._frame.samplesperpixel if self._frame.planarconfig == 2 else 1
+        row_bytes = self.width_px * dtype.itemsize * (self._frame.samplesperpixel // planes)
         parts = []
-        for plane in range(samples if separate else 1):
+        for plane in range(planes):
             offset = self._page.dataoffsets[0] + (plane * self.height_px + first) * row_bytes
-            parts.append(
-                np.frombuffer(self._read_bytes(offset, rows * row_bytes), dtype).reshape(rows, self.width_px, -1)
-            )
-        return np.concatenate(parts, axis=2) if separate else parts[0]
+            data = self._read_bytes(offset, rows * row_bytes)
+            parts.append(np.frombuffer(data, dtype).reshape(rows, self.width_px, -1))
+        return np.concatenate(parts, axis=2)
 
     def _read_bytes(self, offset: int, length: int) -> bytes:
         """Return bytes of the file; all of them or an error."""
@@ -211,7 +204,7 @@ def _show_the_same(large: Slide, small: Slide, scale: int) -> bool:
 
 @contextmanager
 def _naming(path: Path, what: str) -> Iterator[None]:
-    """Turns what tifffile and the decoders raise for bad files into an InputError that names the file."""
+    """Turn what tifffile and the decoders raise for bad files into an InputError that names the file."""
     try:
         yield
     except DAMAGED as error:
@@ -220,11 +213,7 @@ def _naming(path: Path, what: str) -> Iterator[None]:
 
 
 def _check_layout(path: Path, level: tifffile.TiffPageSeries, frame: tifffile.TiffPage) -> None:
-    """Refuses what can't be shown as one RGB image.
-
-    Raises:
-        InputError: With the reason.
-    """
+    """Refuse what can't be shown as one RGB image."""
     for axis, length in zip(level.axes, level.shape, strict=True):
         if axis not in 'YXS' and length > 1:
             what = AXIS_NAMES.get(axis, f'positions along axis {axis}')
@@ -262,14 +251,7 @@ def _rows_per_chunk(frame: tifffile.TiffPage) -> int:
 
 
 def _check_extent(path: Path, page: tifffile.TiffPage, frame: tifffile.TiffPage, file_bytes: int) -> int:
-    """Checks that every segment lies inside the file, so that truncation is found before any work is done.
-
-    Returns:
-        The number of segments that the file leaves out.
-
-    Raises:
-        InputError: If the file ends early, lists too few segments, holds none, or has one too large to decode.
-    """
+    """Check that every segment lies inside the file, before any work is done; return how many it leaves out."""
     offsets = np.asarray(page.dataoffsets, np.int64)
     lengths = np.asarray(page.databytecounts, np.int64)
     high, wide = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (frame.rowsperstrip, frame.imagewidth)
@@ -309,9 +291,9 @@ def _to_rgb(samples: npt.NDArray[np.generic], frame: tifffile.TiffPage) -> Rgb:
     return rgb_on_white(colors, has_alpha=extra != UNSPECIFIED_SAMPLE, premultiplied=extra == PREMULTIPLIED)
 
 
-def _um_per_px(path: Path, tiff: tifffile.TiffFile, image: TiffImage) -> float | InputError | None:
+def _stated_mpp(path: Path, tiff: tifffile.TiffFile, image: TiffImage) -> float | InputError | None:
     """Return micrometres per pixel, None if the file does not say, or what is wrong with what it says."""
     frame = image.levels[0].keyframe
     resolution = [frame.tags.valueof(tag) for tag in (282, 283)]
     of_file = of_tags(resolution, frame.tags.valueof(296, 2), tiff.imagej_metadata if tiff.is_imagej else None)
-    return agreed_um_per_px(path, [*image.stated, *of_file])
+    return agreed_mpp(path, [*image.stated, *of_file])

@@ -23,13 +23,7 @@ COVERED = 0.99  # of the glass slide: such a view is Leica's macro picture
 
 
 class TiffImage(NamedTuple):
-    """One image of a file.
-
-    Attributes:
-        name: What the file calls it, or its size.
-        levels: Its levels, full resolution first.
-        stated: Pixel sizes besides those in the tags.
-    """
+    """One image: its name in the file or its size, levels from full resolution on, pixel sizes besides the tags'."""
 
     name: str
     levels: list[tifffile.TiffPageSeries]
@@ -37,12 +31,7 @@ class TiffImage(NamedTuple):
 
 
 class TiffImages(NamedTuple):
-    """The images of a file.
-
-    Attributes:
-        images: Those that may be wells, in the order of the file.
-        notes: What was left out, a sentence for each kind.
-    """
+    """The images of a file that may be wells, in its order, and notes on what was left out."""
 
     images: list[TiffImage]
     notes: list[str]
@@ -129,12 +118,7 @@ def _size_text(page: tifffile.TiffPage) -> str:
 
 
 def _levels(pages: list[tifffile.TiffPage], sizes: dict[str, int] | None = None) -> list[tifffile.TiffPageSeries]:
-    """Return the levels of an image whose full resolution is `pages[0]`: its sub-directories, if any.
-
-    Args:
-        pages: Its planes.
-        sizes: Number of planes along each axis, where there are several.
-    """
+    """Return the levels of an image with these planes (`sizes` along each axis): `pages[0]` and its sub-directories."""
     first = pages[0].aspage()
     sizes = {axis: size for axis, size in (sizes or {}).items() if size > 1}
     levels = [tifffile.TiffPageSeries(pages, (*sizes.values(), *first.shape), first.dtype, ''.join(sizes) + first.axes)]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.slides.pixel_size import StatedSize, agreed_um_per_px, number, of_aperio, of_ome, of_tags, um_per_unit
+from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, number, of_aperio, of_ome, of_tags, um_per_unit
 
 PATH = Path('a.tif')
 
@@ -48,14 +48,14 @@ def test_what_tags_say():
 def test_sources_that_agree_and_prints():
     one, same, near = StatedSize('a', 0.5, 0.5), StatedSize('b', 0.505, 0.505), StatedSize('c', 0.52, 0.52)
     dots_per_inch = StatedSize('tags', 25400 / 72, 25400 / 72)
-    assert agreed_um_per_px(PATH, [dots_per_inch, one, same]) == 0.5
-    assert agreed_um_per_px(PATH, [dots_per_inch]) is None
-    assert agreed_um_per_px(PATH, []) is None
-    contradiction = agreed_um_per_px(PATH, [one, near])
+    assert agreed_mpp(PATH, [dots_per_inch, one, same]) == 0.5
+    assert agreed_mpp(PATH, [dots_per_inch]) is None
+    assert agreed_mpp(PATH, []) is None
+    contradiction = agreed_mpp(PATH, [one, near])
     assert isinstance(contradiction, InputError) and '0.5 um (a) and 0.52 um (c)' in str(contradiction)
 
 
 @pytest.mark.parametrize('size', [(0.5, 1.0), (350, 700)])
 def test_oblong_pixels_are_refused_whatever_their_size(size):
     with pytest.raises(InputError, match='pixels are not square'):
-        agreed_um_per_px(PATH, [StatedSize('a', *size)])
+        agreed_mpp(PATH, [StatedSize('a', *size)])

@@ -105,10 +105,9 @@ def test_source_chunks_are_decoded_once(slide, monkeypatch):
 
 
 def test_resolution_follows(slide):
-    slide.um_per_px = 0.5
-    assert ResampledSlide(slide, 0.5).um_per_px == 1.0
-    slide.um_per_px = None
-    assert ResampledSlide(slide, 0.5).um_per_px is None
+    assert ResampledSlide(slide, 0.5).mpp is None
+    slide._mpp = 0.5
+    assert ResampledSlide(slide, 0.5).mpp == 1.0
     small = ResampledSlide(slide, 0.5)
     small.close()
     with pytest.raises(ValueError, match='closed'):

@@ -76,7 +76,8 @@ def test_chunks_that_no_window_needs_are_not_read(tiled, decoded):
 
 def test_overlapping_bands_decode_each_chunk_once(tiled, decoded, texture):
     spans = [(0, 150), (100, 250), (200, 350), (350, 500)]
-    for (first, end), band in zip(spans, tiled.bands(spans), strict=True):
+    bands = [Window(row, 0, 0, first, tiled.width_px, end - first) for row, (first, end) in enumerate(spans)]
+    for (first, end), band in zip(spans, tiled.windows(bands), strict=True):
         np.testing.assert_array_equal(band, texture[first:end])
     assert len(decoded) == len(set(decoded)) == 8 * 8
 
@@ -156,7 +157,7 @@ def test_a_png_states_its_resolution_if_it_is_a_microscopes(tmp_path, texture):
     image = Image.fromarray(texture)
     for dots_per_inch, expected in ((25400 / 0.5, 0.5), (300, None)):
         with open_slide(saved(tmp_path / 'a.png', image, dpi=(dots_per_inch, dots_per_inch))) as opened:
-            assert opened.um_per_px == (pytest.approx(expected, rel=1e-3) if expected else None)
+            assert opened.mpp == (pytest.approx(expected, rel=1e-3) if expected else None)
 
 
 def test_a_well_larger_than_pillows_limit(tmp_path, monkeypatch, texture):
@@ -283,7 +284,7 @@ def test_shapes_without_a_unit_are_refused_too(tmp_path, texture):
 def test_sizes_that_contradict_each_other(tmp_path, texture):
     path = saved(tmp_path / 'a.jpg', Image.fromarray(texture), dpi=(50800, 50800), exif=exif_of(x=10000.0, y=10000.0))
     with open_slide(path) as opened, pytest.raises(InputError, match=r'0\.5 um \(resolution\) and 1 um \(EXIF\)'):
-        _ = opened.um_per_px
+        _ = opened.mpp
 
 
 @pytest.mark.parametrize('name', ['a.png', 'a.jpg'])

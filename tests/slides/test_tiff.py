@@ -189,7 +189,7 @@ def test_svs_with_label_and_thumbnail(tmp_path, texture):
         writer.write(texture[::4, ::4], photometric='rgb', description='Aperio thumbnail', metadata=None)
         writer.write(texture[::2, ::2], tile=(64, 64), photometric='rgb', description='Aperio', metadata=None)
     with open_slide(tmp_path / 'a.svs') as slide:
-        assert (slide.width_px, slide.height_px, slide.um_per_px) == (450, 333, pytest.approx(0.499))
+        assert (slide.width_px, slide.height_px, slide.mpp) == (450, 333, pytest.approx(0.499))
         np.testing.assert_array_equal(slide.read(0, 0, 450, 333), texture)
 
 
@@ -216,7 +216,7 @@ def test_svs_with_label_and_thumbnail(tmp_path, texture):
 def test_pixel_size_from_tags(tmp_path, texture, options, expected):
     tifffile.imwrite(tmp_path / 'a.tif', texture, photometric='rgb', **options)
     with open_slide(tmp_path / 'a.tif') as slide:
-        assert slide.um_per_px == (None if expected is None else pytest.approx(expected, rel=1e-4))
+        assert slide.mpp == (None if expected is None else pytest.approx(expected, rel=1e-4))
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,13 @@ def test_pixel_size_from_ome(tmp_path, texture, size, unit, expected):
     metadata = {f'PhysicalSize{axis}': size for axis in 'XY'} | {f'PhysicalSize{axis}Unit': unit for axis in 'XY'}
     tifffile.imwrite(tmp_path / 'a.ome.tif', texture, photometric='rgb', metadata=metadata)
     with open_slide(tmp_path / 'a.ome.tif') as slide:
-        assert slide.um_per_px == (None if expected is None else pytest.approx(expected))
+        assert slide.mpp == (None if expected is None else pytest.approx(expected))
 
 
 def test_ome_without_a_size(tmp_path, texture):
     tifffile.imwrite(tmp_path / 'a.ome.tif', texture, photometric='rgb')
     with open_slide(tmp_path / 'a.ome.tif') as slide:
-        assert slide.um_per_px is None
+        assert slide.mpp is None
 
 
 def test_oblong_pixels_are_refused(tmp_path, texture):

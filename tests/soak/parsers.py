@@ -157,7 +157,7 @@ def _slides() -> list[Parser]:
 
 def _parse_slide(path: Path) -> object:
     with open_slide(path) as slide:
-        _ = slide.um_per_px
+        _ = slide.mpp
         width, height = min(slide.width_px, 300), min(slide.height_px, 300)
         return slide.read(0, 0, width, height), slide.thumbnail(
             16
