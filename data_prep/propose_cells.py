@@ -7,7 +7,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise_mm.errors import InputError, run_command
-from noise_mm.files import read_json, require_folder
 from noise_mm.proposals.folder import propose_batch
 from noise_mm.proposals.trap_regions import ProposalSettings
 from noise_mm.report.output_files import check_output_folder
@@ -55,11 +54,10 @@ def main() -> None:
     settings = ProposalSettings(options.min_area, options.process, options.neck)
     images = find_images(options.wells)
     check_output_folder(options.out, images)
-    require_folder(options.out)
-    counts = propose_batch(images, options.out, settings, options.mpp, options.threshold)
-    record = read_json(options.out / 'proposals.json')
-    print(f'threshold {record["threshold"]:.1f} ({record["threshold_from"]}); {sum(counts.values())} regions proposed')
-    for well, count in counts.items():
+    record = propose_batch(images, options.out, settings, options.mpp, options.threshold)
+    total = sum(record['wells'].values())
+    print(f'threshold {record["threshold"]:.1f} ({record["threshold_from"]}); {total} regions proposed')
+    for well, count in record['wells'].items():
         print(f'  {well}: {count}')
     if record['um_per_px_assumed']:
         print(

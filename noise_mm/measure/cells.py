@@ -1,4 +1,4 @@
-"""Outlines -> measures of each cell. Pure.
+"""Measures each cell. Pure.
 
 A cell is measured on its own pixels, those whose centres lie in its outline (`noise_mm.geometry.cell_masks`), with
 scikit-image's `regionprops`. Its area is therefore the number of its pixels in the label image, unless another cell
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from skimage.measure import regionprops
 
 from noise_mm.geometry.cell_masks import CellMask
@@ -79,17 +79,6 @@ class CellMeasures:
         return None if self.mpp is None else self.equivalent_diameter_px * self.mpp
 
 
-def nuclei_of_cells(cell_of: ArrayLike, cells: int) -> NDArray[np.int64]:
-    """Count the nuclei of each of the `cells`, (cells,).
-
-    Args:
-        cell_of: For each nucleus the index of its cell, or -1, as `noise_mm.measure.nuclei.assign_nuclei` gives it.
-        cells: Number of cells.
-    """
-    cell_of = np.asarray(cell_of, dtype=np.int64)
-    return np.bincount(cell_of[cell_of >= 0], minlength=cells)
-
-
 def with_pre_osteoclasts(
     outlines: Sequence[Outline], nuclei: Sequence[int] | NDArray[np.int64], min_nuclei: int
 ) -> LazyOutlines:
@@ -131,28 +120,24 @@ def measure_cells(
         nuclei: Nuclei of each cell, if they were counted.
     """
     for index, (outline, mask) in enumerate(zip(outlines, masks, strict=True)):
-        common = dict(
+        regions = regionprops(mask.pixels().astype(np.uint8))
+        yield CellMeasures(
             name=outline.name,
             label=outline.label,
             score=outline.score,
             nuclei=None if nuclei is None else int(nuclei[index]),
             mpp=mpp,
             marks=outline.marks,
+            **(_measured(regions[0], mask, size_px) if regions else _sliver(outline, mask)),
         )
-        regions = regionprops(mask.pixels().astype(np.uint8))
-        if regions:
-            yield _measured(regions[0], mask, size_px, common)
-        else:
-            yield _sliver(outline, mask, common)
 
 
-def _measured(region: Any, mask: CellMask, size_px: tuple[int, int], common: dict[str, Any]) -> CellMeasures:
+def _measured(region: Any, mask: CellMask, size_px: tuple[int, int]) -> dict[str, Any]:
     """Return the measures of a cell from those of `regionprops` in the window of `mask`."""
     top, left, bottom, right = (int(value) for value in region.bbox)
     row, column = region.centroid
     x, y = mask.x + left, mask.y + top
-    return CellMeasures(
-        **common,
+    return dict(
         # regionprops has the centres of pixels at whole numbers, outlines have corners there
         centroid_px=(mask.x + float(column) + 0.5, mask.y + float(row) + 0.5),
         box_px=(x, y, right - left, bottom - top),
@@ -165,17 +150,10 @@ def _measured(region: Any, mask: CellMask, size_px: tuple[int, int], common: dic
     )
 
 
-def _sliver(outline: Outline, mask: CellMask, common: dict[str, Any]) -> CellMeasures:
+def _sliver(outline: Outline, mask: CellMask) -> dict[str, Any]:
     """Return the measures of a cell without a pixel's centre; it lies along the border or is narrower than a pixel."""
     centre = outline.geometry.centroid
-    return CellMeasures(
-        **common,
-        centroid_px=(centre.x, centre.y),
-        box_px=(mask.x, mask.y, 0, 0),
-        area_px2=0,
-        perimeter_px=0.0,
-        equivalent_diameter_px=0.0,
-        solidity=None,
-        eccentricity=None,
-        touches_edge=False,
-    )
+    lengths = dict.fromkeys(('perimeter_px', 'equivalent_diameter_px'), 0.0)
+    unknown = dict.fromkeys(('solidity', 'eccentricity'))
+    place = {'centroid_px': (centre.x, centre.y), 'box_px': (mask.x, mask.y, 0, 0)}
+    return {**place, 'area_px2': 0, **lengths, **unknown, 'touches_edge': False}

@@ -1,11 +1,11 @@
-"""Nuclei found in tiles -> each nucleus once, and the cell that it lies in. Pure.
+"""Merges the nuclei found in tiles, and assigns each to the cell that it lies in. Pure.
 
-Nuclei are points here, the centres of their boxes. A nucleus is small against the overlap of the tiles, so
-nothing has to be put together from parts as cells are (`noise_mm.inference.merge.merge`).
+Nuclei are points, the centres of their boxes. They are small against the overlap of tiles, so nothing has to be joined
+from parts as cells are (`noise_mm.inference.merge.merge`).
 
-What a cell's count says: how many nuclei are to be seen in its outline from above. Nuclei of cells that lie over or
-under it there are counted too (over-counting), nuclei that hide behind others are not. Where outlines overlap, a
-nucleus counts for one of the cells only, so that counts add up to the number of nuclei.
+The count of a cell is the number of nuclei seen in its outline from above. Nuclei of cells over or under it are counted
+too (over-counting); nuclei hidden behind others are not. Where outlines overlap, a nucleus counts for one cell only, so
+that counts add up to the number of nuclei.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window, tile_starts
 
 SAME_PX = 9.0
-"""Two tiles place the centre of one nucleus no farther apart than this: up to 3 px off in x and in y by each of them
-(at most 8.5 px apart). Different nuclei may be as near as 7 px; pairing one to one keeps them apart."""
+"""Largest distance of the centres that two tiles give one nucleus, each up to 3 px off in x and y (8.5 px together).
+Different nuclei may be only 7 px apart; one-to-one pairing keeps them apart."""
 
 SEAM_PX = 6.0
-"""The same where only one of the two tiles shows the place, as on the line between tiles that do not overlap. There is
-nothing to pair with, so this is less than the distance of different nuclei."""
+"""The same where only one of two tiles shows the place, as at the border of tiles without overlap: less than the
+distance of different nuclei, because there is nothing to pair with."""
 
 CUT_PX = 18.0
-"""A nucleus nearer than this to an inner border of its tile may be cut off there (half of the paper's box of 36 px).
-Another tile shows it whole, if tiles overlap enough."""
+"""A nucleus nearer than this to an inner border of its tile may be cut there (half of the paper's box of 36 px);
+another tile shows it whole where tiles overlap enough."""
 
 CELLS_AT_A_TIME = 10_000
-"""Whose geometries are in memory together: 50 MB."""
+"""Geometries that are in memory at the same time: 50 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,36 +50,33 @@ class Nuclei:
 
     @classmethod
     def in_well(cls, found: ArrayLike, scale: float, size_px: tuple[int, int]) -> 'Nuclei':
-        """From what `NucleiMerger` gives, at the resolution of the tiles, to pixels of the well image.
+        """Convert the result of `NucleiMerger`, at the resolution of the tiles, to pixels of the well image.
 
         Args:
             found: (n, 3) x, y and score.
             scale: Pixels of the tiles per pixel of the well image, as `scale_to_reference` gives it.
-            size_px: Width and height of the well image. The last pixel of a resampled well may reach out of it;
-                centres there are moved to its border.
+            size_px: Width and height of the well image. Centres in the last pixel of a resampled well, which may
+                reach beyond it, are moved to its border.
         """
         found = np.asarray(found, dtype=np.float64).reshape(-1, 3)
         return cls(np.minimum(found[:, :2] / scale, size_px), found[:, 2])
 
     def __len__(self) -> int:
-        """Their number."""
+        """Return their number."""
         return len(self.scores)
 
 
 class NucleiMerger:
     """Collects the nuclei of a well's tiles and counts each once.
 
-    How it works. Detections of one nucleus in a tile become one (`distinct_nuclei`). The views of a tile are paired one
-    to one with what the tiles before it have shown, nearest pairs first, up to `SAME_PX` apart. So a nucleus is not
-    doubled where two tiles place it a little differently, and near neighbours stay two. A tile's views within `CUT_PX`
-    of its inner borders are left out where overlapping tiles show the place better. A nucleus counts if at least half
-    of the tiles that show its place have found it: what one tile has missed is not lost, and what one of four has made
-    up does not count. Its place and score are those of the tile in which it lies farthest from the inner borders. In
-    the end `distinct_nuclei` is applied to the whole well: a tile that placed a nucleus twice may have made two nuclei
-    of what other tiles show once.
+    Duplicates within a tile are removed (`distinct_nuclei`). The detections of each tile are then paired one to one
+    with the nuclei of the tiles before it, nearest pairs first, up to `SAME_PX` apart. Detections within `CUT_PX` of
+    inner borders are left out where overlapping tiles show the place better. A nucleus counts if at least half of the
+    tiles that show its place have found it. Its place and score are those of the tile in which it lies farthest from
+    the inner borders. At the end duplicates within the whole well are removed.
 
-    The result does not depend on the order in which tiles or nuclei were added. Memory: the points of all views, 24
-    bytes each, about four views a nucleus at a stride of half a tile.
+    The result does not depend on the order of tiles or nuclei. Memory: 24 bytes per detection, with about four
+    detections per nucleus at a stride of half a tile.
 
     Args:
         width_px: Width of the well at the resolution of the tiles.
@@ -101,9 +98,9 @@ class NucleiMerger:
         self._views: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def add_tile(self, window: Window, found: ArrayLike) -> None:
-        """Adds what was found in one tile; a tile that is added again replaces itself.
+        """Add the nuclei of one tile, or replace them.
 
-        Tiles that are never added, because they show background only, do not count as having seen nothing.
+        Tiles that are never added, such as skipped background, have no vote.
 
         Args:
             window: A window of the grid.
@@ -123,106 +120,63 @@ class NucleiMerger:
         self._views[window.y, window.x] = views[np.lexsort(views.T)]  # by score, y, x: whatever order they came in
 
     def close(self) -> NDArray[np.float64]:
-        """The nuclei, each once: (n, 3) x, y and score, in pixels of the well, from top to bottom."""
+        """Return the nuclei, each once: (n, 3) x, y and score, in pixels of the well, from top to bottom."""
         finished = []
-        known = _Known(0)
+        known = np.empty((0, 5))  # x, y, score and depth of the best view of each, and how many tiles have shown it
         for y in self._rows:
-            is_open = known.views[:, 1] >= y - SAME_PX  # the others no further tile shows
-            finished.append(self._counted(known.taken(~is_open)))
-            known = known.taken(is_open, room=sum(len(self._views.get((y, x), ())) for x in self._columns))
+            is_open = known[:, 1] >= y - SAME_PX  # the others no further tile shows
+            finished.append(self._counted(known[~is_open]))
+            known = known[is_open]
             for x in self._columns:
                 if (y, x) in self._views:
-                    self._meet(known, self._views[y, x], x, y)
-        nuclei = np.concatenate([*finished, self._counted(known.taken(slice(None)))])
+                    known = self._with_tile(known, self._views[y, x], x, y)
+        nuclei = np.concatenate([*finished, self._counted(known)])
         nuclei = nuclei[distinct_nuclei(nuclei[:, :2], nuclei[:, 2])]
         return nuclei[np.lexsort((nuclei[:, 2], nuclei[:, 0], nuclei[:, 1]))]
 
-    def _meet(self, known: '_Known', views: NDArray[np.float64], x: int, y: int) -> None:
-        """Pairs the views of the tile at (x, y) with known nuclei, and adds those that are new."""
+    def _with_tile(self, known: NDArray[np.float64], views: NDArray[np.float64], x: int, y: int) -> NDArray[np.float64]:
+        """Pair the views of the tile at (x, y) with known nuclei, and add those that are new."""
         start, end = np.array([x, y]), np.array([x, y]) + self.tile_px
-        places = known.views[:, :2]
+        places = known[:, :2]
         near = np.flatnonzero(((places >= start - SAME_PX) & (places <= end + SAME_PX)).all(axis=1))
         is_shown = ((places[near] >= start) & (places[near] <= end)).all(axis=1)
         old, new = paired(places[near], views[:, :2], np.where(is_shown, SAME_PX, SEAM_PX))
-        depths_px = self._depth_px(views, x, y)
-        known.see_again(near[old], views[new], depths_px[new])
-        is_new = np.ones(len(views), dtype=bool)
-        is_new[new] = False
-        known.add(views[is_new], depths_px[is_new])
+        seen = np.column_stack([views, self._depth_px(views, x, y), np.ones(len(views))])
+        again = near[old]
+        known[again, 4] += 1
+        is_better = seen[new, 3] > known[again, 3]
+        known[again[is_better], :4] = seen[new[is_better], :4]
+        return np.concatenate([known, np.delete(seen, new, axis=0)])
 
     def _depth_px(self, views: NDArray[np.float64], x: int, y: int) -> NDArray[np.float64]:
-        """How far places (n, 2 or more) lie from those borders of the tile at (x, y) that are not the well's; (n,)."""
+        """Return how far places (n, 2 or more) lie from the inner borders of the tile at (x, y), (n,)."""
         start = np.array([x, y])
         to_low = np.where(start > 0, views[:, :2] - start, np.inf)
         to_high = np.where(start + self.tile_px < self.size_px, start + self.tile_px - views[:, :2], np.inf)
         return np.minimum(to_low, to_high).min(axis=1)
 
-    def _counted(self, known: '_Known') -> NDArray[np.float64]:
-        """Those that at least half of the tiles have found that show their places, (n, 3)."""
+    def _counted(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return those that at least half of the tiles have found that show their places, (n, 3)."""
         added = np.array([[(y, x) in self._views for x in self._columns] for y in self._rows])
         # Tiles that show a place have neighbouring columns and rows; sums over rectangles of `added` count them.
         sums = np.pad(added.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-        left, right = self._span(known.views[:, 0], self._columns, int(self.size_px[0]))
-        top, bottom = self._span(known.views[:, 1], self._rows, int(self.size_px[1]))
+        left, right = self._span(known[:, 0], self._columns, int(self.size_px[0]))
+        top, bottom = self._span(known[:, 1], self._rows, int(self.size_px[1]))
         showing = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-        return known.views[2 * known.votes >= showing]
+        return known[2 * known[:, 4] >= showing, :3]
 
     def _span(self, places: NDArray, starts: Sequence[int], length_px: int) -> tuple[NDArray, NDArray]:
-        """First and end index, along one axis, of the tiles whose views of `places` (n,) count."""
+        """Return first and end index, along one axis, of the tiles whose views of `places` (n,) count."""
         starts = np.asarray(starts, dtype=np.float64)
         first = np.where(starts > 0, starts + self._cut_px, -np.inf)
         last = np.where(starts + self.tile_px < length_px, starts + self.tile_px - self._cut_px, np.inf)
         return np.searchsorted(last, places, side='left'), np.searchsorted(first, places, side='right')
 
 
-class _Known:
-    """Nuclei that some tile has shown, with room for more.
-
-    Args:
-        room: How many can be added.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._count = 0
-        self._views = np.empty((room, 3))
-        self._depths_px = np.empty(room)
-        self._votes = np.empty(room, dtype=np.int32)
-
-    @property
-    def views(self) -> NDArray[np.float64]:
-        """(n, 3) x, y and score of the best view of each."""
-        return self._views[: self._count]
-
-    @property
-    def votes(self) -> NDArray[np.int32]:
-        """How many tiles have shown each, (n,)."""
-        return self._votes[: self._count]
-
-    def add(self, views: NDArray[np.float64], depths_px: NDArray[np.float64], votes: ArrayLike = 1) -> None:
-        """Adds nuclei."""
-        new = slice(self._count, self._count + len(views))
-        self._views[new], self._depths_px[new], self._votes[new] = views, depths_px, votes
-        self._count += len(views)
-
-    def see_again(self, which: NDArray[np.intp], views: NDArray[np.float64], depths_px: NDArray[np.float64]) -> None:
-        """Counts another tile's views of known nuclei; those farther from the borders of their tile replace others."""
-        self._votes[which] += 1
-        is_better = depths_px > self._depths_px[which]
-        self._views[which[is_better]] = views[is_better]
-        self._depths_px[which[is_better]] = depths_px[is_better]
-
-    def taken(self, which: NDArray[np.bool_] | slice, room: int = 0) -> '_Known':
-        """Some of the nuclei, with room for more."""
-        views, depths_px, votes = self.views[which], self._depths_px[: self._count][which], self.votes[which]
-        part = _Known(len(views) + room)
-        part.add(views, depths_px, votes)
-        return part
-
-
 def paired(
     one: NDArray[np.float64], other: NDArray[np.float64], within_px: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs points one to one, nearest pairs first: indices into both sets, each at most once.
+    """Pair points one to one, nearest pairs first; return indices into both sets, each at most once.
 
     Args:
         one: Points (n, 2).
@@ -245,10 +199,10 @@ def paired(
 
 
 def assign_nuclei(outlines: Sequence[Outline], xy_px: ArrayLike) -> NDArray[np.int64]:
-    """The cell that each nucleus belongs to: the one in whose outline its centre lies.
+    """Return the cell in whose outline the centre of each nucleus lies.
 
-    Of several cells that overlap there it is the smallest, because a small cell over a large one is seen whole; of
-    equally large ones the first. A centre exactly on an outline lies in the cell; a hole is not part of the cell.
+    Where cells overlap it is the smallest, because a small cell over a large one is seen whole; of equal ones the
+    first. A centre exactly on an outline lies in the cell; a hole is not part of the cell.
 
     Args:
         outlines: The cells, in the same pixels as the centres.
@@ -257,8 +211,8 @@ def assign_nuclei(outlines: Sequence[Outline], xy_px: ArrayLike) -> NDArray[np.i
     Returns:
         For each nucleus the index of its cell in `outlines`, or -1; (n,).
     """
-    cell_of = np.full(len(np.asarray(xy_px).reshape(-1, 2)), -1, dtype=np.int64)
     points = shapely.points(np.asarray(xy_px, dtype=np.float64).reshape(-1, 2))
+    cell_of = np.full(len(points), -1, dtype=np.int64)
     tree = shapely.STRtree(points)
     best_px2 = np.full(len(cell_of), np.inf)  # area of the cell that each nucleus has so far
     for first in range(0, len(outlines), CELLS_AT_A_TIME):

@@ -1,11 +1,10 @@
-"""Finds the round well in a small picture of it, or says that there is none. Pure.
+"""Finds the round border of the well in a small picture, if there is one. Pure.
 
-The border of a well is a step of brightness that runs along a circle: the bright bottom ends at the dark wall, or the
-picture was cut out and pasted on white. How it works: for every candidate circle the picture is compared just inside
-and just outside, along as much of the circle as lies in the picture (after Daugman's operator, High confidence visual
-recognition of persons, 1993). The step must be there nearly all along the circle, all in one sense, and sharp. Uneven
-light also darkens towards the corners, but slowly; cells and dirt make steps, but not along a circle. A field of view
-that lies wholly inside the well therefore has no disc, and none is made up.
+The border is a step of brightness along a circle: the bright bottom ends at the dark wall, or the picture was pasted on
+white. Candidate circles are scored by the difference of brightness just inside and just outside (after Daugman's
+operator, High confidence visual recognition of persons, 1993). The step must be present nearly all along the visible
+circle, of one sign, and sharp. Uneven light changes slowly, and cells make no circle, so a field of view inside the
+well has no disc.
 """
 
 from dataclasses import dataclass
@@ -16,33 +15,34 @@ import shapely
 from numpy.typing import NDArray
 
 SEARCH_SIDES_PX = (64, 256)
-"""Longest side of the picture in which circles are looked for, and of the one in which the best is refined."""
+"""Longest side of the pictures for the search and for the refinement."""
 
 LEAST_RADIUS = 0.3
-"""Share of the picture's shorter side. A well image shows little else; smaller circles are bubbles and cells."""
+"""Share of the picture's shorter side; smaller circles are bubbles and cells."""
 
 LARGEST_RADIUS = 0.75
-"""Share of the longer side: a larger circle around the middle leaves the picture altogether."""
+"""Share of the longer side; a larger circle around the middle lies outside of the picture."""
 
 ANGLES = 180
+CANDIDATES_AT_A_TIME = 4096  # so that memory stays small
 STEP_SHARE = 0.025
 """Half width of the step, as a share of the radius."""
 
 RAMP_SHARE = 0.1
-"""The same for the slope that a step is compared with. Even a slope would have a quarter of it in the step."""
+"""The same for the slope that a step is compared with; an even slope has a quarter of its height in the step."""
 
 LEAST_STEP = 12.0
-"""Grey levels of 256; noise is averaged over a patch of the picture, so this is far above it."""
+"""Grey levels of 256, far above noise, which is averaged."""
 
 LEAST_SHARPNESS = 0.5
 LEAST_AGREEMENT = 0.8
-"""Share of the visible circle along which there has to be a step in the common sense."""
+"""Share of the visible circle with a step of the common sign."""
 
 LEAST_VISIBLE = 0.2
-"""Share of the circle that has to lie in the picture: where it touches all four sides, only corners are left of it."""
+"""Share of the circle that has to lie in the picture; a circle that leaves all four sides shows only corners."""
 
 LARGEST_GAP = 0.55
-"""Share of the circle that may leave the picture in one piece; from less than half a circle its size is a guess."""
+"""Share of the circle that may leave the picture in one piece; less than half a circle does not fix the size."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Disc:
     radius: float
 
     def area_px2(self, size_px: tuple[int, int]) -> float:
-        """The part of its area that lies in an image of width and height `size_px`: what of the well could be seen."""
+        """Return the area of the disc that lies in an image of width and height `size_px`."""
         circle = shapely.Point(self.x, self.y).buffer(self.radius, quad_segs=256)
         return circle.intersection(shapely.box(0, 0, *size_px)).area
 
     def scaled(self, factor_x: float, factor_y: float) -> 'Disc':
-        """The disc in a picture that is larger by these factors, which differ by rounding only."""
+        """Return the disc in a picture that is larger by these factors, which differ by rounding only."""
         return Disc(self.x * factor_x, self.y * factor_y, self.radius * (factor_x + factor_y) / 2)
 
 
 def find_disc(picture: NDArray[np.uint8]) -> Disc | None:
-    """The disc of a well, in pixels of the picture, or None if the picture shows no border of one.
+    """Return the disc of a well, in pixels of the picture, or None if the picture shows no border of one.
 
     Args:
         picture: The whole well image reduced to some hundred pixels, (height, width, 3) RGB.
@@ -96,18 +96,17 @@ def find_disc(picture: NDArray[np.uint8]) -> Disc | None:
 
 
 def _reduced(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
-    """The picture with a longest side of at most `side_px`, a little blurred."""
+    """Return the picture with a longest side of at most `side_px`, slightly blurred."""
     scale = min(1.0, side_px / max(grey.shape))
     size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     return cv2.GaussianBlur(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), (0, 0), 0.7).astype(np.float32)
 
 
 def _best(grey: NDArray[np.float32], xs: NDArray, ys: NDArray, radii: NDArray) -> Disc | None:
-    """The circle with the clearest step of those with these centres and radii, or None if none has a clear one."""
+    """Return the circle with the clearest step among these centres and radii, or None."""
     x, y, radius = (grid.ravel() for grid in np.meshgrid(xs, ys, radii, indexing='ij'))
-    score = np.concatenate(
-        [_clearness(grey, *part) for part in zip(*(_parts(values) for values in (x, y, radius)), strict=True)]
-    )
+    parts = np.array_split(np.stack([x, y, radius], axis=1), len(x) // CANDIDATES_AT_A_TIME + 1)
+    score = np.concatenate([_clearness(grey, *part.T) for part in parts])
     if not score.any():
         return None
     # Where the wall shows as a dark ring, its inner border is the well's.
@@ -117,16 +116,8 @@ def _best(grey: NDArray[np.float32], xs: NDArray, ys: NDArray, radii: NDArray) -
     return Disc(*(float(np.average(values[best], weights=score[best])) for values in (x, y, radius)))
 
 
-def _parts(values: NDArray) -> list[NDArray]:
-    """Candidates a few thousand at a time, so that memory stays small."""
-    return np.array_split(values, len(values) // 4096 + 1)
-
-
 def _clearness(grey: NDArray[np.float32], x: NDArray, y: NDArray, radius: NDArray) -> NDArray[np.float64]:
-    """How clear a step each circle has, (n,): its mean height in grey levels, positive where it is darker outside.
-
-    It is 0 for circles that are no border of a well.
-    """
+    """Return the mean step of each circle in grey levels, (n,): positive if darker outside, 0 if it is no border."""
     step, is_seen = _steps(grey, x, y, radius, STEP_SHARE)
     slope, _ = _steps(grey, x, y, radius, RAMP_SHARE)
     seen = is_seen.sum(axis=1)
@@ -146,7 +137,7 @@ def _clearness(grey: NDArray[np.float32], x: NDArray, y: NDArray, radius: NDArra
 def _steps(
     grey: NDArray[np.float32], x: NDArray, y: NDArray, radius: NDArray, share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Grey inside minus outside along each circle, (n, ANGLES), and where both lie in the picture."""
+    """Return grey inside minus outside along each circle, (n, ANGLES), and where both lie in the picture."""
     angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     half = np.maximum(share * radius, 1.0)  # less than a pixel shows nothing
     values, seen = [], np.ones((len(x), ANGLES), dtype=bool)
@@ -161,10 +152,7 @@ def _steps(
 
 
 def _largest_gap(is_seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Longest run of unseen angles of each circle, (n,)."""
-    longest = np.zeros(len(is_seen), dtype=np.int64)
-    run = np.zeros(len(is_seen), dtype=np.int64)
-    for angle in range(2 * is_seen.shape[1]):  # twice around: a run may pass the first angle
-        run = np.where(is_seen[:, angle % is_seen.shape[1]], 0, run + 1)
-        longest = np.maximum(longest, run)
-    return np.minimum(longest, is_seen.shape[1])
+    """Return the longest run of unseen angles of each circle, (n,); it may pass the first angle."""
+    places = np.arange(2 * is_seen.shape[1])
+    last_seen = np.maximum.accumulate(np.where(np.tile(is_seen, 2), places, -1), axis=1)
+    return np.minimum((places - last_seen).max(axis=1), is_seen.shape[1])

@@ -1,18 +1,19 @@
 """Proposes cells for the wells of one batch and writes what a person needs to correct them."""
 
-import csv
-import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from noise_mm.files import replacing, write_json, write_text
+from noise_mm.csv_table import write_table
+from noise_mm.files import replacing, write_json
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
+from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.tiles import Window
 from noise_mm.geometry.windows import area_um2
@@ -68,7 +69,7 @@ def read_reduced(path: Path, um_per_px: float | None) -> Reduced:
 
 def propose_batch(
     images: Sequence[Path], out: Path, settings: ProposalSettings, um_per_px: float | None, threshold: float | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Write the proposals of all wells of a batch.
 
     For each well `<well>_RoiSet.zip` and `<well>.geojson`; for all `contact_sheet.png`, `proposals.csv` and
@@ -82,7 +83,7 @@ def propose_batch(
         threshold: Strength above which pixels are stained; None to choose one for the batch.
 
     Returns:
-        The number of proposals of each well.
+        The content of `proposals.json`: settings, threshold and where it is from, and the number of proposals by well.
 
     Raises:
         InputError: If an image can't be read or the folder can't be written to.
@@ -103,32 +104,22 @@ def propose_batch(
         crops += [_crop(reduced.rgb, small, f'{well} {small.name}') for small in found[: MOST_CROPS - len(crops)]]
         counts[well] = len(outlines)
         assumed += [well] if reduced.um_per_px_from == 'assumed' else []
-    _write_table(out / 'proposals.csv', rows)
+    write_table(out / 'proposals.csv', COLUMNS, rows)
     _write_sheet(out / 'contact_sheet.png', crops)
-    record = {
-        'threshold': threshold,
-        'threshold_from': origin,
-        'min_area_px2': settings.min_area_px2,
-        'process_px': settings.process_px,
-        'neck': settings.neck,
-        'wells': counts,
-        'um_per_px_assumed': assumed,
-    }
+    record = {'threshold': threshold, 'threshold_from': origin, **asdict(settings)}
+    record |= {'wells': counts, 'um_per_px_assumed': assumed}
     write_json(out / 'proposals.json', record, indent=1)
-    return counts
+    return record
 
 
-def _row(well: str, outline: Outline, small: Outline, strength: NDArray, reduced: Reduced) -> tuple:
-    x, y = (round(value, 1) for value in outline.geometry.centroid.coords[0])
-    left, top, right, bottom = (int(value) for value in small.geometry.bounds)
-    mask = np.zeros((bottom - top + 1, right - left + 1), np.uint8)
-    ring = np.asarray(small.geometry.exterior.coords) - (left, top)
-    cv2.fillPoly(mask, [ring.astype(np.int32)], 1)
-    within = strength[top : bottom + 1, left : right + 1]
-    mean = float(within[mask[: within.shape[0], : within.shape[1]] > 0].mean())
-    area = outline.geometry.area
-    um2 = '' if reduced.um_per_px_from == 'assumed' else round(area_um2(area, reduced.um_per_px), 1)
-    return well, outline.name, x, y, round(area), um2, round(mean, 1)
+def _row(well: str, outline: Outline, small: Outline, strength: NDArray, reduced: Reduced) -> dict[str, Any]:
+    """Return the row of `proposals.csv` of an outline, which is `small` at the working scale."""
+    mask = CellMask.of(small.geometry, strength.shape[::-1])
+    within = strength[mask.y : mask.y + mask.height, mask.x : mask.x + mask.width][mask.pixels()]
+    area, x, y = outline.geometry.area, *outline.geometry.centroid.coords[0]
+    um2 = None if reduced.um_per_px_from == 'assumed' else round(area_um2(area, reduced.um_per_px), 1)
+    values = (well, outline.name, round(x, 1), round(y, 1), round(area), um2, round(float(within.mean()), 1))
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _crop(rgb: NDArray[np.uint8], outline: Outline, title: str) -> NDArray[np.uint8]:
@@ -155,10 +146,3 @@ def _write_sheet(path: Path, crops: Sequence[NDArray[np.uint8]]) -> None:
         sheet[row * CROP_PX :, column * CROP_PX :][:CROP_PX, :CROP_PX] = crop
     with replacing(path) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-
-
-def _write_table(path: Path, rows: Sequence[tuple]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerows([COLUMNS, *rows])
-    write_text(path, text.getvalue())

@@ -1,7 +1,8 @@
 """One well with its cells in their final classes, measured, from which all its files are made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,16 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from noise_mm.geometry.cell_masks import CellMask, cell_masks
 from noise_mm.geometry.orientation import UPRIGHT
 from noise_mm.geometry.outline import Outline
-from noise_mm.measure.cells import (
-    PRE_OSTEOCLAST,
-    CellMeasures,
-    measure_cells,
-    nuclei_of_cells,
-    with_pre_osteoclasts,
-)
+from noise_mm.measure.cells import PRE_OSTEOCLAST, CellMeasures, measure_cells, with_pre_osteoclasts
 from noise_mm.measure.found import Found
 from noise_mm.measure.nuclei import Nuclei, assign_nuclei
-from noise_mm.measure.well import WellArea, WellMeasures, covered_px2, measure_well
+from noise_mm.measure.well import WellArea, covered_px2, measure_well
 from noise_mm.measure.well_disc import Disc, find_disc
 from noise_mm.report.advice import advice
 from noise_mm.report.options import WellOptions
@@ -46,7 +41,7 @@ class WellContent:
         nuclei: Nuclei, if they were looked for.
         cell_of: Index of each nucleus's cell, or -1; None without nuclei.
         disc: Border of the well, if it was looked for and found.
-        measures: Of the well.
+        measures: Of the well, by column of `wells.csv`.
         notes: What the reader of the numbers has to know, a sentence each.
     """
 
@@ -61,7 +56,7 @@ class WellContent:
     nuclei: Nuclei | None
     cell_of: NDArray[np.int64] | None
     disc: Disc | None
-    measures: WellMeasures
+    measures: Mapping[str, Any]
     notes: Sequence[str]
 
     def overlay(self, picture: Rgb, has_numbers: bool) -> Rgb:
@@ -90,7 +85,7 @@ def measured_content(
     outlines, nuclei, cell_of, counts = found.outlines, found.nuclei, None, None
     if nuclei is not None:
         cell_of = assign_nuclei(outlines, nuclei.xy_px)
-        counts = nuclei_of_cells(cell_of, len(outlines))
+        counts = np.bincount(cell_of[cell_of >= 0], minlength=len(outlines))
     if options.min_nuclei is not None:
         if counts is None:
             raise ValueError('min_nuclei needs nuclei, but none were looked for.')
@@ -143,7 +138,7 @@ def _notes(
     cells: Sequence[CellMeasures],
     nuclei: Nuclei | None,
     disc: Disc | None,
-    measures: WellMeasures,
+    measures: Mapping[str, Any],
     options: WellOptions,
 ) -> list[str]:
     """Return what the reader of the numbers has to know, a sentence each."""
@@ -159,9 +154,9 @@ def _notes(
         outside = [f'{count} {what}' for what, xy_px in places.items() if (count := _outside(xy_px, disc))]
         if outside:
             notes.append(f'{" and ".join(outside)} lie outside the border of the well and are counted; see the overlay')
-    area = measures.well_area
-    if area is not None and measures.covered_area_px2 > area.px2:
-        notes.append(f'cells cover more than the area of the well, {area.px2:g} px^2; it counts pixels of the image')
+    area_px2 = measures['well_area_px2']
+    if area_px2 is not None and measures['covered_area_px2'] > area_px2:
+        notes.append(f'cells cover more than the area of the well, {area_px2:g} px^2; it counts pixels of the image')
     return notes
 
 

@@ -89,7 +89,7 @@ def _write_coco(path: Path, content: WellContent) -> None:
         masks=content.masks,
         well=content.well,
         mpp_from=content.pixel.source,
-        **({} if content.measures.mpp is None else {'mpp': content.measures.mpp}),
+        **({} if content.pixel.known_um is None else {'mpp': content.pixel.known_um}),
     )
 
 
@@ -128,7 +128,7 @@ def _write_roi(path: Path, content: WellContent) -> None:
 
 def _write_labels(path: Path, content: WellContent) -> None:
     write_label_image(
-        path, content.outlines, content.size_px, content.measures.mpp, smaller_on_top=True, masks=content.masks
+        path, content.outlines, content.size_px, content.pixel.known_um, smaller_on_top=True, masks=content.masks
     )
 
 

@@ -1,8 +1,10 @@
-"""Rows of the fields of each well -> one row per well. Pure."""
+"""Sums the rows of the fields of each well to one row per well. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from noise_mm.measure.well import with_shares
+from noise_mm.report.tables import rounded
 from noise_mm.report.well_names import WellName
 
 SUMS = (
@@ -45,35 +47,12 @@ def _well_row(well: str, rows: Sequence[Mapping[str, Any]], names: Sequence[Well
     if len(rows) == 1:
         return {**rows[0], 'well': well, **place}
     result = {**dict.fromkeys(rows[0]), 'well': well, **place}
-    for column in SUMS:
+    for column in (*SUMS, 'well_area_px2', 'well_area_mm2'):
         values = [row.get(column) for row in rows]
-        result[column] = None if None in values else _rounded(sum(values))
+        result[column] = None if None in values else sum(values)
     for column in SAME:
         values = {row[column] for row in rows}
         result[column] = values.pop() if len(values) == 1 else None
-    _add_well_area(result, rows)
-    count, nuclei = result['count'], result['nuclei_in_osteoclasts']
-    result['mean_area_um2'] = _ratio(result['total_area_um2'], count)
-    result['covered_of_image_percent'] = _ratio(result['covered_area_px2'], result['image_area_px2'], 100)
-    result['covered_of_well_percent'] = _ratio(result['covered_area_px2'], result['well_area_px2'], 100)
-    result['count_per_mm2'] = _ratio(count, result['well_area_mm2'])
-    result['nuclei_per_osteoclast'] = _ratio(nuclei, count)
-    result['fusion_index'] = _ratio(nuclei, result['nuclei'])
-    return result
-
-
-def _add_well_area(result: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    for column in ('well_area_px2', 'well_area_mm2'):
-        values = [row[column] for row in rows]
-        if None in values:
-            result[column] = None
-        else:
-            result[column] = values[0] if result['well_area_from'] == 'given' else _rounded(sum(values))
-
-
-def _ratio(part: float | None, whole: float | None, factor: float = 1) -> float | None:
-    return None if part is None or not whole else round(factor * part / whole, 4)
-
-
-def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else round(value, 6)
+    if result['well_area_from'] == 'given':
+        result |= {column: rows[0][column] for column in ('well_area_px2', 'well_area_mm2')}
+    return {column: rounded(column, value) for column, value in with_shares(result).items()}

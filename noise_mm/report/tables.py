@@ -1,13 +1,12 @@
 """Columns and rows of the tables: one row per cell, nucleus and well. Values that are not known are empty."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noise_mm.measure.cells import CellMeasures
-from noise_mm.measure.well import WellMeasures
 from noise_mm.scale import PixelSize
 
 CELL_COLUMNS = (
@@ -68,35 +67,35 @@ WELL_COLUMNS = (
 )
 
 
+DIGITS = {
+    'score': 4,
+    'solidity': 4,
+    'eccentricity': 4,
+    'covered_of_image_percent': 4,
+    'covered_of_well_percent': 4,
+    'count_per_mm2': 4,
+    'nuclei_per_osteoclast': 4,
+    'fusion_index': 4,
+    'image_area_mm2': 6,
+    'well_area_mm2': 6,
+    'well_area_px2': 1,
+}
+"""Digits kept behind the point; two in other columns. They are more than an outline is worth."""
+
+
 def cell_row(cell: CellMeasures, pixel: PixelSize) -> dict[str, Any]:
     """Return a cell's row of `<well>_cells.csv` (`CELL_COLUMNS`)."""
-    left, top, width, height = cell.box_px
-    return {
-        'name': cell.name,
+    places = ('left_px', 'top_px', 'width_px', 'height_px')
+    values = {
         'class': cell.label,
-        'score': _rounded(cell.score, 4),
-        'area_px2': cell.area_px2,
-        'area_um2': _rounded(cell.area_um2, 2),
-        'perimeter_px': _rounded(cell.perimeter_px, 2),
-        'perimeter_um': _rounded(cell.perimeter_um, 2),
-        'equivalent_diameter_px': _rounded(cell.equivalent_diameter_px, 2),
-        'equivalent_diameter_um': _rounded(cell.equivalent_diameter_um, 2),
-        'solidity': _rounded(cell.solidity, 4),
-        'eccentricity': _rounded(cell.eccentricity, 4),
-        'centroid_x_px': _rounded(cell.centroid_px[0], 2),
-        'centroid_y_px': _rounded(cell.centroid_px[1], 2),
-        'left_px': left,
-        'top_px': top,
-        'width_px': width,
-        'height_px': height,
-        'nuclei': cell.nuclei,
+        'centroid_x_px': cell.centroid_px[0],
+        'centroid_y_px': cell.centroid_px[1],
+        **dict(zip(places, cell.box_px, strict=True)),
         'touches_edge': int(cell.touches_edge),
-        'cut_at_box': int('cut_at_box' in cell.marks),
-        'joined': int('joined' in cell.marks),
-        'unvoted': int('unvoted' in cell.marks),
-        'um_per_px': pixel.um,
-        'um_per_px_from': pixel.source,
+        **{mark: int(mark in cell.marks) for mark in ('cut_at_box', 'joined', 'unvoted')},
+        **_size(pixel),
     }
+    return {name: rounded(name, values[name] if name in values else getattr(cell, name)) for name in CELL_COLUMNS}
 
 
 def nuclei_rows(
@@ -110,54 +109,32 @@ def nuclei_rows(
         cell_of: Index of each nucleus's cell, or -1; (n,).
         names: Names of the cells.
     """
-    return [
-        {
-            'number': number,
-            'x_px': _rounded(x, 2),
-            'y_px': _rounded(y, 2),
-            'score': _rounded(score, 4),
-            'cell': names[cell] if cell >= 0 else None,
-        }
-        for number, ((x, y), score, cell) in enumerate(
-            zip(xy_px.tolist(), scores.tolist(), cell_of.tolist(), strict=True), 1
-        )
-    ]
+    rows = []
+    for (x, y), score, cell in zip(xy_px.tolist(), scores.tolist(), cell_of.tolist(), strict=True):
+        name = names[cell] if cell >= 0 else None
+        rows.append((len(rows) + 1, round(x, 2), round(y, 2), round(score, 4), name))
+    return [dict(zip(NUCLEI_COLUMNS, row, strict=True)) for row in rows]
 
 
-def well_row(well: str, measures: WellMeasures, pixel: PixelSize) -> dict[str, Any]:
-    """Return an image's row of `wells.csv` (`WELL_COLUMNS`), as JSON can hold it."""
-    area = measures.well_area
-    return {
-        'well': well,
-        'count': measures.count,
-        'pre_osteoclasts': measures.pre_osteoclasts,
-        'total_area_px2': measures.total_area_px2,
-        'total_area_um2': _rounded(measures.total_area_um2, 2),
-        'mean_area_um2': _rounded(measures.mean_area_um2, 2),
-        'covered_area_px2': measures.covered_area_px2,
-        'covered_of_image_percent': _rounded(measures.covered_of_image_percent, 4),
-        'covered_of_well_percent': _rounded(measures.covered_of_well_percent, 4),
-        'count_per_mm2': _rounded(measures.count_per_mm2, 4),
-        'nuclei': measures.nuclei,
-        'nuclei_in_osteoclasts': measures.nuclei_in_osteoclasts,
-        'nuclei_per_osteoclast': _rounded(measures.nuclei_per_osteoclast, 4),
-        'fusion_index': _rounded(measures.fusion_index, 4),
-        'image_area_mm2': _rounded(measures.image_area_mm2, 6),
-        'well_area_mm2': _rounded(measures.well_area_mm2, 6),
-        'well_area_px2': _rounded(area.px2, 1) if area else None,
-        'well_area_from': area.source if area else None,
-        'um_per_px': pixel.um,
-        'um_per_px_from': pixel.source,
-        'image_area_px2': measures.image_area_px2,
-        'cells_dropped': None,  # these three follow from the merging of tiles; None where there was none
-        'cells_lowered': None,
-        'cells_unvoted': None,
-        'plate': '',
-        'position': '',
-        'fields': 1,
-    }
+def well_row(well: str, measures: Mapping[str, Any], pixel: PixelSize) -> dict[str, Any]:
+    """Return an image's row of `wells.csv` (`WELL_COLUMNS`), as JSON can hold it.
+
+    Args:
+        well: Name of the image.
+        measures: Of `measure_well`. What follows from the merging of tiles is None where there was none.
+        pixel: Pixel size.
+    """
+    values = dict.fromkeys(WELL_COLUMNS) | measures | _size(pixel)
+    values |= {'well': well, 'plate': '', 'position': '', 'fields': 1}
+    return {name: rounded(name, value) for name, value in values.items()}
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
-    """Round for the reader; the digits kept are more than the outline is worth."""
-    return None if value is None else round(float(value), digits)
+def _size(pixel: PixelSize) -> dict[str, Any]:
+    return {'um_per_px': pixel.um, 'um_per_px_from': pixel.source}
+
+
+def rounded(column: str, value: Any) -> Any:
+    """Return a value as a table shows it; the pixel size is never rounded."""
+    if not isinstance(value, float) or column == 'um_per_px':
+        return value
+    return round(float(value), DIGITS.get(column, 2))

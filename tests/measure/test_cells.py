@@ -7,7 +7,7 @@ from skimage.measure import regionprops
 from noise_mm.formats.label_image import write_label_image
 from noise_mm.geometry.cell_masks import cell_masks
 from noise_mm.geometry.outline import Outline
-from noise_mm.measure.cells import PRE_OSTEOCLAST, measure_cells, nuclei_of_cells, with_pre_osteoclasts
+from noise_mm.measure.cells import PRE_OSTEOCLAST, measure_cells, with_pre_osteoclasts
 
 SIZE_PX = (600, 500)
 
@@ -91,14 +91,6 @@ def test_a_sliver_has_no_pixels(bounds):
     assert (cell.area_px2, cell.perimeter_px, cell.equivalent_diameter_px) == (0, 0, 0)
     assert (cell.solidity, cell.eccentricity, cell.touches_edge) == (None, None, False)
     assert cell.centroid_px == pytest.approx(((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2))
-
-
-def test_nuclei_are_counted_by_cell():
-    counts = nuclei_of_cells([2, -1, 0, 2, -1, 2], cells=4)
-    assert counts.tolist() == [1, 0, 3, 0]
-    assert nuclei_of_cells([], cells=2).tolist() == [0, 0]
-    cells = measured([Outline(box(0, 0, 9, 9))] * 4, nuclei=counts)
-    assert [cell.nuclei for cell in cells] == [1, 0, 3, 0]
 
 
 def test_cells_with_few_nuclei_are_pre_osteoclasts_and_keep_their_numbers():

@@ -34,20 +34,20 @@ def test_well():
     well = measure_well(
         cells, 150, SIZE_PX, 2.0, well_area=WellArea(1e5, 'given'), nuclei=20, are_classed=True
     )  # fmt: skip
-    assert (well.count, well.pre_osteoclasts) == (2, 1)
-    assert (well.total_area_px2, well.total_area_um2, well.mean_area_um2) == (200, 800, 400)
-    assert well.covered_of_image_percent == pytest.approx(100 * 150 / 300_000)
-    assert (well.image_area_mm2, well.well_area_mm2) == (1.2, 0.4)
-    assert well.covered_of_well_percent == pytest.approx(0.15)
-    assert well.count_per_mm2 == pytest.approx(5)
-    assert (well.nuclei, well.nuclei_in_osteoclasts) == (20, 9)
-    assert (well.nuclei_per_osteoclast, well.fusion_index) == (4.5, 0.45)
+    assert (well['count'], well['pre_osteoclasts']) == (2, 1)
+    assert (well['total_area_px2'], well['total_area_um2'], well['mean_area_um2']) == (200, 800, 400)
+    assert well['covered_of_image_percent'] == pytest.approx(100 * 150 / 300_000)
+    assert (well['image_area_mm2'], well['well_area_mm2']) == (1.2, 0.4)
+    assert well['covered_of_well_percent'] == pytest.approx(0.15)
+    assert well['count_per_mm2'] == pytest.approx(5)
+    assert (well['nuclei'], well['nuclei_in_osteoclasts']) == (20, 9)
+    assert (well['nuclei_per_osteoclast'], well['fusion_index']) == (4.5, 0.45)
 
 
 def test_what_is_not_known_is_none():
     well = measure_well([], 0, SIZE_PX, 1.0)
-    assert (well.count, well.total_area_px2, well.covered_of_image_percent) == (0, 0, 0)
+    assert (well['count'], well['total_area_px2'], well['covered_of_image_percent']) == (0, 0, 0)
     nothing = ['pre_osteoclasts', 'mean_area_um2', 'well_area_mm2', 'covered_of_well_percent', 'count_per_mm2']
     nothing += ['nuclei', 'nuclei_in_osteoclasts', 'nuclei_per_osteoclast', 'fusion_index']
-    assert [name for name in nothing if getattr(well, name) is not None] == []
-    assert measure_well([], 0, SIZE_PX, 1.0, nuclei=0).fusion_index is None
+    assert [name for name in nothing if well[name] is not None] == []
+    assert measure_well([], 0, SIZE_PX, 1.0, nuclei=0)['fusion_index'] is None

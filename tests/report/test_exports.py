@@ -192,7 +192,7 @@ def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path
     assert np.bincount(labels.ravel())[1:].tolist() == [400, 9600]
     areas = [row['area_px2'] for row in csv.DictReader((tmp_path / 'A1_cells.csv').open())]
     assert areas == ['400', '10000']
-    assert content.measures.covered_area_px2 == 10_000
+    assert content.measures['covered_area_px2'] == 10_000
 
 
 @pytest.mark.parametrize(('size_px', 'kind'), [((65_535, 65_535), dict), ((65_536, 65_536), list)])
