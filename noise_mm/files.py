@@ -150,6 +150,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding='utf-8', newline='')
 
 
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Writes `value` as JSON to `path`, whole or not at all."""
     # dumps, not dump: only the former uses the encoder written in C, which is several times faster.

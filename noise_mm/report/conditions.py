@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 MEASURES = {
     'count': 'osteoclasts',
@@ -203,39 +202,24 @@ def box_plot(rows: Sequence[Mapping[str, Any]], design: Design) -> bytes:
 
 
 def _draw(axes: Any, values: Sequence[Sequence[float]], conditions: Sequence[str], colours: Sequence[Any]) -> None:
-    """Draw one box plot."""
+    """Draw one box plot; every unit is a point."""
+    axes.boxplot(
+        [of_condition if len(of_condition) >= FEWEST_FOR_BOX else [] for of_condition in values],
+        widths=0.6,
+        showfliers=False,
+    )
     for place, (of_condition, colour) in enumerate(zip(values, colours, strict=True), start=1):
-        if len(of_condition) >= FEWEST_FOR_BOX:
-            line = {'color': colour, 'linewidth': 1.2}
-            axes.boxplot(
-                of_condition,
-                positions=[place],
-                widths=0.6,
-                showfliers=False,  # every unit is drawn as a point
-                boxprops=line,
-                whiskerprops=line,
-                capprops=line,
-                medianprops=line | {'linewidth': 2},
-            )
-        axes.scatter(place + _aside(len(of_condition)), of_condition, s=16, color=colour, alpha=0.75)
+        count = len(of_condition)  # beside each other, so that equal ones are seen
+        aside = POINT_DISTANCE * (np.arange(count) % POINTS_ABREAST - (min(count, POINTS_ABREAST) - 1) / 2)
+        axes.scatter(place + aside, of_condition, s=16, color=colour, alpha=0.75)
     axes.set_xlim(0.4, len(conditions) + 0.6)
     axes.set_ylim(0, 1.08 * max((max(of_condition, default=0) for of_condition in values), default=0) or 1)
     is_long = max(map(len, conditions)) * len(conditions) > LONGEST_LABELS
     turned = {'rotation': 35, 'ha': 'right', 'rotation_mode': 'anchor'} if is_long else {}
-    axes.set_xticks(range(1, len(conditions) + 1), [_escaped(name) for name in conditions], fontsize=8, **turned)
+    labels = [name.replace('$', r'\$') for name in conditions]  # matplotlib takes text between dollars for formulas
+    axes.set_xticks(range(1, len(conditions) + 1), labels, fontsize=8, **turned)
     axes.tick_params(axis='y', labelsize=8)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
-
-
-def _aside(count: int) -> NDArray[np.float64]:
-    """Return how far points stand beside the middle, so that equal ones are seen; the same in every run."""
-    return POINT_DISTANCE * (np.arange(count) % POINTS_ABREAST - (min(count, POINTS_ABREAST) - 1) / 2)
-
-
-def _escaped(name: str) -> str:
-    """Return a name as matplotlib shows it; it takes text between dollar signs for formulas."""
-    return name.replace('$', r'\$')
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 def _significant(value: float) -> float:

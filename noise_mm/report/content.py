@@ -59,12 +59,10 @@ class WellContent:
     measures: Mapping[str, Any]
     notes: Sequence[str]
 
-    def overlay(self, picture: Rgb, has_numbers: bool) -> Rgb:
-        """Draw everything that was found into a reduced picture of the well."""
+    def overlay(self) -> Rgb:
+        """Return the reduced picture of the well with everything that was found."""
         nuclei_px = None if self.nuclei is None else self.nuclei.xy_px
-        return draw_overlay(
-            picture, self.size_px, self.outlines, nuclei_px=nuclei_px, disc=self.disc, has_numbers=has_numbers
-        )
+        return draw_overlay(self.thumbnail, self.size_px, self.outlines, nuclei_px=nuclei_px, disc=self.disc)
 
 
 def measured_content(

@@ -20,15 +20,16 @@ from pathlib import Path
 
 from noise_mm.coco.annotations import write_coco
 from noise_mm.csv_table import write_table
-from noise_mm.files import write_all
+from noise_mm.files import write_all, write_bytes
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
 from noise_mm.formats.imagej_points import write_multi_point
 from noise_mm.formats.label_image import write_label_image
 from noise_mm.measure.cells import CellMeasures
+from noise_mm.patches.png_writer import png_bytes
 from noise_mm.report.content import WellContent
 from noise_mm.report.output_files import GOES_WITH, WELL_SUFFIXES
-from noise_mm.report.overlay import class_colours, write_overlay
+from noise_mm.report.overlay import class_colours
 from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows
 
 IMAGEJ_SLICE = 1
@@ -108,7 +109,7 @@ def _write_nuclei_roi(path: Path, content: WellContent) -> None:
 
 
 def _write_overlay(path: Path, content: WellContent) -> None:
-    write_overlay(path, content.overlay(content.thumbnail, has_numbers=True))
+    write_bytes(path, png_bytes(content.overlay()))
 
 
 def _write_geojson(path: Path, content: WellContent) -> None:

@@ -1,4 +1,4 @@
-"""All wells of a folder -> its tables, its page, and with a plate map the comparison of conditions.
+"""Writes the tables and the page of a folder, and with a plate map the comparison of conditions.
 
     wells.csv         one row per well; fields of a well are summed
     fields.csv        one row per image, if some well has several
@@ -20,13 +20,13 @@ from re import Pattern
 from typing import Any
 
 from noise_mm.csv_table import write_table
-from noise_mm.files import delete, replacing, write_all, write_text
+from noise_mm.files import delete, write_all, write_bytes, write_text
 from noise_mm.report.conditions import CONDITION_COLUMNS, Design, box_plot, condition_rows, design_notes
 from noise_mm.report.fields import well_rows
 from noise_mm.report.page import FolderContent, folder_page
 from noise_mm.report.plate_map import CONDITION, PlateMap
 from noise_mm.report.tables import WELL_COLUMNS
-from noise_mm.report.well_names import WellName, read_names
+from noise_mm.report.well_names import read_names
 from noise_mm.report.workbook import MOST_CELLS, TIDY_COLUMNS, tidy_rows, write_cells, write_workbook
 
 OPTIONAL_FILES = ('fields.csv', 'conditions.png', 'conditions.csv', 'results.xlsx', 'cells.csv')
@@ -50,58 +50,30 @@ class SummaryOptions:
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The wells of a folder.
-
-    Attributes:
-        names: What the name of each image says.
-        images: Rows of the table of images.
-        wells: Rows of the table of wells, with the columns of the plate map.
-        map_columns: Columns of the plate map.
-        design: Conditions and replicates, with a plate map.
-        notes: Sentences for the reader.
-    """
-
-    names: list[WellName]
-    images: list[dict[str, Any]]
-    wells: list[dict[str, Any]]
-    map_columns: tuple[str, ...]
-    design: Design | None
-    notes: list[str]
-
-
-def summary_of(records: Sequence[Mapping[str, Any]], options: SummaryOptions) -> Summary:
-    """Sum up the records of images by well, and find their conditions."""
-    rows = [dict(record['row']) for record in records]
-    names, notes = read_names([row['well'] for row in rows], options.name_pattern)
+def folder_content(records: Sequence[Mapping[str, Any]], options: SummaryOptions) -> FolderContent:
+    """Sum up the records of images by well, and find and compare their conditions."""
+    images = [dict(record['row']) for record in records]
+    names, notes = read_names([row['well'] for row in images], options.name_pattern)
     if any(name.field for name in names):
         count = len({name.well for name in names})
         notes.append(f'{len(names)} images are fields of {count} wells and summed; fields must not overlap')
-    for row, name in zip(rows, names, strict=True):
+    for row, name in zip(images, names, strict=True):
         row |= {'plate': name.plate, 'position': str(name.position or '')}
-    wells, plate_map = well_rows(rows, names), options.plate_map
-    if plate_map is None:
-        return Summary(names, rows, wells, (), None, notes)
-    assigned, missing = plate_map.assigned(names)
-    design = Design(
-        {well: row[CONDITION] for well, row in assigned.items()},
-        {well: row[plate_map.replicate_column] for well, row in assigned.items() if row[plate_map.replicate_column]}
-        if plate_map.replicate_column
-        else {},
-        plate_map.replicate_column or 'well',
-        plate_map.control,
-        options.test,
-    )
-    wells = [row | assigned.get(row['well'], {}) for row in wells]
-    return Summary(
-        names,
-        rows,
-        wells,
-        plate_map.columns,
-        design,
-        notes + missing + (design_notes(wells, design) if assigned else []),
-    )
+    wells, plate_map, design, conditions = well_rows(images, names), options.plate_map, None, []
+    if plate_map is not None:
+        assigned, missing = plate_map.assigned(names)
+        unit = plate_map.replicate_column
+        design = Design(
+            {well: row[CONDITION] for well, row in assigned.items()},
+            {well: row[unit] for well, row in assigned.items() if row[unit]} if unit else {},
+            unit or 'well',
+            plate_map.control,
+            options.test,
+        )
+        wells = [row | assigned.get(row['well'], {}) for row in wells]
+        conditions = condition_rows(wells, design)
+        notes += missing + (design_notes(wells, design) if assigned else [])
+    return FolderContent(records, names, images, wells, design, conditions, notes, options.about)
 
 
 def write_folder(
@@ -127,86 +99,57 @@ def write_folder(
         FileInUseError: If another program holds files open; the others are written.
     """
     folder, options = Path(folder), options or SummaryOptions()
-    summary = summary_of(records, options)
-    columns = ('well', *summary.map_columns, *WELL_COLUMNS[1:])
-    table = condition_rows(summary.wells, summary.design) if summary.design else []
-    writers: list[Callable[[], object]] = [partial(write_table, folder / 'wells.csv', columns, summary.wells)]
-    written = {'wells.csv'}
-    if any(name.field for name in summary.names):
-        writers.append(partial(write_table, folder / 'fields.csv', FIELD_COLUMNS, _field_rows(summary)))
-        written.add('fields.csv')
-    if summary.design is not None:
-        writers.append(partial(write_table, folder / 'conditions.csv', CONDITION_COLUMNS, table))
-        written.add('conditions.csv')
-        if table:
-            writers.append(partial(_write_picture, folder / 'conditions.png', summary.wells, summary.design))
-            written.add('conditions.png')
-    has_cells = any('csv' in record['files'] for record in records)
-    if is_complete and has_cells:
-        writers.append(partial(_write_tidy, folder, records, summary, columns, table))
-        written |= {'cells.csv', 'results.xlsx'}
-    writers += [partial(_delete_old, folder / name) for name in OPTIONAL_FILES if name not in written]
-    content = FolderContent(records, summary.names, summary.wells, summary.design, table, summary.notes, options.about)
-    page = folder_page(content, sorted(written))
-    writers.append(partial(write_text, folder / 'index.html', page))
-    write_all(writers)
-    return summary.notes
+    content = folder_content(records, options)
+    map_columns = options.plate_map.columns if options.plate_map else ()
+    tables = {'wells': (('well', *map_columns, *WELL_COLUMNS[1:]), content.wells)}
+    if any(name.field for name in content.names):
+        tables['fields'] = (FIELD_COLUMNS, _field_rows(content))
+    if content.design is not None:
+        tables['conditions'] = (CONDITION_COLUMNS, content.conditions)
+    writers: dict[str, Callable[[], object]] = {
+        f'{name}.csv': partial(write_table, folder / f'{name}.csv', *table) for name, table in tables.items()
+    }
+    if content.conditions:
+        picture = partial(box_plot, content.wells, content.design)
+        writers['conditions.png'] = lambda: write_bytes(folder / 'conditions.png', picture())
+    if is_complete and any('csv' in record['files'] for record in records):
+        writers['cells.csv'] = lambda: write_cells(folder / 'cells.csv', tidy_rows(folder, content))
+        writers['results.xlsx'] = partial(_write_workbook, folder, content, tables)
+    old = [partial(_delete_old, folder / name) for name in OPTIONAL_FILES if name not in writers]
+    page = partial(write_text, folder / 'index.html', folder_page(content, sorted(writers)))
+    write_all([*writers.values(), *old, page])
+    return list(content.notes)
 
 
-FIELD_COLUMNS = ('well', 'field', 'image', *WELL_COLUMNS[1:-1])
+FIELD_COLUMNS = ('well', 'field', 'image', *(column for column in WELL_COLUMNS[1:] if column != 'fields'))
 """Of `fields.csv`: one row per image."""
 
 
-def _field_rows(summary: Summary) -> list[dict[str, Any]]:
+def _field_rows(content: FolderContent) -> list[dict[str, Any]]:
     rows = []
-    for row, name in zip(summary.images, summary.names, strict=True):
+    for row, name in zip(content.images, content.names, strict=True):
         values = {column: value for column, value in row.items() if column != 'fields'}
         rows.append(values | {'well': name.well, 'field': name.field, 'image': name.image})
     return rows
 
 
-def _write_tidy(
-    folder: Path,
-    records: Sequence[Mapping[str, Any]],
-    summary: Summary,
-    columns: Sequence[str],
-    conditions: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write `cells.csv` and `results.xlsx`."""
-    design = summary.design or Design({}, {})
-    names = [name for name, record in zip(summary.names, records, strict=True) if 'csv' in record['files']]
-    tidy = partial(tidy_rows, folder, names, design.condition_of, design.replicate_of)
-    count = sum((row['count'] or 0) + (row['pre_osteoclasts'] or 0) for row in summary.images)
-    sheets: dict[str, Any] = {'wells': (columns, summary.wells)}
-    if any(name.field for name in summary.names):
-        sheets['fields'] = (FIELD_COLUMNS, _field_rows(summary))
-    if conditions:
-        sheets['conditions'] = (CONDITION_COLUMNS, conditions)
-    sheets['cells'] = (TIDY_COLUMNS, islice(tidy(), MOST_CELLS))
-    notes = list(summary.notes)
+def _write_workbook(folder: Path, content: FolderContent, tables: Mapping[str, Any]) -> None:
+    """Write `results.xlsx` with the tables and the first `MOST_CELLS` cells."""
+    notes = list(content.notes)
+    count = sum((row['count'] or 0) + (row['pre_osteoclasts'] or 0) for row in content.images)
     if count > MOST_CELLS:
         notes.append(f'the sheet cells has the first {MOST_CELLS} of {count} cells; cells.csv has all')
-    write_all(
-        [
-            lambda: write_cells(folder / 'cells.csv', tidy()),
-            lambda: write_workbook(folder / 'results.xlsx', sheets, notes),
-        ]
-    )
-
-
-def _write_picture(path: Path, rows: Sequence[Mapping[str, Any]], design: Design) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(box_plot(rows, design))
+    sheets = {name: table for name, table in tables.items() if table[1]}
+    sheets['cells'] = (TIDY_COLUMNS, islice(tidy_rows(folder, content), MOST_CELLS))
+    write_workbook(folder / 'results.xlsx', sheets, notes)
 
 
 def _delete_old(path: Path) -> None:
     """Delete a file that an earlier run wrote and this one does not; a table of the user's own stays."""
     own = {'fields.csv': FIELD_COLUMNS, 'conditions.csv': CONDITION_COLUMNS, 'cells.csv': TIDY_COLUMNS}
-    goes_with = {'conditions.png': 'conditions.csv', 'results.xlsx': 'cells.csv'}
-    if not path.exists():
-        return
-    table = path.with_name(goes_with.get(path.name, path.name))
-    if table.exists():
+    table = path.with_name({'conditions.png': 'conditions.csv', 'results.xlsx': 'cells.csv'}.get(path.name, path.name))
+    if path.exists() and table.exists():
         with open(table, 'rb') as file:
-            if file.readline().startswith(','.join(own[table.name][:2]).encode()):
-                delete(path)
+            is_own = file.readline().startswith(','.join(own[table.name][:2]).encode())
+        if is_own:
+            delete(path)

@@ -6,12 +6,14 @@ grids may follow below each other or lie on several sheets.
 """
 
 import csv
+import io
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from noise_mm.errors import InputError
+from noise_mm.files import read_bytes
 
 SEPARATORS = ',;\t'
 ROW, COLUMN = re.compile(r'[A-Pa-p]'), re.compile(r'0?[1-9]|1\d|2[0-4]')
@@ -39,18 +41,14 @@ def read_map(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _csv_cells(path: Path) -> Cells:
     """Return the cells of a CSV file."""
     try:
-        text = path.read_bytes().decode('utf-8-sig')
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
+        text = read_bytes(path).decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise InputError(f'{path}: not a CSV table in UTF-8. Save it from the spreadsheet as "CSV UTF-8".') from error
     if '\0' in text or not text.strip() or text.startswith('PK\3\4'):
         raise InputError(f'{path}: not a CSV table. Save it from the spreadsheet as "CSV UTF-8" or XLSX.')
     lines = text.splitlines()
     separator = max(SEPARATORS, key=lines[0].count)
-    if not any(character in lines[0] for character in SEPARATORS) and len(lines) > 1:  # a title above a grid
+    if separator not in lines[0] and len(lines) > 1:  # a title above a grid
         separator = max(SEPARATORS, key=lines[1].count)
     try:
         return [[field.strip() for field in row] for row in csv.reader(lines, delimiter=separator)]
@@ -61,19 +59,13 @@ def _csv_cells(path: Path) -> Cells:
 def _xlsx_sheets(path: Path) -> Iterator[tuple[str, Cells]]:
     """Yield name and cells of each sheet of a workbook."""
     from openpyxl import load_workbook  # takes half a second, and only this needs it
-    from openpyxl.utils.exceptions import InvalidFileException
 
+    data = io.BytesIO(read_bytes(path))
     try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        for sheet in book.worksheets:
+        for sheet in load_workbook(data, read_only=True, data_only=True).worksheets:
             rows = sheet.iter_rows(max_row=LARGEST_ROWS, max_col=LARGEST_COLUMNS, values_only=True)
             yield sheet.title, [[_text(value) for value in row] for row in rows]
-        book.close()
-    except FileNotFoundError as error:
-        raise InputError(f'{path}: no such file. Check the path.') from error
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the path.') from error
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, SyntaxError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError) as error:
         raise InputError(f'{path}: not an XLSX workbook ({error}). Save it again from the spreadsheet.') from error
 
 

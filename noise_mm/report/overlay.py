@@ -1,36 +1,33 @@
-"""Pictures to check by eye: a reduced well with outlines, numbers, nuclei, and the border of the well."""
+"""Pictures for the visual check: a reduced well with outlines, numbers, nuclei, and the border of the well."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from noise_mm.files import replacing
 from noise_mm.geometry.outline import Outline
 from noise_mm.measure.cells import PRE_OSTEOCLAST
 from noise_mm.measure.well_disc import Disc
-from noise_mm.patches.png_writer import png_bytes
 from noise_mm.slides.chunked import Rgb
 
 OVERLAY_SIDE_PX = 3000
-"""Longest side of an overlay picture: a screenful or two, at which single cells can still be told apart."""
+"""Longest side of an overlay picture, at which single cells can still be told apart."""
 
 Colour = tuple[int, int, int]
 COLOURS: dict[str, Colour] = {'osteoclast': (0, 160, 60), PRE_OSTEOCLAST: (230, 120, 0), 'nucleus': (0, 110, 230)}
-"""RGB of the classes, in all files; chosen to stand out from purple cells and from brown bone."""
+"""RGB of the classes in all files; they stand out from purple cells and brown bone."""
 OTHER_COLOURS = ((200, 0, 120), (0, 150, 170), (120, 90, 0))
-"""Those of other classes, taken in turn."""
+"""RGB of other classes, in turn."""
 DISC_COLOUR = (0, 200, 230)
-"""Seen on the bright bottom of a well as on its dark wall."""
+"""Visible on the bright bottom of a well and on its dark wall."""
 NUCLEUS_COLOURS = ((255, 255, 255), COLOURS['nucleus'])
-"""Rim and inside of the dots: nuclei lie in dark cells, where blue alone is hard to see."""
+"""Rim and inside of the dots; blue alone is hard to see in dark cells."""
 NUCLEUS_RADIUS_PX = 3.0
-"""Of a dot, in pixels of the well image: a third of a nucleus at the usual magnification."""
+"""Of a dot, in pixels of the well image: a third of a nucleus at the reference magnification."""
 NUCLEUS_RADII_PX = (1.0, 3.0)
-"""The least and the largest in the picture; the rim comes on top, where the dot is not the smallest."""
+"""Least and largest radius in the picture; larger dots have a rim besides."""
 
 SUBPIXEL_BITS = 4
 """OpenCV draws lines at fractions of 1/16 px."""
@@ -39,7 +36,7 @@ FINE_BELOW_PX = 1200
 LARGEST_TEXT = 1 / 2200
 """Size of numbers, in units of OpenCV's font, per pixel of the picture's longer side."""
 TEXT_PER_DIAMETER = 1 / 80
-"""The same per pixel of a cell's diameter: four digits (of about 20 px at size 1) then fit into the median cell."""
+"""The same per pixel of a cell's diameter: four digits then fit into the median cell."""
 SMALLEST_TEXT = 0.3
 """Digits 6 px high; smaller ones can't be read."""
 LEAST_NUMBERED_PX = 8
@@ -49,7 +46,7 @@ CELLS_AT_A_TIME = 1000
 
 
 def class_colours(labels: Iterable[str]) -> dict[str, Colour]:
-    """The colour of each class."""
+    """Return the colour of each class."""
     others = sorted(set(labels) - set(COLOURS))
     return COLOURS | {label: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, label in enumerate(others)}
 
@@ -63,7 +60,7 @@ def draw_overlay(
     disc: Disc | None = None,
     has_numbers: bool = True,
 ) -> Rgb:
-    """A picture of the whole well with everything that was found drawn in.
+    """Draw everything that was found into a picture of the whole well.
 
     Args:
         picture: The reduced well, (height, width, 3); it is not changed.
@@ -72,7 +69,7 @@ def draw_overlay(
         nuclei_px: Centres of nuclei (n, 2) there.
         disc: The border of the well there.
         has_numbers: Whether each cell has the number of its name in it. Where half of the cells are smaller than
-            `LEAST_NUMBERED_PX` in the picture, they are left out: they would hide what they name.
+            `LEAST_NUMBERED_PX` in the picture, numbers are left out because they would hide the cells.
     """
     picture = np.ascontiguousarray(picture).copy()
     side = max(picture.shape)
@@ -93,26 +90,20 @@ def draw_overlay(
     return picture
 
 
-def write_overlay(path: str | Path, picture: Rgb) -> None:
-    """Writes a picture as PNG, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(png_bytes(picture))
-
-
 def _rings(outlines: Sequence[Outline]) -> list[NDArray[np.float64]]:
-    """The borders (n, 2) of cells and of their holes."""
+    """Return the borders (n, 2) of cells and of their holes."""
     parts = shapely.get_parts([outline.geometry for outline in outlines])
     points, ring_of = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
     return np.split(points, np.flatnonzero(np.diff(ring_of)) + 1)
 
 
 def _draw_rings(picture: Rgb, rings: Sequence[NDArray[np.int32]], colour: Colour, line_px: int) -> None:
-    """Draws closed lines, of `_fixed`."""
+    """Draw closed lines, of `_fixed`."""
     cv2.polylines(picture, rings, True, colour, line_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _draw_nuclei(picture: Rgb, nuclei_px: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
-    """Draws a dot for each nucleus; all rims first, so that none covers a dot."""
+    """Draw a dot for each nucleus; all rims first, so that none covers a dot."""
     least, largest = NUCLEUS_RADII_PX
     radius = float(np.clip(NUCLEUS_RADIUS_PX * scale.min(), least, largest))
     rim = 1.0 if radius > least else 0.0
@@ -123,18 +114,18 @@ def _draw_nuclei(picture: Rgb, nuclei_px: NDArray[np.float64], scale: NDArray[np
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Points as OpenCV takes them: it has the centres of pixels at whole numbers, outlines have corners there."""
+    """Return points for OpenCV, which has the centres of pixels at whole numbers, where outlines have corners."""
     return np.rint((points - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
 
 
 def _circle(disc: Disc) -> NDArray[np.float64]:
-    """Points (n, 2) around a disc."""
+    """Return points (n, 2) around a disc."""
     angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     return np.array([disc.x, disc.y]) + disc.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def _write_numbers(picture: Rgb, outlines: Sequence[Outline], scale: NDArray[np.float64]) -> None:
-    """Writes the number of each cell into it, as large as fits into the median cell and is enough."""
+    """Write the number of each cell into it, in a size that fits into the median cell."""
     areas = [outline.geometry.area for outline in outlines]
     diameter = float(np.sqrt(4 / np.pi * np.median(areas) * scale.prod()))
     if diameter < LEAST_NUMBERED_PX:
@@ -147,7 +138,7 @@ def _write_numbers(picture: Rgb, outlines: Sequence[Outline], scale: NDArray[np.
 
 
 def _write_number(picture: Rgb, name: str, point: Sequence[float], size: float) -> None:
-    """Writes the last part of the name around a place, white on black so that it is legible on any cell."""
+    """Write the last part of the name around a place, white on black to be legible on any cell."""
     text = name.rpartition('_')[2].lstrip('0') or name
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     origin = (int(point[0] - width / 2), int(point[1] + height / 2))

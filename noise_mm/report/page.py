@@ -43,12 +43,13 @@ REVIEW_FORMAT = 'noise_mm review 1'
 
 @dataclass(frozen=True)
 class FolderContent:
-    """What a page shows.
+    """The results of a folder, which its tables and its page show.
 
     Attributes:
         records: Of `write_well`, one for each image.
         names: What the names of the images say, in the same order.
-        wells: Rows of the table of wells.
+        images: Rows of the table of images, in the same order.
+        wells: Rows of the table of wells, with the columns of the plate map.
         design: Conditions and replicates, with a plate map.
         conditions: Rows of `conditions.csv`.
         notes: Sentences on the folder as a whole.
@@ -57,6 +58,7 @@ class FolderContent:
 
     records: Sequence[Mapping[str, Any]]
     names: Sequence[WellName]
+    images: Sequence[Mapping[str, Any]]
     wells: Sequence[Mapping[str, Any]]
     design: Design | None = None
     conditions: Sequence[Mapping[str, Any]] = ()

@@ -4,45 +4,34 @@ XLSX holds numbers as numbers, so that spreadsheets of any language read the dec
 """
 
 import csv
-import io
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from noise_mm.csv_table import FORMULA_STARTS, escaped
 from noise_mm.files import replacing
+from noise_mm.report.conditions import Design
+from noise_mm.report.page import FolderContent
 from noise_mm.report.tables import CELL_COLUMNS
-from noise_mm.report.well_names import WellName
 
 PLACE_COLUMNS = ('plate', 'well', 'field', 'condition', 'replicate')
 TIDY_COLUMNS = (*PLACE_COLUMNS, *CELL_COLUMNS)
 """Of `cells.csv`: where each cell is from, and its row of `<well>_cells.csv`."""
 
-TIMES = re.compile(rb'<dcterms:(created|modified).*?</dcterms:\1>')
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?')
 MOST_CELLS = 200_000
 """In the workbook; more take minutes to write and to open."""
 
 
-def tidy_rows(
-    folder: Path,
-    names: Sequence[WellName],
-    condition_of: Mapping[str, str],
-    replicate_of: Mapping[str, str],
-) -> Iterator[dict[str, str]]:
-    """Yield the row of each cell of all wells, read from their tables.
-
-    Args:
-        folder: Where `<image>_cells.csv` lie.
-        names: Images with such a table.
-        condition_of: The condition of each well.
-        replicate_of: The biological replicate of each well.
-    """
-    for name in names:
-        place = (name.plate, name.well, name.field, condition_of.get(name.well, ''), replicate_of.get(name.well, ''))
+def tidy_rows(folder: Path, content: FolderContent) -> Iterator[dict[str, str]]:
+    """Yield the row of each cell of all wells, read from `<image>_cells.csv` in `folder`."""
+    design = content.design or Design({}, {})
+    for name, record in zip(content.names, content.records, strict=True):
+        if 'csv' not in record['files']:
+            continue
+        condition, replicate = design.condition_of.get(name.well, ''), design.replicate_of.get(name.well, '')
+        place = (name.plate, name.well, name.field, condition, replicate)
         texts = dict(zip(PLACE_COLUMNS, map(escaped, place), strict=True))
         with open(folder / f'{name.image}_cells.csv', encoding='utf-8', newline='') as file:
             for row in csv.DictReader(file):
@@ -80,10 +69,8 @@ def write_workbook(
         sheet = book.create_sheet('notes')
         for note in notes:
             sheet.append([_cell(sheet, note)])
-    content = io.BytesIO()
-    book.save(content)
     with replacing(path) as temporary:
-        temporary.write_bytes(_without_times(content))
+        book.save(temporary)
 
 
 def _cell(sheet: Any, value: Any) -> Any:
@@ -99,15 +86,3 @@ def _cell(sheet: Any, value: Any) -> Any:
     cell = WriteOnlyCell(sheet, value)
     cell.data_type = 's'
     return cell
-
-
-def _without_times(workbook: io.BytesIO) -> bytes:
-    """Return a workbook without the time of writing: the same results give the same file."""
-    result = io.BytesIO()
-    with zipfile.ZipFile(workbook) as source, zipfile.ZipFile(result, 'w', zipfile.ZIP_DEFLATED) as target:
-        for name in source.namelist():
-            data = source.read(name)
-            if name == 'docProps/core.xml':
-                data = TIMES.sub(b'', data)
-            target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), data, zipfile.ZIP_DEFLATED)
-    return result.getvalue()

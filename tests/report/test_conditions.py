@@ -9,7 +9,6 @@ from scipy import stats
 from noise_mm.report.conditions import (
     CONDITION_COLUMNS,
     Design,
-    _aside,
     box_plot,
     condition_rows,
     design_notes,
@@ -58,13 +57,6 @@ def test_box_plot(rows, names):
     for colour in ((180, 119, 31), (14, 127, 255)):  # of both conditions, in BGR; points let some white through
         point = 0.75 * np.array(colour) + 0.25 * 255
         assert (np.abs(picture - point).max(axis=2) < 6).sum() > 20
-
-
-@pytest.mark.parametrize('count', range(8))
-def test_points_stand_around_the_middle(count):
-    places = _aside(count)
-    assert len(places) == count
-    assert -0.13 < places.min(initial=0) == pytest.approx(-places.max(initial=0))
 
 
 @pytest.fixture

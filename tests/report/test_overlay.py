@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 from shapely import box
@@ -12,7 +11,6 @@ from noise_mm.report.overlay import (
     OTHER_COLOURS,
     class_colours,
     draw_overlay,
-    write_overlay,
 )
 
 WHITE = np.full((80, 120, 3), 255, np.uint8)
@@ -100,18 +98,3 @@ def test_classes_have_colours_of_their_own():
     colours = class_colours(['osteoclast', 'b', 'a', 'b'])
     assert colours['osteoclast'] == COLOURS['osteoclast']
     assert (colours['a'], colours['b']) == OTHER_COLOURS[:2]
-
-
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / 'overlay.png'
-    write_overlay(path, WHITE)
-    assert (cv2.imread(str(path)) == WHITE).all()
-
-    def fail(pixels):
-        raise OSError('no')
-
-    monkeypatch.setattr('noise_mm.report.overlay.png_bytes', fail)
-    older = path.read_bytes()
-    with pytest.raises(OSError, match='no'):
-        write_overlay(path, WHITE)
-    assert path.read_bytes() == older

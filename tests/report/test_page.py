@@ -2,19 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from noise_mm.report.conditions import Design, condition_rows
-from noise_mm.report.folder import SummaryOptions, summary_of
-from noise_mm.report.page import FolderContent, folder_page
+from noise_mm.report.folder import SummaryOptions, folder_content
+from noise_mm.report.page import folder_page
 
 
 def page_of(records, notes=(), design=None):
-    summary = summary_of(records, SummaryOptions())
-    table = condition_rows(summary.wells, design) if design else []
-    return folder_page(FolderContent(records, summary.names, summary.wells, design, table, notes))
+    content = folder_content(records, SummaryOptions())
+    table = condition_rows(content.wells, design) if design else []
+    return folder_page(replace(content, design=design, conditions=table, notes=notes))
 
 
 ODD = '<b>"A&1\'</script>'
