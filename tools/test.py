@@ -103,7 +103,10 @@ def write_and_print(out: Path, report: dict | None, numbers: dict[str, float]) -
     from noise_mm.files import write_json
 
     write_json(out, report or numbers, indent=1)
-    print(table_text(report) if report else '\n'.join(f'{name}: {value:.4f}' for name, value in numbers.items()))
+    if report is None:
+        print('\n'.join(f'{name}: {value:.4f}' for name, value in numbers.items()))
+    elif not numbers:  # else the metric has printed them
+        print(table_text(report))
     print(f'written to {out}' + (f', curves to {curves_folder(out)}' if curves_folder(out).is_dir() else ''))
 
 

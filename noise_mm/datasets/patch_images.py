@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.utils import ProgressBar
 
 from noise_mm.errors import InputError
+from noise_mm.progress import Progress
 
 # What `cache='auto'` may take of the memory that is free when the dataset is read.
 AUTO_SHARE = 0.5
@@ -128,9 +128,8 @@ class PatchCache:
                 f"{there / 1e9:.1f} GB. Set cache='none'."
             )
         print_log(f'reading {len(paths)} patches into memory: {needed / 1e6:.0f} MB', logger='current')
-        progress = ProgressBar(len(paths))
         patches = {}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, Progress('reading', len(paths)) as progress:
             images = pool.map(lambda path: fit_within(read_patch(path), size_px), paths.values())
             for image_id, image in zip(paths, images, strict=True):
                 patches[image_id] = image

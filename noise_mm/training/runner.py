@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -26,7 +27,8 @@ from noise_mm.evaluation.seen_mark import marked
 from noise_mm.files import write_json
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead
 from noise_mm.seen_batches import Seen, batches_of, seen_by_config, seen_in_test, through
-from noise_mm.stages import COCO, initial_checkpoints
+from noise_mm.stages import COCO, can_resume, initial_checkpoints
+from noise_mm.training.console import ConsoleHook, shorten_console
 from noise_mm.training.freed_memory import keep_freed_memory
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
 from noise_mm.training.unread_data import unread_loader
@@ -79,6 +81,12 @@ class YOLOv8Runner(Runner):
     def iterations_per_step(self) -> int:
         """Iterations whose gradients are summed, once warm-up is over."""
         return iterations_per_step(self.total_batch_size, self.nominal_batch_size)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger as the parent does, with a console that fits a screen."""
+        logger = super().build_logger(*args, **kwargs)
+        shorten_console(logger)
+        return logger
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """As in the parent, after the choices named above."""
@@ -165,6 +173,7 @@ class YOLOv8Runner(Runner):
         if not torch.cuda.is_available():
             keep_freed_memory()
         self._is_training, self._is_testing = True, False
+        self.register_hook(ConsoleHook())
         return super().train()
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
@@ -240,8 +249,10 @@ class YOLOv8Runner(Runner):
             super().load_or_resume()
             return
         model = getattr(self.model, 'module', self.model)
-        latest = (self._load_from or find_latest_checkpoint(self.work_dir)) if self._resume else None
-        if latest is not None:
+        latest = None
+        if self._resume:
+            latest = self._load_from or (can_resume(self.work_dir) and find_latest_checkpoint(self.work_dir))
+        if latest:
             meta = check_resumable(model, latest)
             super().load_or_resume()
             self.seen_batches = self._seen_batches([meta.get(seen_batches.META_KEY)])

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from mmengine.utils import ProgressBar  # noqa: F401 - keeps the standard output that it is first imported with
 
 
 @pytest.fixture

@@ -83,8 +83,17 @@ def assert_refused(result, *words):
 @pytest.mark.slow
 def test_train_then_test(run, tiny_config, tmp_path):
     work = tmp_path / 'work'
-    assert run('train', tiny_config, '--work-dir', work)[0] == 0
+    status, out, _ = run('train', tiny_config, '--work-dir', work)
+    assert status == 0
     assert (work / 'best.pth').exists()
+    lines = out.splitlines()
+    assert len(lines) < 30, out  # a screen
+    assert max(map(len, lines)) < 250, out
+    assert [line.partition(':')[0] for line in lines if line.startswith('epoch')] == ['epoch 1/2', 'epoch 2/2']
+    assert 'after 2 epochs this network finds next to nothing. Train longer' in out
+    [log] = work.glob('*/*.log')
+    text = log.read_text()
+    assert all(part in text for part in ('System environment:', 'Config:', 'Epoch(train)', 'Epoch(val)'))
     status, out, _ = run('test', tiny_config, work / 'best.pth', '--work-dir', work, '--out', tmp_path / 'M2.json')
     assert status == 0
     assert 'mAP' in out
