@@ -13,11 +13,7 @@ POINTLESS = (
 
 
 def quiet_libraries() -> None:
-    """Keep the messages of `POINTLESS`, and what tifffile says besides its errors, off the console and out of logs.
-
-    What is wrong with an image is said in this project's own errors and notes.
-    """
-    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
+    """Keep the messages of `POINTLESS` off the console and out of logs."""
     if getattr(MMLogger.callHandlers, 'is_quiet', False):
         return
     call_handlers = MMLogger.callHandlers

@@ -13,6 +13,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from noise_mm.errors import InputError
+from noise_mm.formats.png import without_metadata
 from noise_mm.progress import Progress
 
 # What `cache='auto'` may take of the memory that is free when the dataset is read.
@@ -29,7 +30,7 @@ def read_patch(path: str | Path) -> np.ndarray:
         InputError: If the file is missing or not a whole image.
     """
     try:
-        content = np.fromfile(path, dtype=np.uint8)
+        content = np.frombuffer(without_metadata(Path(path).read_bytes()), np.uint8)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror or error}). Check the dataset folder.') from error
     image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None

@@ -23,6 +23,7 @@ from shapely import MultiPolygon, Polygon
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes, replacing
+from noise_mm.formats.png import PNG_SIGNATURE, without_metadata
 from noise_mm.formats.tiff_chain import check_chain
 from noise_mm.geometry.cell_masks import CellMask, cell_masks
 from noise_mm.geometry.outline import Outline, parts_of
@@ -37,7 +38,6 @@ BAND_PX = 512
 LARGEST_IMAGEJ_PX = 16_384
 LARGEST_PNG_PX = 2**30
 LARGEST_BAND_BYTES = 2**31
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # What tifffile and the codecs raise on damaged files; imagecodecs' errors are RuntimeErrors.
 DAMAGED = (
     tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
@@ -150,7 +150,7 @@ def _png_runs(path: str | Path, size_px: tuple[int, int] | None, collector: Outl
         _check_size(image.size, size_px, collector)
         if image.width * image.height > LARGEST_PNG_PX:
             raise collector.error(f'has {image.width} x {image.height} px, too many for a PNG')
-    pixels = imagecodecs.png_decode(Path(path).read_bytes())
+    pixels = imagecodecs.png_decode(without_metadata(Path(path).read_bytes()))
     if pixels.ndim != 2:
         raise collector.error(f'has {pixels.shape[-1]} channels; labels have one')
     return _runs(pixels, 0, collector)

@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes
+from noise_mm.formats.png import PNG_SIGNATURE, without_metadata
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
@@ -29,7 +30,6 @@ from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, of_tags
 from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
 END_BYTES = 4096
 JPEG_SIGNATURE = b'\xff\xd8\xff'
@@ -167,7 +167,7 @@ def _decode_untiled(path: Path) -> Rgb:
     data = path.read_bytes()
     is_png = data.startswith(PNG_SIGNATURE)
     try:
-        pixels = imagecodecs.png_decode(data) if is_png else imagecodecs.jpeg8_decode(data)
+        pixels = imagecodecs.png_decode(without_metadata(data)) if is_png else imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError) as error:
         raise InputError(f'{path}: damaged ({error}). Copy or export it again.') from error
     samples = pixels.reshape(*pixels.shape[:2], -1)
