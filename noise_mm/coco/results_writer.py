@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmyolo.registry import METRICS
 
 from noise_mm.coco.reader import read_content, require_classes
-from noise_mm.evaluation.regions import as_rles
+from noise_mm.coco.rle import compressed_counts
 from noise_mm.files import read_json, require_folder, write_json
 
 
@@ -76,10 +76,10 @@ class CocoResultsWriter(BaseMetric):
             ]
             if 'masks' in found:
                 masks = found['masks'].cpu().numpy() if isinstance(found['masks'], torch.Tensor) else found['masks']
-                for result, rle in zip(results, as_rles(masks, *sample['ori_shape'][:2]), strict=True):
-                    counts = rle['counts']
-                    counts = counts.decode() if isinstance(counts, bytes) else counts
-                    result['segmentation'] = {'size': list(rle['size']), 'counts': counts}
+                size = [int(side) for side in sample['ori_shape'][:2]]
+                for result, counts in zip(results, compressed_counts(masks, *size), strict=True):
+                    text = counts.decode() if isinstance(counts, bytes) else counts
+                    result['segmentation'] = {'size': size, 'counts': text}
             self.results.append((batch, results))
 
     def compute_metrics(self, results: list[tuple[str, list[dict]]]) -> dict[str, float]:

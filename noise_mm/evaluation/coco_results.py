@@ -6,16 +6,15 @@ the image; segmentation an RLE, compressed or not, or polygons. Tools without co
 
 import gc
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from noise_mm.coco.reader import CocoAnnotation, CocoContent, Id, read_content
+from noise_mm.coco.reader import REMEDY, CocoContent, read_content
 from noise_mm.errors import InputError
-from noise_mm.evaluation.coco_regions import TRUTH_REMEDY, Truth, compare_results
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, check_settings, evaluate
+from noise_mm.evaluation.results_file import UNSCORED, Truth, compare_results
 from noise_mm.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ def _read_truth(value: Any, name: str) -> CocoContent:
     """
     content = read_content(value, name, file_names=False, annotation_ids=False)
     if not value['categories']:
-        raise InputError(f'{name}: has no categories. {TRUTH_REMEDY}')
+        raise InputError(f'{name}: has no categories. {REMEDY}')
     content.raise_if_any(name)
     content.refuse_only_crowds(name)
     for note in content.notes:
@@ -144,16 +143,16 @@ def _class_names(contents: Mapping[str, tuple[str, CocoContent]], wanted: Sequen
 
 
 def _parse_truths(contents: Mapping[str, tuple[str, CocoContent]], classes: Sequence[str]) -> list[Truth]:
+    indices = {name: k for k, name in enumerate(classes)}
     return [
-        _parse_truth(name, place, batch, content, classes)
+        Truth(
+            name=name,
+            place=place,
+            batch=batch,
+            images=content.images,
+            annotations=[each for each in content.annotations if each.category in indices],
+            class_indices={key: indices.get(name, UNSCORED) for key, name in content.categories.items()},
+            class_names=classes,
+        )
         for place, (name, (batch, content)) in enumerate(contents.items())
     ]
-
-
-def _parse_truth(name: str, place: int, batch: str, content: CocoContent, classes: Sequence[str]) -> Truth:
-    indices = {key: classes.index(name) if name in classes else -1 for key, name in content.categories.items()}
-    objects: dict[Id, list[CocoAnnotation]] = defaultdict(list)
-    for annotation in content.annotations:
-        if annotation.category in classes:
-            objects[annotation.image.id].append(annotation)
-    return Truth(name, place, batch, {image.id: image for image in content.images}, dict(objects), classes, indices)

@@ -9,24 +9,17 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmyolo.registry import METRICS
+from numpy.typing import NDArray
 
 from noise_mm.coco.reader import REMEDY
+from noise_mm.coco.rle import compressed_counts
 from noise_mm.datasets.rings import Rings
 from noise_mm.datasets.target_masks import PROTOTYPE_STRIDE_PX, index_map, mask_stack
 from noise_mm.errors import InputError
 from noise_mm.evaluation.curves import draw_curves
 from noise_mm.evaluation.evaluate import IOU_THRS, check_settings, evaluate
 from noise_mm.evaluation.matching import ImageOverlaps
-from noise_mm.evaluation.regions import (
-    DamagedMaskError,
-    ImageRegions,
-    Regions,
-    Rle,
-    as_rle,
-    as_rles,
-    compare_images,
-    counts_of,
-)
+from noise_mm.evaluation.overlaps import DamagedMaskError, ImageInstances, Instances, compare_images
 from noise_mm.evaluation.report import flat_metrics, make_report, table_text
 from noise_mm.seen_batches import MARK
 
@@ -99,7 +92,7 @@ class OsteoclastMetric(BaseMetric):
         Raises:
             InputError: If a sample lacks one of these, or masks have another size than was said.
         """
-        images = [image_regions(sample, self.kinds, self.mask_resolution) for sample in data_samples]
+        images = [image_instances(sample, self.kinds, self.mask_resolution) for sample in data_samples]
         try:
             self.results.extend(compare_images(images, min(0.5, *self.iou_thrs)))  # mAP50-95 begins at 0.5
         except DamagedMaskError as error:
@@ -124,7 +117,7 @@ class OsteoclastMetric(BaseMetric):
         return flat_metrics(self.report)
 
 
-def image_regions(sample: Mapping, kinds: Sequence[str], mask_resolution: str) -> ImageRegions:
+def image_instances(sample: Mapping, kinds: Sequence[str], mask_resolution: str) -> ImageInstances:
     """Return what was detected in one image and what is annotated there; see `OsteoclastMetric.process`.
 
     Args:
@@ -148,15 +141,15 @@ def image_regions(sample: Mapping, kinds: Sequence[str], mask_resolution: str) -
         objects = _annotated_masks(sample, size, mask_resolution)
     boxes = np.array([each['bbox'] for each in instances], dtype=np.float64).reshape(-1, 4)
     classes = np.array([each['bbox_label'] for each in instances], dtype=np.int64)
-    return ImageRegions(
+    return ImageInstances(
         image_id=sample['img_id'],
         batch=str(sample.get('batch') or 'unknown'),
         well=str(sample.get('well') or ''),
-        detections=Regions(
+        detections=Instances(
             _array(predicted['labels'], np.int64), _as_xywh(_array(predicted['bboxes'], np.float64)), masks
         ),
         scores=_array(predicted['scores'], np.float64),
-        objects=Regions(classes, _as_xywh(boxes), objects),
+        objects=Instances(classes, _as_xywh(boxes), objects),
         ignored=_ignored(instances),
         size=size,
         px2_per_cell=1.0 if mask_resolution == 'native' else PROTOTYPE_STRIDE_PX**2 / np.prod(sample['scale_factor']),
@@ -199,14 +192,13 @@ def _predicted_masks(sample: Mapping, size: tuple[int, int]) -> list[str | bytes
     if 'masks' not in sample['pred_instances']:
         raise InputError("OsteoclastMetric: the model predicts no masks. Set the evaluator's metric='bbox'.")
     masks = sample['pred_instances']['masks']
-    rles = as_rles(masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks, *size)
-    wrong = [tuple(rle['size']) for rle in rles if tuple(rle['size']) != size]
-    if wrong:
+    try:
+        return compressed_counts(masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks, *size)
+    except ValueError as error:
         raise InputError(
-            f'OsteoclastMetric: image {sample["img_id"]} has masks of {wrong[0]} (height, width) instead of {size}. '
+            f'OsteoclastMetric: image {sample["img_id"]}: {error} (height, width). '
             "Set the same mask_resolution in the model's test_cfg and in the evaluator."
-        )
-    return counts_of(rles, *size)
+        ) from error
 
 
 def _annotated_masks(sample: Mapping, size: tuple[int, int], mask_resolution: str) -> list[str | bytes]:
@@ -216,18 +208,16 @@ def _annotated_masks(sample: Mapping, size: tuple[int, int], mask_resolution: st
             f'OsteoclastMetric: an object of image {sample["img_id"]} has no outline. '
             "Set the evaluator's metric='bbox', or annotate outlines."
         )
-    if mask_resolution != 'native':
-        return counts_of(prototype_masks(sample, size), *size)
     try:
-        return counts_of(as_rles(outlines, *size), *size)
+        return compressed_counts(outlines if mask_resolution == 'native' else prototype_masks(sample, size), *size)
     except ValueError as error:
         raise InputError(
             f'OsteoclastMetric: image {sample["img_id"]} has an annotated mask that is faulty: {error}. {REMEDY}'
         ) from error
 
 
-def prototype_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:
-    """The objects of `instances` drawn on the grid of the prototypes, see `OsteoclastMetric`.
+def prototype_masks(sample: Mapping, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the n objects of `instances` drawn on the grid of the prototypes, (n, *size); see `OsteoclastMetric`.
 
     Ignored regions neither cover objects nor are covered.
 
@@ -248,9 +238,9 @@ def prototype_masks(sample: Mapping, size: tuple[int, int]) -> list[Rle]:
     to_network = np.array([[scale_x, 0, left], [0, scale_y, top]], dtype=np.float64)
     rings = Rings.from_lists([each['mask'] for each in sample['instances']]).moved(to_network)
     ignored = _ignored(sample['instances'])
-    regions = np.flatnonzero(ignored)
     by_area = np.flatnonzero(~ignored)[np.argsort(-rings.areas()[~ignored], kind='stable')]
     cells = index_map(rings.selected(by_area), size)
-    masks = dict(zip(regions, mask_stack(rings.selected(regions), size), strict=True))
-    masks.update({index: cells == number for number, index in enumerate(by_area, start=1)})
-    return [as_rle(masks[index]) for index in range(len(rings))]
+    masks = np.zeros((len(rings), *size), dtype=bool)
+    masks[ignored] = mask_stack(rings.selected(np.flatnonzero(ignored)), size)
+    masks[by_area] = cells == np.arange(1, len(by_area) + 1).reshape(-1, 1, 1)
+    return masks

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noise_mm.coco.segmentation import column_runs
 from noise_mm.evaluation.matching import ImageOverlaps
-from noise_mm.evaluation.regions import ImageRegions, Regions, compare_images
+from noise_mm.evaluation.overlaps import ImageInstances, Instances, compare_images
 from noise_mm.geometry.cell_masks import cell_masks
 from noise_mm.geometry.outline import Outline
 
@@ -43,7 +43,7 @@ def compare_outlines(
     """
     width_px, height_px = size_px
     detections, regions = (
-        Regions(
+        Instances(
             np.array([classes.index(outline.label) for outline in side], dtype=np.int64),
             None,
             [column_runs(mask, height_px) for mask in cell_masks(side, size_px)],
@@ -52,7 +52,7 @@ def compare_outlines(
     )
     scores = np.array([1.0 if each.score is None else each.score for each in found], dtype=np.float64)
     ignored = np.array([outline.ignored for outline in objects], dtype=bool)
-    image = ImageRegions(image_id, batch, well, detections, scores, regions, ignored, (height_px, width_px))
+    image = ImageInstances(image_id, batch, well, detections, scores, regions, ignored, (height_px, width_px))
     (overlaps,) = compare_images([image])
     return replace(overlaps, areas_px2=_areas(found), object_areas_px2=_areas(objects))
 

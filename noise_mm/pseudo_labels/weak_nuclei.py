@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from noise_mm.evaluation.matching import in_order, join, match
+from noise_mm.evaluation.overlaps import ImageInstances, Instances, compare_images
 from noise_mm.evaluation.precision_recall import score_classes
-from noise_mm.evaluation.regions import ImageRegions, Regions, compare_images
 from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
 
 PREDICTED = 'predicted'  # instead of a size: boxes as the detector gave them
@@ -111,7 +111,7 @@ def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]])
         found: The nuclei found in each image, also unlikely ones.
         truth: For each image the marked ones: `bbox` [x1, y1, x2, y2] and `ignore_flag`.
     """
-    images = [_image_regions(*pair, i) for i, pair in enumerate(zip(found, truth, strict=True))]
+    images = [_instances_of(*pair, i) for i, pair in enumerate(zip(found, truth, strict=True))]
     overlaps = join(in_order(list(compare_images(images))), 'bbox')
     (score,) = score_classes(overlaps, match(overlaps, IOU_THR), 'coco', 1)
     if not score.n_true_positives:
@@ -120,12 +120,14 @@ def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]])
     return Threshold(score.confidence, *(round(value, 4) for value in numbers), len(found), score.n_objects)
 
 
-def _image_regions(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> ImageRegions:
+def _instances_of(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> ImageInstances:
     boxes = np.array([each['bbox'] for each in marked], dtype=np.float64).reshape(-1, 4)
     ignored = np.array([bool(each['ignore_flag']) for each in marked], dtype=bool)
-    return ImageRegions(image_id, '', '', _regions(found.boxes), found.scores, _regions(boxes), ignored)
+    return ImageInstances(
+        image_id, '', '', _boxes_as_instances(found.boxes), found.scores, _boxes_as_instances(boxes), ignored
+    )
 
 
-def _regions(boxes: np.ndarray) -> Regions:
+def _boxes_as_instances(boxes: np.ndarray) -> Instances:
     """Boxes x1, y1, x2, y2 of one class."""
-    return Regions(np.zeros(len(boxes), np.int64), np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), None)
+    return Instances(np.zeros(len(boxes), np.int64), np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), None)

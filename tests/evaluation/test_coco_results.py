@@ -118,7 +118,9 @@ FAULTY_TRUTHS = {
     'the id of another image': truth(images=[{'id': 1, 'width': 9, 'height': 9}] * 2, annotations=[]),
     'annotation 3 refers to image 5': truth(annotations=[{'id': 3, 'image_id': 5, 'category_id': 1}]),
     'annotation 3 refers to category 5': truth(annotations=[{'id': 3, 'image_id': 1, 'category_id': 5}]),
-    'an annotation of image 1 has no segmentation': truth(annotations=[{'id': 3, 'image_id': 1, 'category_id': 1}]),
+    'an annotation of image 1 is faulty: it has no segmentation': truth(
+        annotations=[{'id': 3, 'image_id': 1, 'category_id': 1}]
+    ),
 }
 
 

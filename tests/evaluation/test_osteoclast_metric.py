@@ -120,7 +120,7 @@ def test_the_truth_is_drawn_on_the_prototypes_with_small_objects_on_large_ones()
 
     large, small, ignored = (0, 0, 48, 48), (16, 16, 32, 32), (0, 0, 16, 64)
     truth = [instance(small), instance(large), instance(ignored, 1)]
-    masks = [coco_mask.decode(mask) for mask in prototype_masks(prototype_sample(truth, []), (8, 8))]
+    masks = prototype_masks(prototype_sample(truth, []), (8, 8))
     expected = np.zeros((3, 8, 8), dtype=np.uint8)
     expected[0, 2:4, 2:4] = 1
     expected[1, :6, :6] = 1
@@ -134,7 +134,7 @@ def test_padding_moves_the_truth():
 
     padded = prototype_sample([instance((0, 0, 16, 16))], [], pad_param=np.array([8, 8, 4, 4], np.float32))
     (mask,) = prototype_masks(padded, (8, 8))
-    assert np.argwhere(coco_mask.decode(mask)).tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+    assert np.argwhere(mask).tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
 
 
 def test_scores_and_areas_at_prototype_resolution():
@@ -195,9 +195,9 @@ AS_RLE = {**instance(CELLS[0]), 'mask': grid_mask(0, 0)}
         ({}, lacking('instances'), 'no instances. Add it to meta_keys'),
         ({}, without_masks(), "predicts no masks. Set the evaluator's metric='bbox'"),
         ({}, sample([BOX_ONLY], [], []), 'has no outline'),
-        ({}, wrong_native_size(), r'masks of \(32, 32\) \(height, width\) instead of \(64, 64\)'),
+        ({}, wrong_native_size(), r'a mask is of \[32, 32\], the image is \[64, 64\]'),
         ({'mask_resolution': 'prototype'}, sample([], [], []), 'needs batch_input_shape and scale_factor'),
-        ({'mask_resolution': 'prototype'}, prototype_sample([], [grid_mask(0, 0, 16)]), r'instead of \(8, 8\)'),
+        ({'mask_resolution': 'prototype'}, prototype_sample([], [grid_mask(0, 0, 16)]), r'the image is \[8, 8\]'),
         ({'mask_resolution': 'prototype'}, prototype_sample([AS_RLE], []), 'run-length masks'),
     ],
 )

@@ -1,33 +1,28 @@
-"""Regions of images, masks and boxes, and how far they overlap. Pure.
+"""How far the masks and boxes of detections and annotated objects overlap. Pure.
 
-Boxes are x, y, width, height in pixels, as in COCO files. Masks are run lengths (RLE) and never arrays; polygons are
-drawn by pycocotools. The numbers are those of COCO's own evaluation, to the last bit.
+Boxes are x, y, width, height in pixels, as in COCO files. Masks are run lengths (RLE) and never arrays. The numbers are
+those of COCO's own evaluation, to the last bit.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import shapely
-from pycocotools import mask as coco_mask
 
-from noise_mm.coco.segmentation import ring_of
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
-from noise_mm.geometry.run_lengths import ColumnRuns, decode, joined, run_lengths
+from noise_mm.geometry.run_lengths import ColumnRuns, decode, joined
 
 MASKS_AT_ONCE = 1000  # of many images; their runs then stay in the processor's cache
-LONGEST_PX = 5_000_000  # around a polygon; pycocotools takes 100 bytes for each of these pixels
 PAIRS_AT_ONCE = 500_000  # pairs of detection and object: some 50 MB; of more, the boxes are searched in a tree
-
-Rle = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Regions:
+class Instances:
     """The n detections or annotated objects of one image.
 
     Attributes:
@@ -43,7 +38,7 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class ImageRegions:
+class ImageInstances:
     """All that was detected in an image, and all that is annotated there.
 
     Attributes:
@@ -61,9 +56,9 @@ class ImageRegions:
     image_id: int | str | tuple[int, int]
     batch: str
     well: str
-    detections: Regions
+    detections: Instances
     scores: np.ndarray
-    objects: Regions
+    objects: Instances
     ignored: np.ndarray
     size: tuple[int, int] | None = None
     px2_per_cell: float = 1.0
@@ -84,12 +79,12 @@ class DamagedMaskError(ValueError):
         of_object: Whether it is an annotated object's mask, and not a detection's.
     """
 
-    def __init__(self, message: str, image: ImageRegions, of_object: bool) -> None:
+    def __init__(self, message: str, image: ImageInstances, of_object: bool) -> None:
         super().__init__(message)
         self.image, self.of_object = image, of_object
 
 
-def compare_images(images: Iterable[ImageRegions], min_iou: float = 0.0, threads: int = 1) -> Iterator[ImageOverlaps]:
+def compare_images(images: Iterable[ImageInstances], min_iou: float = 0.0, threads: int = 1) -> Iterator[ImageOverlaps]:
     """Compare what was detected in images with what is annotated there.
 
     How it works: many images at once. Their masks are decoded together; of all pairs of detection and object those are
@@ -122,10 +117,10 @@ def compare_images(images: Iterable[ImageRegions], min_iou: float = 0.0, threads
             yield from future.result()
 
 
-def _groups(images: Iterable[ImageRegions]) -> Iterator[list[ImageRegions]]:
+def _groups(images: Iterable[ImageInstances]) -> Iterator[list[ImageInstances]]:
     """Yield consecutive images with masks of one size, up to `MASKS_AT_ONCE` regions if there is more than one."""
     for _, alike in groupby(images, key=lambda image: (image.size, image.kinds)):
-        group: list[ImageRegions] = []
+        group: list[ImageInstances] = []
         n_regions = 0
         for image in alike:
             n_own = len(image.scores) + len(image.ignored)
@@ -140,7 +135,7 @@ def _groups(images: Iterable[ImageRegions]) -> Iterator[list[ImageRegions]]:
 class _Group:
     """Images that are compared together: detections and objects of all are numbered in the order of the images."""
 
-    def __init__(self, images: list[ImageRegions]) -> None:
+    def __init__(self, images: list[ImageInstances]) -> None:
         self.images = images
         self.n_detections = np.array([len(image.scores) for image in images])
         self.n_objects = np.array([len(image.ignored) for image in images])
@@ -190,11 +185,11 @@ class _Group:
         ours, theirs = ours[able], theirs[able]
         common = runs.intersections(ours, theirs + n, boxes)
         ious = common / self._unions(areas[:n], areas[n:], ours, theirs, common)
-        parts = [
-            np.split(side * np.repeat([image.px2_per_cell for image in self.images], count), np.cumsum(count)[:-1])
-            for side, count in ((areas[:n], self.n_detections), (areas[n:], self.n_objects))
-        ]
-        return self._per_image(ours, theirs, ious, min_iou), list(zip(*parts, strict=True))
+        px2 = np.array([image.px2_per_cell for image in self.images])
+        sides = (areas[:n] * px2.repeat(self.n_detections), areas[n:] * px2.repeat(self.n_objects))
+        borders = np.append(self.first_detections, n), np.append(self.first_objects, len(areas) - n)
+        in_images = zip(*(_parts(*each) for each in zip(sides, borders, strict=True)), strict=True)
+        return self._per_image(ours, theirs, ious, min_iou), list(in_images)
 
     def _of_boxes(self, min_iou: float) -> list[Pairs]:
         boxes = np.concatenate([image.detections.boxes for image in self.images])
@@ -227,10 +222,10 @@ class _Group:
     def _per_image(self, detections: np.ndarray, objects: np.ndarray, ious: np.ndarray, min_iou: float) -> list[Pairs]:
         reached = (ious > 0) & (ious >= min_iou)
         detections, objects, ious = detections[reached], objects[reached], ious[reached]
-        borders = np.searchsorted(detections, self.first_detections[1:])
-        images = np.repeat(np.arange(len(self.images)), np.diff(np.concatenate([[0], borders, [len(detections)]])))
+        borders = np.append(np.searchsorted(detections, self.first_detections), len(detections))
+        images = np.repeat(np.arange(len(self.images)), np.diff(borders))
         own = detections - self.first_detections[images], objects - self.first_objects[images], ious
-        return [Pairs(*each) for each in zip(*(np.split(values, borders) for values in own), strict=True)]
+        return [Pairs(*each) for each in zip(*(_parts(values, borders) for values in own), strict=True)]
 
     def _damaged(self, error: ValueError) -> DamagedMaskError:
         """Return the error with the image whose masks can't be decoded."""
@@ -245,6 +240,11 @@ class _Group:
 
 def _as_runs(masks: Sequence[Any], height: int, width: int) -> ColumnRuns:
     return joined(masks, height) if masks and isinstance(masks[0], tuple) else decode(masks, height, width)
+
+
+def _parts(values: np.ndarray, borders: np.ndarray) -> list[np.ndarray]:
+    """Return the values between each two borders."""
+    return [values[start:end] for start, end in pairwise(borders.tolist())]
 
 
 def _geometries(boxes: np.ndarray) -> np.ndarray:
@@ -264,87 +264,3 @@ def _in_common(
         ours, theirs = ours[overlap], theirs[overlap]
         sides = [*(each[overlap] for each in sides), side[overlap]]
     return ours, theirs, sides[0] * sides[1]
-
-
-def as_rles(masks: Any, height: int, width: int) -> list[Rle]:
-    """Return the masks of one image as compressed run lengths.
-
-    Args:
-        masks: An array or tensor (n, height, width) of bools or zeros and ones; or a sequence of masks, each a COCO
-            RLE, compressed or not, or a list of polygons x1, y1, x2, y2, ..., the union of which counts.
-        height: Of the image that polygons are drawn on.
-        width: Of the same.
-
-    Raises:
-        ValueError: If a mask is none of these, a polygon has fewer than three points, or a mask has no polygon.
-    """
-    if hasattr(masks, 'shape'):
-        return [as_rle(mask) for mask in np.asarray(masks)]
-    if any(isinstance(mask, dict) for mask in masks):
-        return [_one_as_rle(mask, height, width) for mask in masks]
-    return _polygons_as_rles(masks, height, width)
-
-
-def as_rle(mask: np.ndarray) -> Rle:
-    """Return one mask (height, width) as compressed run lengths."""
-    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-
-
-def counts_of(rles: Sequence[Rle], height: int, width: int) -> list[str | bytes]:
-    """Return what is written in compressed run lengths, after a check of their sizes.
-
-    Raises:
-        ValueError: If a mask has another size.
-    """
-    for rle in rles:
-        if list(rle['size']) != [height, width]:
-            raise ValueError(f'a mask is of {list(rle["size"])}, the image is [{height}, {width}]')
-    return [rle['counts'] for rle in rles]
-
-
-def _polygons_as_rles(masks: Sequence[Any], height: int, width: int) -> list[Rle]:
-    """Draw all polygons of an image in one call, which is what takes the time otherwise."""
-    rings = [[ring_of(ring) for ring in _parts(mask)] for mask in masks]
-    if not rings:
-        return []
-    flat = [ring for parts in rings for ring in parts]
-    _require_drawable(flat, height, width)
-    drawn = coco_mask.frPyObjects([ring.ravel() for ring in flat], height, width)
-    ends = np.cumsum([len(parts) for parts in rings])
-    drawn_parts = [drawn[end - len(parts) : end] for parts, end in zip(rings, ends, strict=True)]
-    return [parts[0] if len(parts) == 1 else coco_mask.merge(parts) for parts in drawn_parts]
-
-
-def _require_drawable(rings: Sequence[np.ndarray], height: int, width: int) -> None:
-    """Refuse polygons for which pycocotools asks for memory without a limit, or ends the process.
-
-    Raises:
-        ValueError: If one reaches further beyond the image than it is large, or is longer than `LONGEST_PX`.
-    """
-    limits = np.array([width, height])
-    points = np.concatenate(rings)
-    beyond = np.maximum(-points, points - limits)
-    if (beyond > limits).any():
-        raise ValueError(f'a polygon reaches {beyond.max():g} px beyond the image')
-    for ring in rings:
-        if len(ring) * limits.max() > LONGEST_PX and np.abs(np.diff(ring, axis=0)).max(axis=1).sum() > LONGEST_PX:
-            raise ValueError(f'a polygon is longer than {LONGEST_PX} px')
-
-
-def _one_as_rle(mask: Any, height: int, width: int) -> Rle:
-    if not isinstance(mask, dict):
-        return _polygons_as_rles([mask], height, width)[0]
-    size = mask.get('size')
-    if 'counts' not in mask or not isinstance(size, Sequence) or len(size) != 2:
-        raise ValueError('the mask has no size (height, width) and counts')
-    if isinstance(mask['counts'], str | bytes):
-        return dict(mask)  # pycocotools takes no other kind of dictionary
-    runs = run_lengths(mask)
-    size = [int(side) for side in size]
-    return coco_mask.frPyObjects({'size': size, 'counts': runs.tolist()}, *size)
-
-
-def _parts(mask: Any) -> Sequence[Any]:
-    if isinstance(mask, str) or not isinstance(mask, Sequence) or not len(mask):
-        raise ValueError('the mask is neither an RLE nor a list of polygons')
-    return mask

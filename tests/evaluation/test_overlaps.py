@@ -2,20 +2,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from noise_mm.evaluation import regions as module
-from noise_mm.evaluation.regions import (
-    DamagedMaskError,
-    ImageRegions,
-    Regions,
-    as_rle,
-    as_rles,
-    compare_images,
-    counts_of,
-)
+from noise_mm.evaluation import overlaps as module
+from noise_mm.evaluation.overlaps import DamagedMaskError, ImageInstances, Instances, compare_images
 from noise_mm.geometry import run_lengths
-
-SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 6.0, 2.0, 6.0]
-OTHER = [10.0, 10.0, 14.0, 10.0, 14.0, 14.0, 10.0, 14.0]
 
 
 def drawn(rows, columns):
@@ -24,60 +13,25 @@ def drawn(rows, columns):
     return mask
 
 
-def test_all_forms_of_a_mask_are_equal():
-    mask = drawn(slice(2, 6), slice(2, 8))
-    rle = as_rle(mask)
-    uncompressed = {'size': [20, 30], 'counts': [42, 4, *[16, 4] * 5, 600 - 42 - 4 - 5 * 20]}
-    forms = [
-        [rle],
-        [{**rle, 'counts': rle['counts'].decode()}],
-        [uncompressed],
-        [[SQUARE]],
-        [[np.array(SQUARE)]],
-        mask[None],
-        mask[None].astype(np.float32),
-    ]
-    for form in forms:
-        assert (coco_mask.decode(as_rles(form, 20, 30)[0]) == mask).all()
+def counts(mask):
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))['counts']
 
 
-def test_parts_are_joined_and_kinds_of_masks_may_be_mixed():
-    joined, single, run_lengths = as_rles([[SQUARE, OTHER], [OTHER], as_rle(drawn(0, 0))], 20, 30)
-    assert coco_mask.area([joined, single, run_lengths]).tolist() == [40.0, 16.0, 1.0]
-    assert coco_mask.area(as_rles([[SQUARE, OTHER], [OTHER]], 20, 30)).tolist() == [40.0, 16.0]
-
-
-def test_masks_of_another_size_than_the_image_are_refused():
-    assert as_rles([], 20, 30) == counts_of([], 20, 30) == []
-    with pytest.raises(ValueError, match=r'a mask is of \[20, 30\], the image is \[30, 20\]'):
-        counts_of([as_rle(drawn(0, 0))], 30, 20)
-
-
-@pytest.mark.parametrize(
-    'mask', ['text', [], 5, [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], [1, 2, 3, 4, 5, 6], {'counts': 'a'}, ['abcdef']]
-)
-def test_what_is_no_mask_is_refused(mask):
-    with pytest.raises(ValueError, match='mask|polygon'):
-        as_rles([mask], 20, 30)
-    with pytest.raises(ValueError, match='mask|polygon'):
-        as_rles([mask, as_rle(drawn(0, 0))], 20, 30)
-
-
-def regions(classes, boxes=None, masks=None):
+def instances(classes, boxes=None, masks=None):
     boxes = None if boxes is None else np.array(boxes, dtype=float).reshape(-1, 4)
-    return Regions(np.array(classes, dtype=np.int64), boxes, masks)
+    return Instances(np.array(classes, dtype=np.int64), boxes, masks)
 
 
 def compared(detections, objects, ignored=None, **settings):
-    image = image_regions(detections, objects, ignored, **settings)
+    image = image_instances(detections, objects, ignored, **settings)
     (overlaps,) = compare_images([image])
     return overlaps
 
 
-def image_regions(detections, objects, ignored=None, **settings):
+def image_instances(detections, objects, ignored=None, **settings):
     scores = np.full(len(detections.classes), 0.5)
     ignored = np.zeros(len(objects.classes), bool) if ignored is None else np.array(ignored)
-    return ImageRegions(1, 'M1', 'w', detections, scores, objects, ignored, **{'size': (20, 30), **settings})
+    return ImageInstances(1, 'M1', 'w', detections, scores, objects, ignored, **{'size': (20, 30), **settings})
 
 
 def ious_of(pairs):
@@ -85,32 +39,32 @@ def ious_of(pairs):
 
 
 def test_pairs_have_the_same_class_and_crowds_the_share_of_the_detection():
-    detections = regions([0, 1, 0], [[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 5, 5]])
-    objects = regions([0, 0, 1], [[0, 0, 10, 20], [0, 0, 20, 20], [0, 0, 10, 10]])
-    image = image_regions(detections, objects, [False, True, False])
+    detections = instances([0, 1, 0], [[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 5, 5]])
+    objects = instances([0, 0, 1], [[0, 0, 10, 20], [0, 0, 20, 20], [0, 0, 10, 10]])
+    image = image_instances(detections, objects, [False, True, False])
     assert ious_of(compared(detections, objects, [False, True, False]).pairs['bbox']) == {
         (0, 0): 0.5,
         (0, 1): 1.0,
         (1, 2): 1.0,
     }
-    (overlaps,) = compare_images([image_regions(detections, objects)], min_iou=0.5)
+    (overlaps,) = compare_images([image_instances(detections, objects)], min_iou=0.5)
     assert sorted(overlaps.pairs['bbox'].ious.tolist()) == [0.5, 1.0]
     assert len(list(compare_images([image] * 3, threads=2))) == 3
 
 
 def test_masks_and_boxes_are_compared_where_both_sides_have_them():
-    mask = as_rle(drawn(slice(2, 6), slice(2, 8)))['counts']
-    both = regions([0], [[2, 2, 6, 4]], [mask])
+    mask = counts(drawn(slice(2, 6), slice(2, 8)))
+    both = instances([0], [[2, 2, 6, 4]], [mask])
     assert set(compared(both, both).pairs) == {'segm', 'bbox'}
-    assert set(compared(both, regions([0], [[2, 2, 6, 4]])).pairs) == {'bbox'}
-    assert set(compared(regions([0], masks=[mask]), both).pairs) == {'segm'}
+    assert set(compared(both, instances([0], [[2, 2, 6, 4]])).pairs) == {'bbox'}
+    assert set(compared(instances([0], masks=[mask]), both).pairs) == {'segm'}
     assert compared(both, both, px2_per_cell=64).areas_px2.tolist() == [24 * 64]
 
 
 def test_damaged_masks_are_named():
-    sound = regions([0], masks=[as_rle(drawn(0, 0))['counts']])
-    damaged = regions([0], masks=[as_rle(np.ones((5, 5)))['counts']])
-    images = [image_regions(sound, sound), image_regions(sound, damaged)]
+    sound = instances([0], masks=[counts(drawn(0, 0))])
+    damaged = instances([0], masks=[counts(np.ones((5, 5)))])
+    images = [image_instances(sound, sound), image_instances(sound, damaged)]
     with pytest.raises(DamagedMaskError, match='does not fill') as error:
         list(compare_images(images))
     assert error.value.image is images[1] and error.value.of_object
@@ -128,11 +82,11 @@ def test_pairs_are_those_of_pycocotools_however_many_are_compared_at_once(
     rng = np.random.default_rng(4)
     images = []
     for n, m in [(5, 4), (0, 3), (6, 0), (0, 0), (9, 7)]:
-        masks = [as_rle(mask)['counts'] for mask in random_masks(rng, n + m)]
+        masks = [counts(mask) for mask in random_masks(rng, n + m)]
         classes = rng.integers(0, 2, n + m)
         ignored = rng.random(m) < 0.3
         images.append(
-            image_regions(regions(classes[:n], masks=masks[:n]), regions(classes[n:], masks=masks[n:]), ignored)
+            image_instances(instances(classes[:n], masks=masks[:n]), instances(classes[n:], masks=masks[n:]), ignored)
         )
     for image, overlaps in zip(images, compare_images(images, min_iou), strict=True):
         sides = image.detections, image.objects
