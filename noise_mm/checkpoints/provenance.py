@@ -27,6 +27,7 @@ from noise_mm.stages import BEST_NAME, COCO, FINISHED_FILE
 META_KEY = 'training'
 STAGE_KEYS = ('config', 'run_id', 'batches', 'n_patches', 'epochs', 'image_passes')
 CONFIG_KEYS = ('network_size_px', 'patch_size_px', 'best_metric', 'split_unit', 'max_epochs')
+FEW_EPOCHS = 5  # without an earlier stage a network has learnt little then
 NO_AUGMENTATION = ('Load', 'Fit', 'Draw', 'Pack')  # how the names of steps begin that are no augmentation
 
 Training = dict[str, Any]
@@ -111,3 +112,16 @@ def passes_text(training: Training) -> str:
     parts = [f'{each["config"]} {each["image_passes"]}' for each in stages]
     parts += [f'this one {training["image_passes"]}'] if stages else []
     return f'{total} image passes' + (f' ({", ".join(parts)})' if parts else '')
+
+
+def short_training_note(training: Training | None) -> str:
+    """Return a sentence on a training that was too short to expect much of it; empty for others."""
+    if not training or training.get('stages') or training.get('coco_weights'):
+        return ''
+    epochs = training.get('epochs')
+    if epochs is None or epochs >= FEW_EPOCHS:
+        return ''
+    return (
+        f'trained for {epochs} epochs ({training.get("image_passes")} image passes) without an earlier stage or COCO '
+        'weights, so it may find little or nothing: train longer'
+    )

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 
 import noise_mm.register  # noqa: F401
 from noise_mm.checkpoints.loading import load_weights
+from noise_mm.checkpoints.provenance import short_training_note, training_of
 from noise_mm.errors import InputError
 from noise_mm.files import sha256_of
 from noise_mm.inference.box_cuts import mended
@@ -82,6 +83,8 @@ class TileNetwork:
             self.model = MODELS.build(_for_prediction(config.model, score_thr))
             meta = load_weights(self.model, checkpoint)
             self.classes = _class_names(self.model, meta, config)
+        if note := short_training_note(training_of(meta, checkpoint)):
+            print(f'note: {checkpoint}: {note}')
         require_finite_weights(self.model, checkpoint)
         self.precision = resolve_precision(precision, device)
         self._finite = FiniteOutputs(self.model, self.precision)

@@ -16,6 +16,9 @@ LEAST_PURPLE_PERCENT = 0.1
 MOST_TINT = 45
 """Levels between the channels of the background; at most 28 in those images."""
 
+DARK_LEVEL = 60
+"""Of the background, as in fluorescence; bright-field images are lighter."""
+
 LOW_MEDIAN = 0.45
 FEWEST_CELLS = 3
 REMEDY = 'check --mpp and the white balance, or train on outlines of your own (docs/new_domain.md)'
@@ -43,7 +46,16 @@ def advice(thumbnail: Rgb, cells: Sequence[CellMeasures]) -> list[str]:
         notes.append(
             f'the median score is below {LOW_MEDIAN}, so the model is unsure here: check the outlines, then {REMEDY}'
         )
-    if np.ptp(background) > MOST_TINT:
+    if cells and purple < LEAST_PURPLE_PERCENT:
+        notes.append(
+            f'hardly anything here is purple as TRAP stains ({purple:.1g} % of the image), unlike training images: '
+            'check stain and white balance, and do not trust the counts before you have looked at the outlines'
+        )
+    if background.max() < DARK_LEVEL:
+        notes.append(
+            'the background is dark, unlike training images, which are bright-field: choose another image, or invert it'
+        )
+    elif np.ptp(background) > MOST_TINT:
         levels = ', '.join(f'{level:.0f}' for level in background)
         notes.append(
             f'the background is tinted (red, green, blue = {levels}), unlike training images; correct the white balance'

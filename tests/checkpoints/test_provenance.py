@@ -1,6 +1,6 @@
 import json
 
-from noise_mm.checkpoints.provenance import passes_text, stages_before, training_facts, training_of
+from noise_mm.checkpoints.provenance import passes_text, short_training_note, stages_before, training_facts, training_of
 from noise_mm.configuration import load_config
 
 DETECTOR = {'config': 'detector.py', 'run_id': 'a', 'batches': ['M1'], 'n_patches': 5, 'epochs': 2, 'image_passes': 10}
@@ -57,3 +57,10 @@ def test_facts_are_those_of_the_run_and_not_only_of_the_settings(repo_dir):
         'coco_weights': False,
         'stages': [],
     }
+
+
+def test_a_short_training_is_named():
+    alone = {**PRETRAIN, 'stages': [], 'coco_weights': False}
+    assert 'trained for 3 epochs (27 image passes)' in short_training_note(alone)
+    for other in (None, {}, alone | {'epochs': 5}, alone | {'stages': [DETECTOR]}, alone | {'coco_weights': True}):
+        assert short_training_note(other) == ''

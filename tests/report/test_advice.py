@@ -37,7 +37,14 @@ def test_low_scores():
     assert advice(stained(GREY), cells(0.3, 0.31)) == []  # too few to tell
 
 
+def test_colours_far_from_training():
+    (note,) = advice(GREY, cells(0.9, 0.8, 0.9))
+    assert 'hardly anything here is purple' in note and 'do not trust the counts' in note
+    dark = np.full((100, 100, 3), 20, np.uint8)
+    assert any('background is dark' in note for note in advice(dark, cells(0.9)))
+
+
 def test_a_tinted_background():
     tinted = np.full((100, 100, 3), (230, 200, 150), np.uint8)
-    (note,) = advice(tinted, cells(0.9))
+    (note,) = advice(stained(tinted), cells(0.9))
     assert '230, 200, 150' in note and 'white balance' in note
