@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """
 example:
-  python benchmarks/predict.py quickstart/training/yolov8-n-seg.py quickstart/training/best.pth \\
+  python benchmarks/predict.py configs/quickstart/yolov8-n-seg.py quickstart/training/best.pth \\
       quickstart/new_culture/M1/wells/M1_w05.tif
 """
 OURS, BARE, BY_PATCH, SAHI = 'this project', 'bare forward pass', 'patch after patch', 'SAHI'

@@ -15,12 +15,17 @@ def quickstart(load_tool, monkeypatch):
     return load_tool('quickstart')
 
 
-@pytest.fixture
-def start(quickstart, tmp_path, monkeypatch):
+@pytest.fixture(params=[True, False], ids=['from scratch', 'from weights'])
+def start(request, quickstart, tmp_path, monkeypatch):
     """A function that runs it with tools that only leave their output, and returns the exit status and their names."""
-    made = {tuple(step.command): step.made for step in quickstart.steps(tmp_path)}
+    monkeypatch.setattr(quickstart.environment, 'ROOT', tmp_path)
+    out = tmp_path / 'out'
+    made = {tuple(step.command): tmp_path / step.made for step in quickstart.steps(out, request.param)}
+    for name in () if request.param else (quickstart.WEIGHTS, quickstart.NUCLEI_WEIGHTS):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
 
-    def run_main(failing=None):
+    def run_main(failing=None, *options):
         ran = []
 
         def run(command, cwd, env):
@@ -29,13 +34,19 @@ def start(quickstart, tmp_path, monkeypatch):
                 return SimpleNamespace(returncode=3)
             path = made[tuple(command[1:])]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            if path.suffix == '.json':
+                path.write_text(json.dumps({'segm': {'mean': [{'iou_thr': 0.5, 'ap': 0.875}]}}))
+            elif path.suffix == '.csv':
+                path.write_text('well,count,nuclei,pre_osteoclasts\nA1,27,200,30\n')
+            else:
+                path.touch()
             return SimpleNamespace(returncode=0)
 
         monkeypatch.setattr(quickstart.subprocess, 'run', run)
-        monkeypatch.setattr(sys, 'argv', ['quickstart.py', '--out', str(tmp_path)])
+        monkeypatch.setattr(sys, 'argv', ['quickstart.py', '--out', str(out), *options])
         return quickstart.main(), ran
 
+    run_main.out, run_main.best = out, out / ('training' if request.param else 'finetuning') / 'best.pth'
     return run_main
 
 
@@ -55,45 +66,63 @@ def test_failed_step_stops_and_is_taken_up_again(start):
 
 def test_step_whose_output_is_gone_is_repeated_with_all_after_it(start, tmp_path):
     start()
-    (tmp_path / 'training' / 'best.pth').unlink()
+    start.best.unlink()
     assert start()[1] == ['train', 'test', 'predict']
 
 
 def test_step_cut_short_while_repeated_is_not_taken_for_done(start, tmp_path):
     start()
-    best = tmp_path / 'training' / 'best.pth'
-    best.unlink()
+    start.best.unlink()
     start(failing='train')
-    best.touch()
+    start.best.touch()
     assert start()[1] == ['train', 'test', 'predict']
 
 
 def test_changed_command_is_run_again(start, quickstart, tmp_path):
     start()
-    done = json.loads((tmp_path / quickstart.DONE_FILE).read_text())
+    done = json.loads((start.out / quickstart.DONE_FILE).read_text())
     done['train'].append('--amp')
-    (tmp_path / quickstart.DONE_FILE).write_text(json.dumps(done))
+    (start.out / quickstart.DONE_FILE).write_text(json.dumps(done))
     assert start()[1] == ['train', 'test', 'predict']
 
 
 def test_results_are_named_at_the_end(start, tmp_path, capsys):
     start()
     out = capsys.readouterr().out
-    assert str(tmp_path / 'predictions' / 'wells.csv') in out.split('Look at:')[1]
+    assert str(start.out / 'predictions' / 'wells.csv') in out.split('Look at:')[1]
+    assert '27 osteoclasts found' in out and 'after the training 0.88' in out
 
 
 def test_deleted_output_folder_starts_from_nothing(start, tmp_path):
     _, ran = start()
-    for path in tmp_path.iterdir():
+    for path in start.out.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert start()[1] == ran
 
 
 def test_commands_have_short_paths_inside_the_repository(quickstart, repo_dir, tmp_path):
-    words = [word for step in quickstart.steps(repo_dir / 'quickstart') for word in step.command]
+    words = [word for step in quickstart.steps(repo_dir / 'quickstart', False) for word in step.command]
     assert 'quickstart/cultures' in words
     assert not any(str(repo_dir) in word for word in words)
-    assert str(tmp_path / 'cultures') in quickstart.steps(tmp_path)[0].command
+    assert str(tmp_path / 'cultures') in quickstart.steps(tmp_path, False)[0].command
+
+
+def test_weights_are_used_unless_they_are_missing_or_not_wanted(quickstart, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quickstart.environment, 'ROOT', tmp_path)
+    plans = []
+    monkeypatch.setattr(quickstart, 'run_steps', lambda plan, *rest: plans.append([step.name for step in plan]) or 1)
+
+    def planned(*options):
+        monkeypatch.setattr(sys, 'argv', ['quickstart.py', '--out', str(tmp_path / 'out'), *options])
+        quickstart.main()
+        return 'test the weights' in plans[-1], 'training from scratch' in capsys.readouterr().out
+
+    assert planned() == (False, True)
+    for name in (quickstart.WEIGHTS, quickstart.NUCLEI_WEIGHTS):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert planned() == (True, False)
+    assert planned('--from-scratch') == (False, False)
 
 
 def test_folder_that_cannot_be_made_is_refused(quickstart, tmp_path, monkeypatch, capsys):
