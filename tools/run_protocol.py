@@ -133,8 +133,9 @@ def study_of(options: argparse.Namespace) -> 'Study':
 def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
     """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
     from noise_mm.checkpoints.provenance import passes_text
+    from noise_mm.evaluation.report import METRICS_FILE
     from noise_mm.evaluation.table_formats import render
-    from noise_mm.evaluation.tables import METRICS_FILE, Run, make_tables
+    from noise_mm.evaluation.tables import Run, make_tables
     from noise_mm.files import read_json, write_text
 
     paths = [folder / METRICS_FILE for folder in folders]

@@ -49,12 +49,13 @@ def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
     from mmengine.dist import is_main_process
 
     from noise_mm.evaluation.configured_test import add_outputs
+    from noise_mm.evaluation.report import METRICS_FILE, curves_folder
     from noise_mm.files import require_folder
     from noise_mm.training.run import evaluate
 
     if args.name is not None:
         config.method = args.name
-    out = args.out or Path(config.work_dir) / 'metrics.json'
+    out = args.out or Path(config.work_dir) / METRICS_FILE
     require_folder(out.parent)
     add_outputs(config, curves_folder(out), args.save_results)
     numbers, report = evaluate(config, args.checkpoint, args.allow_seen)
@@ -71,13 +72,13 @@ def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
         raise InputError('--results: say whose they are, as the tables will show it, e.g. --name Cellpose.')
     from noise_mm.evaluation.configured_test import score_results
     from noise_mm.evaluation.curves import draw_curves
-    from noise_mm.evaluation.report import make_report
+    from noise_mm.evaluation.report import METRICS_FILE, curves_folder, make_report
     from noise_mm.files import require_folder
     from noise_mm.seen_batches import MARK, batches_of, seen_by_config, seen_in_test
 
     tested = batches_of(config, 'test_dataloader')
     seen = seen_in_test(tested, seen_by_config(config), str(args.config), args.allow_seen)
-    out = args.out or Path(config.work_dir) / re.sub(r'[^A-Za-z0-9_.-]+', '_', args.name) / 'metrics.json'
+    out = args.out or Path(config.work_dir) / re.sub(r'[^A-Za-z0-9_.-]+', '_', args.name) / METRICS_FILE
     require_folder(out.parent)
     evaluation = score_results(config, args.results)
     run = {
@@ -92,14 +93,9 @@ def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
     write_and_print(out, report, {})
 
 
-def curves_folder(out: Path) -> Path:
-    """The folder of the curves beside the file of the numbers."""
-    return out.with_name(f'{out.stem}_curves')
-
-
 def write_and_print(out: Path, report: dict | None, numbers: dict[str, float]) -> None:
     """Writes the report, or the bare numbers of a config with another metric, and prints them."""
-    from noise_mm.evaluation.report import table_text
+    from noise_mm.evaluation.report import curves_folder, table_text
     from noise_mm.files import write_json
 
     write_json(out, report or numbers, indent=1)

@@ -66,7 +66,7 @@ class _Ranked:
 
 
 def score_classes(
-    overlaps: Overlaps, matches: Matches, mode: str, n_classes: int, images: np.ndarray | None = None
+    overlaps: Overlaps, matches: Matches, mode: str, n_classes: int, weights: np.ndarray | None = None
 ) -> list[Score]:
     """The scores of all classes at the threshold of `matches`.
 
@@ -75,9 +75,9 @@ def score_classes(
         matches: The matches at one threshold, made in the same mode.
         mode: One of `matching.MODES`.
         n_classes: Classes are 0 to `n_classes` - 1.
-        images: Which images to count, bool for each image that was joined; None for all.
+        weights: How often each of the images that were joined counts, whole numbers or bools; None for once.
     """
-    ranked = [_rank(overlaps, matches, index, images) for index in range(n_classes)]
+    ranked = [_rank(overlaps, matches, index, weights) for index in range(n_classes)]
     if mode == 'coco':
         return [_coco_score(each) for each in ranked]
     return _ultralytics_scores(ranked)
@@ -96,24 +96,24 @@ def mean_score(scores: Sequence[Score]) -> Score:
     )
 
 
-def _rank(overlaps: Overlaps, matches: Matches, index: int, images: np.ndarray | None) -> _Ranked:
+def _rank(overlaps: Overlaps, matches: Matches, index: int, weights: np.ndarray | None) -> _Ranked:
     counted = (overlaps.classes == index) & ~matches.ignored
     wanted = (overlaps.object_classes == index) & ~overlaps.object_ignored
-    if images is not None:
-        counted &= images[overlaps.images]
-        wanted &= images[overlaps.object_images]
-    order = overlaps.order[counted[overlaps.order]]
-    right = matches.true_positive[order]
-    return _Ranked(overlaps.scores[order], np.cumsum(right), np.cumsum(~right), int(np.count_nonzero(wanted)))
+    if weights is not None:
+        counted = counted * weights[overlaps.images]
+        wanted = wanted * weights[overlaps.object_images]
+    order = overlaps.order[counted[overlaps.order] > 0]
+    right, counts = matches.true_positive[order], counted[order]
+    true, false = np.cumsum(counts * right), np.cumsum(counts * ~right)
+    return _Ranked(overlaps.scores[order], true, false, int(wanted.sum()))
 
 
 def _without_point(ranked: _Ranked) -> Score:
     """Zeros for a class that was not found, NaN for one that has no objects; the confidence is NaN."""
     value = 0.0 if ranked.n_objects else np.nan
-    n = len(ranked.scores)
-    n_true = int(ranked.true[-1]) if n else 0
+    n_true, n_false = (int(sums[-1]) if len(sums) else 0 for sums in (ranked.true, ranked.false))
     flat = np.full(len(RECALLS), value), np.full(len(CONFIDENCES), value)
-    return Score(value, value, value, np.nan, value, ranked.n_objects, n, n_true, *flat)
+    return Score(value, value, value, np.nan, value, ranked.n_objects, n_true + n_false, n_true, *flat)
 
 
 # --- coco

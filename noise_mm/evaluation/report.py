@@ -28,6 +28,7 @@ and F1 were read; in a mean it is null unless all classes have the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from noise_mm.evaluation.evaluate import KINDS, Evaluation, fitness, mean_ap
 from noise_mm.evaluation.precision_recall import Score, mean_score
 from noise_mm.seen_batches import MARK
 
+METRICS_FILE = 'metrics.json'
 SCHEMA = 1
 RUN_KEYS = ('config', 'checkpoint', 'fold', 'protocol', 'method', 'results', 'seen_in_training')
 MODE_TEXTS = {
@@ -48,6 +50,11 @@ RESOLUTION_TEXTS = {
     'prototype': ', masks at prototype resolution',
     'well': ', cells matched in whole wells',
 }
+
+
+def curves_folder(metrics: Path) -> Path:
+    """Return the folder of the curves and matches beside a `metrics.json`, whatever that is called."""
+    return metrics.with_name(f'{metrics.stem}_curves')
 
 
 def make_report(

@@ -1,15 +1,15 @@
-"""The paper's tables as Markdown, LaTeX or CSV. Pure."""
+"""Tables such as those of the paper as Markdown, LaTeX or CSV. Pure."""
 
 import csv
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from noise_mm.errors import InputError
 
 FORMATS = ('md', 'latex', 'csv')
-METRICS = ('P', 'R', 'mAP')
 NOTES_TITLE = "Differences from the paper's setting"
 
 
@@ -19,7 +19,7 @@ class Row:
 
     Attributes:
         labels: One text for each of the table's label columns.
-        cells: P, R and mAP of each threshold in turn, as printed.
+        cells: One text for each other column.
         note: In what it differs from the paper's setting; empty where nobody asked.
     """
 
@@ -30,18 +30,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table like those of the paper.
+    """A table.
 
     Attributes:
         title: What it shows and how it was measured.
-        label_names: Headings of the label columns.
-        iou_thrs: Thresholds.
+        label_names: Headings of the label columns, two at most.
+        columns: The other columns: what each shows, such as P, and at which IoU, such as 0.50, or nothing.
         rows: Its lines.
     """
 
     title: str
     label_names: tuple[str, ...]
-    iou_thrs: tuple[float, ...]
+    columns: list[tuple[str, str]]
     rows: list[Row]
 
     @property
@@ -55,7 +55,7 @@ class Table:
 
 
 def render(tables: Sequence[Table], file_format: str) -> str:
-    """The tables as text in one of `FORMATS`.
+    """Return the tables as text in one of `FORMATS`; in CSV they must have the same columns.
 
     Raises:
         InputError: If the format is unknown.
@@ -68,8 +68,8 @@ def render(tables: Sequence[Table], file_format: str) -> str:
 
 
 def _as_markdown(table: Table) -> str:
-    names = [*table.label_names, *(f'{name} {thr:.2f}' for thr in table.iou_thrs for name in METRICS)]
-    rule = ['---'] * len(table.label_names) + ['--:'] * (len(names) - len(table.label_names))
+    names = [*table.label_names, *(f'{name} {thr}'.strip() for name, thr in table.columns)]
+    rule = ['---'] * len(table.label_names) + ['--:'] * len(table.columns)
     lines = [names, rule, *([*row.labels, *row.cells] for row in table.rows)]
     text = [f'**{table.title}**', '', *('| ' + ' | '.join(line) + ' |' for line in lines)]
     if table.notes:
@@ -78,20 +78,20 @@ def _as_markdown(table: Table) -> str:
 
 
 def _as_latex(table: Table) -> str:
-    n_labels, n_thrs = len(table.label_names), len(table.iou_thrs)
-    above = ' & '.join(
-        ['IoU $t$', *[''] * (n_labels - 1), *(rf'\multicolumn{{3}}{{c}}{{{t:.2f}}}' for t in table.iou_thrs)]
-    )
-    names = ' & '.join([*table.label_names, *METRICS * n_thrs])
-    lines = [' & '.join([*map(_latex_text, row.labels), *row.cells]) for row in table.rows]
+    groups = [(thr, len(list(columns))) for thr, columns in groupby(table.columns, key=lambda column: column[1])]
+    above = ['IoU $t$', *[''] * (len(table.label_names) - 1)]
+    above += [rf'\multicolumn{{{size}}}{{c}}{{{thr}}}' for thr, size in groups]
+    names = [*table.label_names, *(_latex_text(name) for name, _ in table.columns)]
+    lines = [[*map(_latex_text, row.labels), *row.cells] for row in table.rows]
+    head = [above, names] if any(thr for thr, _ in groups) else [names]
     return '\n'.join(
         [
             f'% {table.title}',
-            rf'\begin{{tabular}}{{{"l" * n_labels}{"ccc" * n_thrs}}}',
+            rf'\begin{{tabular}}{{{"l" * len(table.label_names)}{"c" * len(table.columns)}}}',
             r'\hline',
-            *(rf'{line} \\' for line in (above, names)),
+            *(rf'{" & ".join(line)} \\' for line in head),
             r'\hline',
-            *(rf'{line} \\' for line in lines),
+            *(rf'{" & ".join(line)} \\' for line in lines),
             r'\hline',
             r'\end{tabular}',
             *(f'% {NOTES_TITLE}: {note}' for note in table.notes),
@@ -105,15 +105,13 @@ def _latex_text(text: str) -> str:
 
 
 def _as_csv(tables: Sequence[Table]) -> str:
-    """All tables below each other; their columns are the same."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    columns = [f'{name}_{thr:.2f}' for thr in tables[0].iou_thrs for name in METRICS]
-    with_notes = any(table.notes for table in tables)
-    note_column = ['differs_from_paper'] if with_notes else []
+    columns = ['_'.join(filter(None, column)) for column in tables[0].columns]
+    note_column = ['differs_from_paper'] if any(table.notes for table in tables) else []
     writer.writerow(['table', 'row', 'held_out', *columns, *note_column])
     for table in tables:
         for row in table.rows:
             first, *rest = row.labels
-            writer.writerow([table.title, first, *(rest or ['']), *row.cells, *([row.note] if with_notes else [])])
+            writer.writerow([table.title, first, *(rest or ['']), *row.cells, *([row.note] if note_column else [])])
     return text.getvalue()

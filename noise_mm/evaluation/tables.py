@@ -19,11 +19,11 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation import paper_tables
 from noise_mm.evaluation.evaluate import KINDS
 from noise_mm.evaluation.paper_differences import differences_from_paper
-from noise_mm.evaluation.report import SCHEMA
-from noise_mm.evaluation.table_formats import METRICS, Row, Table
+from noise_mm.evaluation.report import METRICS_FILE, SCHEMA
+from noise_mm.evaluation.table_formats import Row, Table
 from noise_mm.seen_batches import MARK
 
-KEYS = ('precision', 'recall', 'ap')
+KEYS = {'precision': 'P', 'recall': 'R', 'ap': 'mAP'}
 # In the order of the paper, each ablation before the method that it takes something from.
 METHOD_NAMES = {
     'rtmdet-ins': 'RTMDet-Ins (tiny)',
@@ -34,7 +34,6 @@ METHOD_NAMES = {
 }
 PROTOCOLS = ('m2m', 'm2h', 'h2h')  # the order in which the paper shows them
 UNDEFINED = '-'
-METRICS_FILE = 'metrics.json'
 REPORT_KEYS = {'run', 'mode', 'mask_resolution', 'iou_thrs'}
 
 Number = Decimal | None
@@ -104,6 +103,11 @@ class Run:
         return ' '.join(part for part in (method, protocol) if part) or self.name
 
     @property
+    def key(self) -> str:
+        """What an option calls the configuration, such as 'noise_m2h'."""
+        return f'{self.method}_{self.protocol}' if self.method and self.protocol else self.name
+
+    @property
     def measured(self) -> str:
         """How it was measured: what may stand in one table."""
         return f'mode {self.report["mode"]}, masks at {self.report["mask_resolution"]} resolution'
@@ -128,22 +132,27 @@ def make_tables(
     """
     if not runs:
         raise InputError('no metrics.json is given. Run tools/test.py first.')
-    for run in runs:
-        if run.seen and not allow_seen:
-            raise InputError(
-                f'{run.source}: {MARK}: {", ".join(run.seen)}. Leave it out, or add --allow-seen, which marks its rows.'
-            )
+    refuse_seen(runs, allow_seen)
     iou_thrs = _common_thresholds(runs, kind)
     by_measure = defaultdict(list)
     for run in runs:
         by_measure[run.measured].append(run)
     tables, summaries = [], []
     for measured, measured_alike in sorted(by_measure.items()):
-        groups = _by_configuration(measured_alike)
+        groups = by_configuration(measured_alike)
         show = _Show(kind, iou_thrs, measured, with_paper and kind == 'segm')
-        tables += [_fold_table(group, _label(group, groups), show) for group in groups if group[0].fold is not None]
+        tables += [_fold_table(group, label_of(group, groups), show) for group in groups if group[0].fold is not None]
         summaries.append(_configuration_table(groups, show))
     return tables + summaries
+
+
+def refuse_seen(runs: Sequence[Run], allow_seen: bool) -> None:
+    """Refuse runs whose test data were seen in training, unless that is allowed."""
+    for run in runs:
+        if run.seen and not allow_seen:
+            raise InputError(
+                f'{run.source}: {MARK}: {", ".join(run.seen)}. Leave it out, or add --allow-seen, which marks its rows.'
+            )
 
 
 def average_and_deviation(columns: Sequence[Sequence[float | str | None]]) -> tuple[list[Number], list[Number]]:
@@ -202,6 +211,11 @@ class _Show:
         paper = '; paper: Ultralytics code' if self.with_paper else ''
         return f'({self.kind}, {self.measured}{paper})'
 
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """P, R and mAP at each threshold."""
+        return [(name, f'{thr:.2f}') for thr in self.iou_thrs for name in KEYS.values()]
+
     def rows(
         self,
         labels: tuple[str, ...],
@@ -217,7 +231,7 @@ class _Show:
         rows = [Row(labels, [rounded(value) for value in values], '; '.join(dict.fromkeys(differences)))]
         if self.with_paper and paper_row is not None:
             paper = paper_tables.values_of(paper_row)
-            cells = [cell for thr in self.iou_thrs for cell in paper.get(thr, (UNDEFINED,) * len(METRICS))]
+            cells = [cell for thr in self.iou_thrs for cell in paper.get(thr, (UNDEFINED,) * len(KEYS))]
             rows.append(Row((f'{labels[0].removesuffix(f" ({MARK})")} (paper)', *labels[1:]), cells))
         return rows
 
@@ -234,7 +248,7 @@ def _common_thresholds(runs: Sequence[Run], kind: str) -> tuple[float, ...]:
     return tuple(runs[0].report['iou_thrs'])
 
 
-def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
+def by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     """Return the runs of each configuration and seed, by fold; those with folds never with those without."""
     groups: dict[tuple[str, bool, int | None], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=_place):
@@ -249,7 +263,7 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _label(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
+def label_of(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     """Return the name of a configuration, with the seed where there are groups of several seeds."""
     first = runs[0]
     alike = [each for each, *_ in groups if each.configuration == first.configuration]
@@ -287,14 +301,14 @@ def _fold_table(runs: Sequence[Run], label: str, show: _Show) -> Table:
     rows = []
     for number, run in zip(numbers, runs, strict=True):
         rows += show.rows(
-            (_marked(f'Fold {number + 1}', [run]), run.fold), _values(run, show), paper.get(run.fold), [run]
+            (marked(f'Fold {number + 1}', [run]), run.fold), _values(run, show), paper.get(run.fold), [run]
         )
     averages, deviations = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
-    rows += show.rows((_marked('Average', runs), ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
+    rows += show.rows((marked('Average', runs), ''), averages, paper_tables.TABLE_2_AVERAGE if is_papers else None)
     rows += show.rows(
-        (_marked('Standard Deviation', runs), ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None
+        (marked('Standard Deviation', runs), ''), deviations, paper_tables.TABLE_2_DEVIATION if is_papers else None
     )
-    return Table(f'{label} {show.what}', ('Model', 'held out'), show.iou_thrs, rows)
+    return Table(f'{label} {show.what}', ('Model', 'held out'), show.columns, rows)
 
 
 def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
@@ -303,10 +317,10 @@ def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
     for runs in groups:
         averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))
         paper = paper_tables.CONFIGURATIONS.get((runs[0].method, runs[0].protocol))
-        rows += show.rows((_marked(_label(runs, groups), runs),), averages, paper, runs)
-    return Table(f'Configurations {show.what}', ('Model',), show.iou_thrs, rows)
+        rows += show.rows((marked(label_of(runs, groups), runs),), averages, paper, runs)
+    return Table(f'Configurations {show.what}', ('Model',), show.columns, rows)
 
 
-def _marked(label: str, runs: Sequence[Run]) -> str:
+def marked(label: str, runs: Sequence[Run]) -> str:
     """Return a row's label, marked if test data of a run were seen in training."""
     return f'{label} ({MARK})' if any(run.seen for run in runs) else label

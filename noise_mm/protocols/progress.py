@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from noise_mm.errors import InputError
+from noise_mm.evaluation.report import METRICS_FILE
 from noise_mm.files import read_json
 from noise_mm.protocols.plan import LABEL, TEST, TRAIN, Step, resolved_config
 from noise_mm.stages import BEST_NAME, can_resume, initial_checkpoints
@@ -24,7 +25,6 @@ from noise_mm.training.run_record import (
 )
 
 DONE, CUT, NEW = 'done', 'cut', 'new'
-METRICS_FILE = 'metrics.json'
 
 
 def check_before(steps: Sequence[Step], resume: bool) -> None:

@@ -62,7 +62,7 @@ def test_ablations_stand_before_what_they_take_something_from():
 
 
 def test_every_method_that_can_be_run_has_a_name():
-    assert set(METHODS) == set(METHOD_NAMES)
+    assert set(METHODS) <= set(METHOD_NAMES)
 
 
 def test_the_papers_rows_stand_below_ours():

@@ -2,9 +2,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from noise_mm.evaluation import paper_tables
+from noise_mm.evaluation.evaluate import evaluate
+from noise_mm.evaluation.matches_file import write_matches
+from noise_mm.evaluation.matching import ImageOverlaps, Pairs
 from noise_mm.evaluation.tables import KEYS
 
 
@@ -66,6 +70,53 @@ def test_runs_without_masks_are_left_out_unless_they_are_named(summarize, study)
     for path in (folder, folder / 'metrics.json'):
         assert summarize(path).returncode == 2
     assert summarize(study / 'cellpose', folder / 'metrics.json').returncode == 2
+
+
+def write_arm(folder, n_found, wells, **run):
+    """Metrics and matches of a run that finds some of 5 cells in each well."""
+    write_metrics(folder, paper_tables.TABLE_2_AVERAGE, protocol='m2h', **run)
+    found, objects = np.arange(n_found), np.zeros(5, int)
+    pairs = {'segm': Pairs(found, found, np.ones(n_found))}
+    images = [
+        ImageOverlaps(
+            k, 'H1', well, np.linspace(1, 0.5, n_found), objects[:n_found], None, objects, objects > 0, None, pairs
+        )
+        for k, well in enumerate(wells)
+    ]
+    (folder / 'metrics_curves').mkdir()
+    evaluation = evaluate(images, ('osteoclast',), ('segm',), paper_tables.IOU_THRS)
+    write_matches(folder / 'metrics_curves' / 'segm_matches.npz', evaluation, 'segm')
+
+
+def test_differences_and_curves_of_arms(summarize, tmp_path):
+    for method, n_found in {'yolov8': 1, 'noise': 3, 'oracle': 5}.items():
+        write_arm(tmp_path / 'work' / method, n_found, 'ab', method=method)
+    done = summarize('work', '--difference', 'yolov8_m2h', 'noise_m2h', 'oracle_m2h', '--draws', 20, '--seed', 4)
+    assert (done.returncode, done.stderr) == (0, '')
+    ap = [round(recalls / 101, 3) for recalls in (21, 61, 101)]
+    assert (
+        f'| AP at IoU 0.50 | {ap[0]:.3f} | {ap[1]:.3f} | 0.396 | 0.396 to 0.396 | {ap[2]:.3f} | 0.500 |' in done.stdout
+    )
+    assert '20 draws of 2 wells within H1, percentile interval, seed 4' in done.stdout
+    assert 'YOLOv8 M→H, NOISe M→H' in summarize('work', '--curves', 'curves.png').stdout
+    assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    ('arms', 'message'),
+    [
+        (['yolov8_m2h'], 'name two arms'),
+        (['yolov8_m2h', 'other'], 'no run of this arm here; there are noise_m2h, yolov8_m2h'),
+        (['yolov8_m2h', 'noise_m2h'], 'there are NOISe M→H, seed 0, NOISe M→H, seed 1'),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_named(summarize, tmp_path, arms, message):
+    write_arm(tmp_path / 'work' / 'yolov8', 1, 'a', method='yolov8')
+    for seed in (0, 1):
+        write_arm(tmp_path / 'work' / f'noise{seed}', 2, 'a', method='noise', training={'seed': seed})
+    done = summarize('work', '--difference', *arms)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_needs_no_torch(repo_dir):
