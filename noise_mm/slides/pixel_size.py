@@ -1,7 +1,7 @@
 """The size of a pixel as an image file states it, possibly several times: read from each place, and compared. Pure.
 
-Sources are OME-XML, the texts of Aperio and Leica, ImageJ's description, and resolution tags; in PNG and JPEG, pHYs,
-JFIF and EXIF. A source that no microscope can mean (72 dots per inch) is none.
+Sources are OME-XML, the texts of vendors, ImageJ's description, and resolution tags; in PNG and JPEG, pHYs, JFIF and
+EXIF. A source that no microscope can mean (72 dots per inch) is none.
 """
 
 import math
@@ -102,6 +102,15 @@ def of_aperio(description: str) -> list[StatedSize]:
     found = re.search(r'\bMPP\s*=\s*([0-9.,]+)', description)
     size = number(found[1].rstrip('.,')) if found else None
     return [] if size is None else [StatedSize('Aperio text', size, size)]
+
+
+def of_philips(root: ElementTree.Element) -> list[StatedSize]:
+    """Return what Philips' XML says of the full resolution: height and width in mm."""
+    spacing = root.find('.//DataObject[@ObjectType="PixelDataRepresentation"]/Attribute[@Name="DICOM_PIXEL_SPACING"]')
+    sides = [number(side) for side in ('' if spacing is None else spacing.text or '').replace('"', ' ').split()]
+    if len(sides) != 2 or not all(sides):
+        return []
+    return [StatedSize('Philips XML', sides[1] * 1000, sides[0] * 1000)]
 
 
 def of_tags(resolution: Sequence[Any], unit_code: Any, imagej: Mapping[str, Any] | None) -> list[StatedSize]:

@@ -1,4 +1,4 @@
-"""Opens any well image by its content, not by its name: TIFF, BigTIFF, OME-TIFF, Aperio SVS, PNG and JPEG.
+"""Opens any well image: TIFF, BigTIFF, OME-TIFF, SVS, SCN, PNG and JPEG by content, microscopes' formats by suffix.
 
 Whatever the file holds, windows come out as 8-bit RGB: grey is repeated, palettes are looked up, of 9 to 16 bits the
 upper 8 are kept (a 12-bit image in a 16-bit file has to be stretched to the full range first), and transparent pixels
@@ -26,6 +26,7 @@ from noise_mm.formats.png import PNG_SIGNATURE, without_metadata
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
+from noise_mm.slides.microscope import READERS, open_microscope_slide
 from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, of_tags
 from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
 
@@ -34,8 +35,8 @@ PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
 END_BYTES = 4096
 JPEG_SIGNATURE = b'\xff\xd8\xff'
 
-SLIDE_SUFFIXES = ('.tif', '.tiff', '.svs', '.btf', '.tf8', '.png', '.jpg', '.jpeg')
-"""Suffixes by which well images are found in a folder; `open_slide` itself goes by content."""
+SLIDE_SUFFIXES = ('.tif', '.tiff', '.svs', '.scn', '.btf', '.tf8', '.png', '.jpg', '.jpeg', *READERS)
+"""Suffixes by which well images are found in a folder; TIFF, PNG and JPEG are then told apart by content."""
 
 LARGEST_UNTILED_PX = 2**30
 """Largest PNG or JPEG, which must be decoded whole: 3 GiB of pixels, a well of 32,768 px a side."""
@@ -57,13 +58,19 @@ def open_slide(path: str | Path, scene: int | None = None) -> Slide:
     """
     path = Path(path)
     head = read_bytes(path, 8)
+    if path.suffix.lower() in READERS:
+        return open_microscope_slide(path, scene)
+    if path.suffix.lower() == '.vsi':  # a TIFF that holds the overview only
+        raise InputError(
+            f'{path}: VSI files are not read, that needs Java. Save it as OME-TIFF, with cellSens or QuPath.'
+        )
     if head.startswith(TIFF_SIGNATURES):
         return TiffSlide.open(path, scene)
     if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
         if scene not in (None, 1):
             raise InputError(f'{path}: has no scene {scene}; it holds one image. Check --scene.')
         return UntiledSlide(path)
-    raise InputError(f'{path}: not a TIFF, SVS, PNG or JPEG image. Save it as one of these, best as a TIFF.')
+    raise InputError(f'{path}: not an image of a known format. Save it as TIFF, PNG or JPEG, best as a TIFF.')
 
 
 class UntiledSlide(Slide):

@@ -7,6 +7,7 @@ zarr store gives the same pixels, but it fills missing segments with zeros, that
 
 import math
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -41,9 +42,9 @@ SAMPLE_PX, MOST_LEVEL_DIFFERENCE = 32, 12
 
 DAMAGED = (
     RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, ImportError,
-    MemoryError, struct.error, OSError,
+    NameError, MemoryError, EOFError, SyntaxError, struct.error, zlib.error, OSError,
 )  # fmt: skip
-"""What tifffile and the decoders raise for damaged files, zero and absurd tags among them."""
+"""What tifffile, other readers and the decoders raise for damaged files, zero and absurd tags among them."""
 
 AXIS_NAMES = {'Z': 'focal planes', 'C': 'channels as separate planes', 'T': 'time points', 'I': 'images', 'Q': 'images'}
 
@@ -85,12 +86,12 @@ class TiffSlide(Slide):
             InputError: If the file is truncated, damaged, holds several images of which none is chosen, or a kind of
                 image that is refused.
         """
-        with _naming(path, 'truncated or damaged TIFF'):
+        with naming(path, 'truncated or damaged TIFF'):
             tiff = tifffile.TiffFile(path)
             try:
                 check_chain(path, tiff)
                 found = _with_unstated_levels(path, tiff, images_in(path, tiff))
-                slide = cls(path, tiff, chosen_image(path, found, scene))
+                slide = cls(path, tiff, chosen_image(path, found.images, scene))
                 slide.notes += found.notes
                 return slide
             except BaseException:
@@ -105,7 +106,7 @@ class TiffSlide(Slide):
 
     def smaller_levels(self) -> list[Slide]:
         """The smaller levels of the pyramid, largest first."""
-        with _naming(self.path, 'damaged pyramid in the TIFF'):
+        with naming(self.path, 'damaged pyramid in the TIFF'):
             rest = [self._image.levels[index:] for index in range(1, len(self._image.levels))]
             return [TiffSlide(self.path, self._tiff, self._image._replace(levels=levels), True) for levels in rest]
 
@@ -142,7 +143,7 @@ class TiffSlide(Slide):
             tables = {'jpegtables': self._page.jpegtables, 'jpegheader': self._frame.jpegheader}
             if not jpeg_is_complete(data):
                 raise InputError(f'{self.path}: truncated JPEG data in tile or strip {index}. Copy or export it again.')
-        with _naming(self.path, f'cannot decode tile or strip {index}'):
+        with naming(self.path, f'cannot decode tile or strip {index}'):
             decoded, _, shape = self._frame.decode(data, index, **tables)
         return decoded[0, : shape[1]]  # JPEG strips are padded to whole blocks
 
@@ -203,12 +204,12 @@ def _show_the_same(large: Slide, small: Slide, scale: int) -> bool:
 
 
 @contextmanager
-def _naming(path: Path, what: str) -> Iterator[None]:
+def naming(path: Path, what: str) -> Iterator[None]:
     """Turn what tifffile and the decoders raise for bad files into an InputError that names the file."""
     try:
         yield
     except DAMAGED as error:
-        reason = str(error) or type(error).__name__
+        reason = ' '.join(str(error).split()) or type(error).__name__
         raise InputError(f'{path}: {what} ({reason}). Copy or export it again.') from error
 
 

@@ -8,18 +8,30 @@ with its levels and its stated pixel size; pictures that are no scan (label, mac
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import tifffile
 
 from noise_mm.errors import InputError
-from noise_mm.slides.pixel_size import StatedSize, number, of_aperio, of_ome
+from noise_mm.slides.pixel_size import StatedSize, number, of_aperio, of_ome, of_philips
 
 PICTURES = re.compile(r'\b(label|macro|thumbnail|overview)\b', re.IGNORECASE)
 BASELINE = 'Baseline'  # what tifffile calls the scan in files of slide scanners (SVS, NDPI, BIF, Philips, QPTIFF)
 LARGEST_COMPANION_BYTES = 2**28
 COVERED = 0.99  # of the glass slide: such a view is Leica's macro picture
+
+
+class HasName(Protocol):
+    """An image that messages can name."""
+
+    @property
+    def name(self) -> str:
+        """Return what its file calls it."""
+
+
+Named = TypeVar('Named', bound=HasName)
 
 
 class TiffImage(NamedTuple):
@@ -49,24 +61,25 @@ def images_in(path: Path, tiff: tifffile.TiffFile) -> TiffImages:
         found = _leica_images(path, tiff)
     else:
         found = None
-    return _without_pictures(_plain_images(tiff) if found is None else found)
+    return _without_pictures(_plain_images(path, tiff) if found is None else found)
 
 
-def chosen_image(path: Path, found: TiffImages, scene: int | None) -> TiffImage:
+def chosen_image(path: Path, images: Sequence[Named], scene: int | None) -> Named:
     """Return the image of a scene, numbered from 1, or the only one.
 
     Raises:
         InputError: If there are several and none is chosen, or not so many.
     """
-    count = len(found.images)
-    if scene is not None and not 1 <= scene <= count:
-        raise InputError(f'{path}: has no scene {scene}; it holds {count} image{"s" * (count > 1)}. Check --scene.')
+    count = len(images)
+    if not count or (scene is not None and not 1 <= scene <= count):
+        wanted = 'image' if scene is None else f'scene {scene}'
+        raise InputError(f'{path}: has no {wanted}; it holds {count} image{"s" * (count != 1)}. Check --scene.')
     if scene is None and count > 1:
-        names = ', '.join(image.name for image in found.images[:4]) + (', ...' if count > 4 else '')
+        names = ', '.join(image.name for image in images[:4]) + (', ...' if count > 4 else '')
         raise InputError(
             f'{path}: holds {count} images ({names}). Choose one with --scene 1 to {count}, or save a file for each.'
         )
-    return found.images[0 if scene is None else scene - 1]
+    return images[0 if scene is None else scene - 1]
 
 
 def _without_pictures(images: list[TiffImage]) -> TiffImages:
@@ -81,9 +94,13 @@ def _without_pictures(images: list[TiffImage]) -> TiffImages:
     )
 
 
-def _plain_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
-    """Return the images of a TIFF without vendor metadata, or with Aperio's: one for each page of its own size."""
+def _plain_images(path: Path, tiff: tifffile.TiffFile) -> list[TiffImage]:
+    """Return the images of a TIFF that tells none apart by XML: one for each page of its own size."""
     stated = of_aperio(tiff.pages.first.description) if tiff.is_svs else []
+    if tiff.is_philips:
+        stated = of_philips(_xml(path, tiff.pages.first.description))
+    if tiff.is_bif:
+        stated = _of_ventana(path, tiff)
     images = []
     for series in tiff.series:
         is_pages = series.kind in ('uniform', 'generic') and series.axes[:1] == 'I' and series.shape[0] > 1
@@ -190,7 +207,7 @@ def _xml(path: Path, text: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f'{path}: the OME-XML in the file is damaged ({error}). Export it again.') from error
+        raise InputError(f'{path}: the XML in the file is damaged ({error}). Export it again.') from error
 
 
 def _leica_images(path: Path, tiff: tifffile.TiffFile) -> list[TiffImage]:
@@ -227,3 +244,21 @@ def _of_leica(pixels: ElementTree.Element, view: ElementTree.Element) -> list[St
     if not all(nm and px for nm, px in sides):
         return []
     return [StatedSize('Leica XML', *(nm / 1000 / px for nm, px in sides))]
+
+
+def _of_ventana(path: Path, tiff: tifffile.TiffFile) -> list[StatedSize]:
+    """Return the pixel size in the XML of Ventana's scanners; slides whose tiles overlap are not for this reader."""
+    stated = []
+    for page in tiff.pages:
+        packet = bytes(page.aspage().tags.valueof(700, b'')).strip(b'\0 \r\n')
+        if not packet:
+            continue
+        root = _xml(path, packet.decode('utf-8', 'replace'))
+        size = number(next((each.get('ScanRes', '') for each in root.iter('iScan')), ''))
+        stated += [StatedSize('Ventana XML', size, size)] if size else []
+        joints = [each.get(f'Overlap{axis}', '0') for each in root.iter('TileJointInfo') for axis in 'XY']
+        if any(number(joint.lstrip('-')) for joint in joints):
+            raise InputError(
+                f'{path}: a Ventana slide whose tiles overlap. Rename it to .bif, and it is read with OpenSlide.'
+            )
+    return stated[:1]
