@@ -334,11 +334,13 @@ def main() -> None:
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
     from noise_mm.report.well_names import compile_pattern, read_names
-    from noise_mm.slides.well_images import by_well, find_images, label_images
+    from noise_mm.slides.well_images import by_well, find_images, unread_files
 
     images = find_images(_wells(args))
-    for image in label_images(_wells(args)):
-        print(f'note: {image}: skipped, named like a label image and not like a well')
+    unread = [file.name for file in unread_files(_wells(args))]
+    if unread:
+        more = f' and {len(unread) - 5} more, listed in run.json' if len(unread) > 5 else ''
+        print(f'note: not read, label images or no images of a known format: {", ".join(unread[:5])}{more}')
     pattern = None if args.name_pattern is None else compile_pattern(args.name_pattern)
     names, _ = read_names(list(by_well(images)), pattern)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)
@@ -363,7 +365,7 @@ def _predict(
     from noise_mm.inference.predict_folder import PredictOptions, predict_folder
     from noise_mm.inference.ranks import ranks_of
     from noise_mm.report.options import WellOptions
-    from noise_mm.slides.well_images import label_images
+    from noise_mm.slides.well_images import unread_files
 
     config, checkpoint = network
     tiles = _tiles(args, config)
@@ -391,7 +393,7 @@ def _predict(
     arguments = {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) for name, value in vars(args).items()
     }
-    arguments['not_used'] = list(map(str, label_images(_wells(args))))
+    arguments['not_used'] = list(map(str, unread_files(_wells(args))))
     predict_folder(images, detector, args.out, options, arguments)
 
 

@@ -99,6 +99,9 @@ def find_wells(wells_dir: Path, annotations_dir: Path, allow_unannotated: bool =
     annotations, notes = annotations_of(files, images)
     if labels:
         notes.insert(0, f'{names_of(labels)} in {wells_dir}: passed over, named like label images and not like wells')
+    others = [file for file in in_wells_dir if file.suffix.lower() not in SLIDE_SUFFIXES and file not in files]
+    if others:
+        notes.append(f'{names_of(others)} in {wells_dir}: not read, no images of a known format')
     wells: list[WellFiles] = []
     faults: dict[str, InputError] = {}
     for name, candidates in sorted(images.items()):

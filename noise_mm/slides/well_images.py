@@ -15,7 +15,7 @@ OME = '.ome'
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """Return image files among `paths`, and those in folders among them, sorted by name within a folder.
 
-    Label images in folders are no wells (see `label_images`); one that is named itself is taken.
+    Label images in folders are no wells (see `unread_files`); one that is named itself is taken.
 
     Raises:
         InputError: If a path is missing, a folder holds no image, or two images would give the same well name.
@@ -23,8 +23,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = _images_in(path)
-            if found and not (found := [image for image in found if not is_label_image_name(image)]):
+            files = _files_in(path)
+            found = list(filter(_is_well, files))
+            if not found and any(file.suffix.lower() in SLIDE_SUFFIXES for file in files):
                 raise InputError(f'{path}: all images in this folder are named like label images, not like wells.')
             if not found:
                 raise InputError(f'{path}: no images in this folder. Known suffixes: {", ".join(SLIDE_SUFFIXES)}.')
@@ -59,30 +60,25 @@ def by_well(images: Sequence[Path]) -> dict[str, Path]:
     return wells
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder; if it holds only folders, as of plates, rows or wells, those in them."""
-    entries = sorted(folder.iterdir())
-    found = list(filter(_is_image, entries))
-    if not found:
-        inner = [entry for entry in entries if entry.is_dir() and not entry.name.startswith('.')]
-        found = [image for entry in inner for image in _images_in(entry)]
-    return found
+def unread_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files in folders among `paths` that are passed over: label images, and all that are no images."""
+    return [file for path in paths if path.is_dir() for file in _files_in(path) if not _is_well(file)]
 
 
-def label_images(paths: Sequence[Path]) -> list[Path]:
-    """Return the images in folders among `paths` that are passed over because they are named like label images."""
-    folders = [path for path in paths if path.is_dir()]
-    return [
-        image
-        for folder in folders
-        for image in sorted(folder.iterdir())
-        if _is_image(image) and is_label_image_name(image)
-    ]
+def _files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder; if no image is among them, those in its folders, as of plates, rows or wells, too.
+
+    Names with a dot in front are what systems leave there.
+    """
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith('.')]
+    files = [entry for entry in entries if not entry.is_dir()]
+    if not any(file.suffix.lower() in SLIDE_SUFFIXES for file in files):
+        files += [file for entry in entries if entry.is_dir() for file in _files_in(entry)]
+    return files
 
 
-def _is_image(path: Path) -> bool:
-    """Return whether a file in a folder is taken for a well; names with a dot in front are what systems leave there."""
-    return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
+def _is_well(file: Path) -> bool:
+    return file.suffix.lower() in SLIDE_SUFFIXES and not is_label_image_name(file)
 
 
 def well_name(image: Path) -> str:

@@ -2,7 +2,7 @@ import pytest
 
 from noise_mm.errors import InputError
 from noise_mm.report.well_names import read_names
-from noise_mm.slides.well_images import by_well, find_images, label_images, well_name
+from noise_mm.slides.well_images import by_well, find_images, unread_files, well_name
 
 
 @pytest.fixture
@@ -34,12 +34,24 @@ def test_label_images_in_a_folder_are_no_wells(plate):
     for name in labels:
         (plate / name).touch()
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
-    assert [path.name for path in label_images([plate, plate / 'A1.png'])] == sorted(labels)
+    assert [path.name for path in unread_files([plate, plate / 'A1.png'])] == sorted(labels)
     assert find_images([plate / 'A1_labels.tif']) == [plate / 'A1_labels.tif']
     for name in ('A1.png', 'A2.png'):
         (plate / name).unlink()
     with pytest.raises(InputError, match='all images in this folder are named like label images'):
         find_images([plate])
+
+
+def test_files_that_are_no_images_are_listed(plate):
+    (plate / 'B').mkdir()
+    for name in ('notes.txt', 'C1.vsi', 'A3.czi', 'B/hidden in a folder beside images.txt'):
+        (plate / name).touch()
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png', 'A3.czi']
+    assert [path.name for path in unread_files([plate])] == ['C1.vsi', 'notes.txt']
+    for name in ('A1.png', 'A2.png', 'A3.czi'):
+        (plate / name).rename(plate / 'B' / name)
+    assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png', 'A3.czi']
+    assert len(unread_files([plate])) == 3
 
 
 def test_umlauts_of_macos(plate):

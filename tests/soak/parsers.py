@@ -1,8 +1,10 @@
 """Every parser of the project with small files that it reads: what the mutation tests start from."""
 
+import contextlib
 import gzip
 import io
 import json
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,7 @@ from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.dataset import check_part
 from noise_mm.report.plate_map import read_plate_map
 from noise_mm.slides.slide import open_slide
+from tests.fixtures.microscope_files import write_bif, write_czi, write_lif, write_nd2, write_ndpi, write_philips
 
 SIZE = (60, 50)
 CELL = shapely.box(3, 4, 20, 30) - shapely.box(6, 7, 10, 12)
@@ -52,7 +55,7 @@ class Parser(NamedTuple):
 
 def all_parsers() -> list[Parser]:
     """Every parser with each kind of file that it reads."""
-    return [*_outlines(), *_points(), *_coco(), *_slides()]
+    return [*_outlines(), *_points(), *_coco(), *_slides(), *_microscope_files()]
 
 
 def _parse_outlines(path: Path) -> object:
@@ -153,6 +156,26 @@ def _slides() -> list[Parser]:
         'a.jpg': _jpeg(pixels),
     }
     return [Parser(f'slide {name}', name, data, _parse_slide) for name, data in files.items()]
+
+
+def _microscope_files() -> list[Parser]:
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3)).astype(np.uint8)
+    small = pixels[:50, :60]
+    writers = {
+        'a.czi': lambda path: write_czi(path, {0: small}),
+        'a.nd2': lambda path: write_nd2(path, [small]),
+        'a.lif': lambda path: write_lif(path, {'a': small}),
+        'a.ndpi': lambda path: write_ndpi(path, pixels[:64, :64]),
+        'a.bif': lambda path: write_bif(path, pixels // 64 * 64, compression='zlib'),
+        'philips.tif': lambda path: write_philips(path, pixels[:300, :300] // 64 * 64, compression='zlib'),
+    }
+    parsers = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in writers.items():
+            with contextlib.suppress(ImportError):  # the extra `formats`
+                write(Path(folder, name))
+                parsers.append(Parser(f'slide {name}', name, Path(folder, name).read_bytes(), _parse_slide))
+    return parsers
 
 
 def _parse_slide(path: Path) -> object:
