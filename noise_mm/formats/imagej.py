@@ -24,7 +24,7 @@ import shapely
 from numpy.typing import NDArray
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from noise_mm.coco.file_issues import OutlineCollector
+from noise_mm.coco.file_issues import FileIssues, OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes, replacing
 from noise_mm.formats.imagej_shapes import VERTEX_TYPES, WRAP_PX, unwrapped_shape
@@ -73,7 +73,7 @@ def read_imagej(
     remedy = 'Correct these in ImageJ and save the ROIs again.'
     collector = OutlineCollector(path, remedy, size_px, notes=[] if notes is None else notes)
     slices, unwrapped = set(), []
-    for entry, data in _entries(path, collector):
+    for entry, data in roi_entries(path, collector):
         try:
             roi = ImagejRoi.frombytes(data)
             what = _not_an_area(roi)
@@ -151,7 +151,7 @@ def write_imagej(
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), roi, zipfile.ZIP_DEFLATED)
 
 
-def _entries(path: Path, collector: OutlineCollector) -> list[tuple[str, bytes]]:
+def roi_entries(path: Path, collector: FileIssues) -> list[tuple[str, bytes]]:
     """Return the names and bytes of all ROIs in a file; damaged entries become issues."""
     data = read_bytes(path)
     if path.suffix.lower() != '.zip':

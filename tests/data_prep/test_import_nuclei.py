@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
+from shapely import box
 
+from noise_mm.formats.geojson import write_geojson
+from noise_mm.formats.imagej_points import write_multi_point
 from noise_mm.formats.via import ViaPoint, write_via_points
+from noise_mm.geometry.outline import Outline
 from tests.fixtures.files import read_batch
 
 
@@ -159,7 +164,7 @@ def test_bad_input_is_refused_and_nothing_is_left(run, add_image, tmp_path):
     _fails(run('--via', beside, beside), 'stands for the same as')
     _fails(run('--via', beside), 'one image cannot be split', '--val-fraction 0')
     write_via_points(beside, {'a.png': []})
-    _fails(run('--via', beside), 'no point in the VIA files')
+    _fails(run('--via', beside), 'no point in the files')
     assert not list((tmp_path / 'out').glob('*')) and not list((tmp_path / 'out').glob('.*'))
 
 
@@ -250,3 +255,42 @@ def test_a_batch_that_would_lead_out_of_its_folder_is_refused(run, add_image, tm
     before = sorted(tmp_path.rglob('*'))
     _fails(run('--via', 'images/via.csv', '--val-fraction', 0, '--batch', batch), '--batch', 'becomes a folder name')
     assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_points_of_imagej_and_qupath_give_the_boxes_that_via_gives(run, add_image, tmp_path):
+    """As predictions hold them: `<well>_nuclei.roi`, and points in `<well>.geojson`."""
+    points = [(100, 50), (300.25, 200.5)]
+    for name in ('a', 'b', 'c'):
+        add_image(f'M1/{name}.png', 416, 416)
+    write_via_points(tmp_path / 'a.csv', {'a.png': [ViaPoint(*point) for point in points]})
+    write_multi_point(tmp_path / 'b_nuclei.roi', points)
+    write_geojson(tmp_path / 'c.geojson', [Outline(box(5, 5, 90, 90))], nuclei_px=np.array(points))
+    result = run('--points', 'a.csv', 'b_nuclei.roi', 'c.geojson', '--val-fraction', 0, '--mpp', 0.7784)
+    assert result.returncode == 0, result.stderr
+    assert 'c.png: 1 objects that are no points are left out' in result.stderr
+    dataset, wells = read_batch(tmp_path / 'out' / 'nuclei')
+    boxes = {
+        image['well']: [each['bbox'] for each in dataset['annotations'] if each['image_id'] == image['id']]
+        for image in dataset['images']
+    }
+    assert boxes['M1-a'] == boxes['M1-b'] == boxes['M1-c']
+    assert len(boxes['M1-a']) == 2
+    assert [well['nuclei'] for well in wells] == [2, 2, 2]
+
+
+def test_files_of_points_that_are_named_after_no_image_are_named(run, add_image, tmp_path):
+    add_image('M1/a.png', 416, 416)
+    write_multi_point(tmp_path / 'd.roi', [(1, 2)])
+    _fails(run('--points', 'd.roi', '--val-fraction', 0), 'd.roi: the image that it is named after is not there')
+
+
+def test_scene_of_files_that_hold_several(run, tmp_path):
+    (tmp_path / 'images').mkdir()
+    with tifffile.TiffWriter(tmp_path / 'images/a.tif') as file:
+        for side, value in ((100, 9), (300, 200)):
+            file.write(np.full((side, side, 3), value, np.uint8), photometric='rgb')
+    write_via_points(tmp_path / 'via.csv', {'a.tif': [ViaPoint(200, 200)]})
+    _fails(run('--via', 'via.csv', '--val-fraction', 0), 'a.tif: holds 2 images', '--scene 1 to 2')
+    assert run('--via', 'via.csv', '--val-fraction', 0, '--scene', 2).returncode == 0
+    dataset, _ = read_batch(tmp_path / 'out' / 'nuclei')
+    assert [(image['width'], image['height']) for image in dataset['images']] == [(300, 300)]
