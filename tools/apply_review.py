@@ -13,8 +13,10 @@ example:
   python tools/apply_review.py results review.json --out results_reviewed
       writes all tables, exports and the page again without the rejected cells; corrected/ holds the osteoclasts of
       each reviewed image for training:
-  python data_prep/extract_patches.py --wells plate7 --rois results_reviewed/corrected --batch M6 --out data/osteoclast
-      cells that were missed are added to these files in QuPath before
+  python data_prep/extract_patches.py --wells plate7 --rois results_reviewed/corrected --skip-bad \\
+      --batch M6 --out data/osteoclast
+      cells that were missed are added to these files in QuPath before; --skip-bad leaves out the images of plate7 that
+      were not reviewed, and names them (exit status 3)
 """
 
 

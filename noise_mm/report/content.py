@@ -12,13 +12,14 @@ from noise_mm.geometry.orientation import UPRIGHT
 from noise_mm.geometry.outline import Outline
 from noise_mm.measure.cells import PRE_OSTEOCLAST, CellMeasures, measure_cells, with_pre_osteoclasts
 from noise_mm.measure.found import Found
+from noise_mm.measure.image_quality import focus_windows, image_quality
 from noise_mm.measure.nuclei import Nuclei, assign_nuclei
 from noise_mm.measure.well import WellArea, covered_px2, measure_well
 from noise_mm.measure.well_disc import Disc, find_disc
 from noise_mm.report.advice import advice
 from noise_mm.report.options import WellOptions
 from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
-from noise_mm.scale import PixelSize
+from noise_mm.scale import PixelSize, scale_to_reference
 from noise_mm.slides.chunked import Rgb, Slide
 
 DARKEST_GROUND = 64
@@ -41,7 +42,7 @@ class WellContent:
         nuclei: Nuclei, if they were looked for.
         cell_of: Index of each nucleus's cell, or -1; None without nuclei.
         disc: Border of the well, if it was looked for and found.
-        measures: Of the well, by column of `wells.csv`.
+        measures: Of the well and of the quality of its image, by column of `wells.csv`.
         notes: What the reader of the numbers has to know, a sentence each.
     """
 
@@ -101,9 +102,12 @@ def measured_content(
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
+    scale = scale_to_reference(pixel.um)
+    windows = slide.windows(focus_windows(thumbnail, size_px, scale))
+    measures |= image_quality(thumbnail, windows, scale)
     notes = _notes(thumbnail, cells, nuclei, disc, measures, options)
     if not any(note.startswith('the image') for note in notes):  # which says enough
-        notes += advice(thumbnail, cells)
+        notes += advice(thumbnail, cells, measures['stained_percent'])
     notes = slide_notes(slide) + notes
     return WellContent(
         well, slide.path.name, size_px, pixel, thumbnail, outlines, masks, cells, nuclei, cell_of, disc, measures, notes

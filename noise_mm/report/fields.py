@@ -21,6 +21,9 @@ SUMS = (
     'cells_lowered',
     'cells_unvoted',
 )
+WORST = {'sharpness': min, 'shading_percent': max, 'stained_percent': min, 'bubbles': max}
+"""Of the quality of images, the worst field stands for the well."""
+
 SAME = ('well_area_from', 'um_per_px', 'um_per_px_from')
 """Stated for the well if all fields agree."""
 
@@ -53,6 +56,10 @@ def _well_row(well: str, rows: Sequence[Mapping[str, Any]], names: Sequence[Well
     for column in SAME:
         values = {row[column] for row in rows}
         result[column] = values.pop() if len(values) == 1 else None
+    for column, worst in WORST.items():
+        result[column] = worst((row[column] for row in rows if row.get(column) is not None), default=None)
+    flags = [flag for row in rows for flag in row.get('quality_flags', '').split('; ') if flag]
+    result['quality_flags'] = '; '.join(dict.fromkeys(flags))
     if result['well_area_from'] == 'given':
         result |= {column: rows[0][column] for column in ('well_area_px2', 'well_area_mm2')}
     return {column: rounded(column, value) for column, value in with_shares(result).items()}

@@ -21,6 +21,7 @@ from typing import Any
 
 from noise_mm.csv_table import write_table
 from noise_mm.files import delete, write_all, write_bytes, write_text
+from noise_mm.measure.image_quality import quality_flags
 from noise_mm.report.conditions import CONDITION_COLUMNS, Design, box_plot, condition_rows, design_notes
 from noise_mm.report.fields import well_rows
 from noise_mm.report.page import FolderContent, folder_page
@@ -29,6 +30,7 @@ from noise_mm.report.tables import WELL_COLUMNS
 from noise_mm.report.well_names import read_names
 from noise_mm.report.workbook import MOST_CELLS, TIDY_COLUMNS, tidy_rows, write_cells, write_workbook
 
+MOST_NAMED = 8
 OPTIONAL_FILES = ('fields.csv', 'conditions.png', 'conditions.csv', 'results.xlsx', 'cells.csv')
 """Files that are deleted where a run has none; a table of the user that has other columns stays."""
 
@@ -59,6 +61,13 @@ def folder_content(records: Sequence[Mapping[str, Any]], options: SummaryOptions
         notes.append(f'{len(names)} images are fields of {count} wells and summed; fields must not overlap')
     for row, name in zip(images, names, strict=True):
         row |= {'plate': name.plate, 'position': str(name.position or '')}
+    for row, flags in zip(images, quality_flags(images), strict=True):
+        row['quality_flags'] = flags
+    if flagged := [f'{row["well"]} ({row["quality_flags"]})' for row in images if row['quality_flags']]:
+        some = ', '.join(flagged[:MOST_NAMED]) + (
+            f' and {len(flagged) - MOST_NAMED} more' * (len(flagged) > MOST_NAMED)
+        )
+        notes.append(f'{len(flagged)} of {len(images)} images may be too poor to count: {some}; see quality_flags')
     wells, plate_map, design, conditions = well_rows(images, names), options.plate_map, None, []
     if plate_map is not None:
         assigned, missing = plate_map.assigned(names)

@@ -79,16 +79,17 @@ def folder_page(content: FolderContent, tables: Sequence[str] = ()) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {'shown': _shown, 'quoted': quote}
-    names, cards = list(content.names), {}
+    names, cards, rows = list(content.names), {}, {row['well']: row for row in content.wells}
     for name, record in zip(names, content.records, strict=True):
-        cards.setdefault(name.well, {'well': name.well, 'image': name.image, 'record': record, 'fields': 0})
-        cards[name.well]['fields'] += 1
+        card = {'well': name.well, 'image': name.image, 'record': record, 'row': rows[name.well]}
+        cards.setdefault(name.well, card)
     return environment.get_template('index.html.j2').render(
         title=_title(content.wells),
         style=(TEMPLATES / 'page.css').read_text(encoding='utf-8'),
         scripts=[(TEMPLATES / name).read_text(encoding='utf-8') for name in ('plots.js', 'review.js', 'page.js')],
         summary=_summary(content.wells),
         about=_about(content),
+        has_flags=any(row.get('quality_flags') for row in content.wells),
         has_assumed_size=any(row['um_per_px_from'] == 'assumed' for row in content.wells),
         notes=_notes(content.notes, content.records),
         labels=MEASURES,
@@ -172,8 +173,8 @@ def _data(content: FolderContent, measures: Sequence[str], condition_of: Mapping
     rows = {row['well']: row for row in content.wells}
     images: dict[str, dict[str, Any]] = {}
     has_card: set[str] = set()  # whose pictures stand in the page already
-    for record, name in zip(content.records, content.names, strict=True):
-        row = rows[name.well]
+    for record, name, own in zip(content.records, content.names, content.images, strict=True):
+        row, flags = rows[name.well], own.get('quality_flags')
         images[name.image] = {
             'well': name.well,
             'field': name.field,
@@ -183,7 +184,7 @@ def _data(content: FolderContent, measures: Sequence[str], condition_of: Mapping
                 [FILE_NAMES[kind], quote(record['files'][kind])] for kind in FILE_NAMES if kind in record['files']
             ],
             'overlay': quote(record['files'].get('overlay', '')),
-            'notes': record['notes'],
+            'notes': [f'image quality: {flags}'] * bool(flags) + record['notes'],
             'size': record['size_px'],
             'pictureSize': record['picture_px'],
             'mpp': None if row['um_per_px_from'] == 'assumed' else row['um_per_px'],

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noise_mm.measure.cells import CellMeasures
+from noise_mm.measure.image_quality import QUALITY_COLUMNS
 from noise_mm.scale import PixelSize
 
 CELL_COLUMNS = (
@@ -61,6 +62,7 @@ WELL_COLUMNS = (
     'cells_dropped',
     'cells_lowered',
     'cells_unvoted',
+    *QUALITY_COLUMNS,
     'plate',
     'position',
     'fields',
@@ -68,6 +70,8 @@ WELL_COLUMNS = (
 
 
 DIGITS = {
+    'sharpness': 3,
+    'shading_percent': 1,
     'score': 4,
     'solidity': 4,
     'eccentricity': 4,
@@ -125,7 +129,7 @@ def well_row(well: str, measures: Mapping[str, Any], pixel: PixelSize) -> dict[s
         pixel: Pixel size.
     """
     values = dict.fromkeys(WELL_COLUMNS) | measures | _size(pixel)
-    values |= {'well': well, 'plate': '', 'position': '', 'fields': 1}
+    values |= {'well': well, 'quality_flags': '', 'plate': '', 'position': '', 'fields': 1}
     return {name: rounded(name, value) for name, value in values.items()}
 
 

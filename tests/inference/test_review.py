@@ -2,12 +2,16 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
+import shapely
 import tifffile
 from scipy import ndimage
+from shapely import Polygon
 
 from noise_mm.errors import InputError
 from noise_mm.formats.read import read_outlines
@@ -103,3 +107,29 @@ def test_reviews_that_cannot_be_applied(results, tmp_path):
             apply_review(results, review, tmp_path / 'out')
     with pytest.raises(InputError, match='Give another folder'):
         apply_review(results, write_review(tmp_path / 'd.json'), results)
+
+
+def test_the_corrected_set_gives_the_corrected_targets(results, tmp_path, repo_dir):
+    """From the folder of the plate only the reviewed image becomes a batch, without its rejected cell."""
+    review = write_review(tmp_path / 'review.json', A1={'rejected': ['osteoclast_0002'], 'accepted': []})
+    corrected = tmp_path / 'out' / 'corrected'
+    extract = ['data_prep/extract_patches.py', '--wells', tmp_path / 'wells', '--rois', corrected, '--skip-bad']
+    extract += ['--mpp', '0.7784', '--batch', 'M6', '--out', tmp_path / 'data', '--workers', '1']
+    extract += ['--patch-size', '128', '--stride', '64']
+    # 3: done without the wells that are named, here the one that was not reviewed.
+    for command, status in ((['tools/apply_review.py', results, review, '--out', tmp_path / 'out'], 0), (extract, 3)):
+        done = subprocess.run([sys.executable, *map(str, command)], cwd=repo_dir, capture_output=True, text=True)
+        assert done.returncode == status, done.stdout + done.stderr
+    coco = json.loads((tmp_path / 'data' / 'M6' / 'annotations.json').read_text())
+    places = {image['id']: (image['x'], image['y']) for image in coco['images']}
+    assert {image['well'] for image in coco['images']} == {'A1'}
+    pieces = {}
+    for annotation in coco['annotations']:
+        for ring in annotation['segmentation']:
+            polygon = Polygon(np.reshape(ring, (-1, 2)) + places[annotation['image_id']])
+            pieces.setdefault(annotation['cell'], []).append(polygon)
+    targets = [shapely.union_all(pieces[cell]) for cell in sorted(pieces)]
+    expected = [outline.geometry for outline in read_outlines(results / 'A1.json') if outline.name != 'osteoclast_0002']
+    assert len(targets) == len(expected) == 2
+    for target, cell in zip(targets, expected, strict=True):
+        assert target.symmetric_difference(cell).area < 0.02 * cell.area

@@ -82,6 +82,9 @@ class LargeSlide:
     def read(self, x, y, width, height):
         return np.full((height, width, 3), 200, np.uint8)
 
+    def windows(self, windows):
+        return (self.read(*window[2:]) for window in windows)
+
 
 @pytest.fixture(scope='session')
 def large_slide():
@@ -125,6 +128,11 @@ def _record(well, count=10, notes=(), files=None, **row):
         um_per_px=0.7784,
         um_per_px_from='file',
         image_area_px2=1000 * 2000,
+        quality_flags='',
+        sharpness=0.35,
+        shading_percent=5.0,
+        stained_percent=8.0,
+        bubbles=0,
         plate='',
         position='',
         fields=1,

@@ -16,6 +16,7 @@ from noise_mm.slides.slide import open_slide
 def round_well(tmp_path):
     picture = np.zeros((4000, 4000, 3), np.uint8)
     cv2.circle(picture, (2000, 1900), 1800, (200, 200, 210), -1)
+    picture[1500:2000, 1500:2500] = (150, 80, 140)
     cv2.imwrite(str(tmp_path / 'A1.png'), picture)
     with open_slide(tmp_path / 'A1.png') as slide:
         yield slide
@@ -99,5 +100,5 @@ def test_no_disc_is_said_so(slide):
 
 def test_an_area_smaller_than_its_cells_is_said_so(slide):
     well = Found([Outline(box(0, 0, 100, 50), 'osteoclast_0001')])
-    (note,) = measured_content('A1', slide, well, PixelSize(0.5), WellOptions(well_area_px2=100)).notes
+    note, _ = measured_content('A1', slide, well, PixelSize(0.5), WellOptions(well_area_px2=100)).notes
     assert note.startswith('cells cover more than the area of the well, 100 px^2')

@@ -16,7 +16,7 @@ def test_the_record_of_a_well_survives_json_and_makes_the_folder(slide, result, 
     assert json.loads(json.dumps(record)) == record
     assert (record['row']['well'], record['row']['count'], record['row']['pre_osteoclasts']) == ('A1', 2, 4)
     assert sorted(record['files'].values()) == sorted(path.name for path in out.iterdir())
-    assert len(record['notes']) == 1
+    assert len(record['notes']) == 2  # no border of the well, and no stain
     assert len(record['picture']) < 60_000
     write_folder(out, [json.loads(json.dumps(record))], is_complete=False)
     assert 'A1' in (out / 'index.html').read_text(encoding='utf-8')
