@@ -1,4 +1,4 @@
-"""Cuts the wells of one batch into patches, with the parts of the annotated cells that lie in each, as COCO."""
+"""Cut the wells of one batch into patches, with the parts of the annotated cells that lie in each, as COCO."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from noise_mm.coco.outlines import CROWD_CHOICES
 from noise_mm.errors import run_command
 from noise_mm.patches.annotations import EXIF_CHOICES
-from noise_mm.patches.extraction import Extracted, WellsError, extract
+from noise_mm.patches.extraction import WellsError, extract
 from noise_mm.patches.layout import PatchSettings
 from noise_mm.patches.planning import Request
 from noise_mm.scale import REFERENCE_UM_PER_PX
@@ -24,8 +24,9 @@ example:
 writes data/osteoclast/M1/images/<well>_<row>_<col>.png, annotations.json (COCO) and wells.json. A well and its
 annotation file have the same name: well3.tif and well3.zip (or well3_RoiSet.zip, RoiSet_well3.zip; or img_well3.tif
 and roi_well3.csv), or one COCO file holds the annotations of all wells under their file names. Read are TIFF,
-OME-TIFF, SVS, PNG and JPEG wells, and ImageJ .roi and RoiSet.zip, NOISe CSV, QuPath GeoJSON (.geojson, .gz, .zip), COCO
-JSON and label images (TIFF, PNG). Files that are not used are named.
+OME-TIFF, SVS, SCN, PNG and JPEG wells, and with the extra `formats` NDPI, BIF, MRXS, CZI, ND2 and LIF; ImageJ .roi and
+RoiSet.zip, NOISe CSV, QuPath GeoJSON (.geojson, .gz, .zip), COCO JSON and label images (TIFF, PNG). Files that are not
+used are named.
 
 A killed run goes on where it stopped when the same command is given again.
 
@@ -34,7 +35,7 @@ exit status: 0 done, 2 bad input (each fault named), 3 done except for the wells
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the options of the command line."""
     standard = PatchSettings()
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -75,23 +76,22 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Reads the command line, extracts, and names every well with faults in a line of its own."""
+    """Read the options, extract, and name every well with faults in a line of its own."""
     arguments = parse_arguments()
     logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it complains of is reported once, by us
-    settings = PatchSettings(
-        patch_px=arguments.patch_size,
-        stride_px=arguments.stride,
-        sliver_fraction=arguments.sliver_fraction,
-        keep_empty=arguments.keep_empty,
-        seed=arguments.seed,
-        network_px=arguments.network_size,
-    )
     request = Request(
         wells_dir=arguments.wells,
         annotations_dir=arguments.rois,
         batch=arguments.batch,
         out_dir=arguments.out,
-        settings=settings,
+        settings=PatchSettings(
+            patch_px=arguments.patch_size,
+            stride_px=arguments.stride,
+            sliver_fraction=arguments.sliver_fraction,
+            keep_empty=arguments.keep_empty,
+            seed=arguments.seed,
+            network_px=arguments.network_size,
+        ),
         um_per_px=arguments.mpp,
         left_out=tuple(arguments.leave_out),
         allow_unannotated=arguments.allow_unannotated,
@@ -109,23 +109,18 @@ def main() -> None:
     name_faults(result.faults)
     for note in result.notes:
         print(f'note: {note}', file=sys.stderr)
-    print(summary(request, result))
+    print(
+        f'{request.folder}: {result.images} patches of {result.wells} wells, {result.annotations} annotations, '
+        f'{result.ignored} of them slivers or regions to ignore'
+    )
     if result.faults:
         sys.exit(EXIT_WITHOUT_BAD_WELLS)
 
 
 def name_faults(faults: dict[str, Exception]) -> None:
-    """Prints each fault in one line."""
+    """Print each fault in one line."""
     for _, fault in sorted(faults.items()):
         print(f'error: {" ".join(str(fault).split())}', file=sys.stderr)
-
-
-def summary(request: Request, result: Extracted) -> str:
-    """What was written, in one line."""
-    return (
-        f'{request.folder}: {result.images} patches of {result.wells} wells, {result.annotations} annotations, '
-        f'{result.ignored} of them slivers or regions to ignore'
-    )
 
 
 if __name__ == '__main__':

@@ -50,7 +50,7 @@ example:
   python data_prep/import_published.py downloads/dataset --out data/osteoclast --batches m1 m2 --nuclei downloads/n1
 
 Every folder in SOURCE that holds images/ and labels/ is a batch: m1 becomes OUT/M1. Folders given with --nuclei hold
-YOLO boxes and become OUT/nuclei together. Beside annotations.json lies import_report.json with everything odd.
+YOLO boxes and become OUT/nuclei together. Beside annotations.json lies import_report.json with all warnings.
 
 The published patches can only be imported as they are: vertices outside a patch were dropped when they were made, so
 cells at the borders of patches are deformed. With the whole wells at hand, extract_patches.py cuts them exactly.
@@ -58,39 +58,25 @@ cells at the borders of patches are deformed. With the whole wells at hand, extr
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', type=Path, metavar='SOURCE', help='the unpacked dataset')
-    parser.add_argument('--out', type=Path, required=True, help='root of the dataset to be written')
-    parser.add_argument('--batches', nargs='+', metavar='FOLDER', help='folders in SOURCE to import (default: all)')
-    parser.add_argument('--nuclei', nargs='+', type=Path, default=[], metavar='DIR', help='folders of nuclei boxes')
-    parser.add_argument('--link', action='store_true', help='hard-link the patches instead of copying them')
-    parser.add_argument(
-        '--names',
-        choices=('auto', 'count', 'px'),
-        default='auto',
-        help='whether row and column in the names are counts of windows or pixels (default: told by their size)',
-    )
-    parser.add_argument(
-        '--mpp', type=float, default=REFERENCE_UM_PER_PX, help=f'um per pixel (default: {REFERENCE_UM_PER_PX})'
-    )
+    add = parser.add_argument
+    add('source', type=Path, metavar='SOURCE', help='the unpacked dataset')
+    add('--out', type=Path, required=True, help='root of the dataset to be written')
+    add('--batches', nargs='+', metavar='FOLDER', help='folders in SOURCE to import (default: all)')
+    add('--nuclei', nargs='+', type=Path, default=[], metavar='DIR', help='folders of nuclei boxes')
+    add('--link', action='store_true', help='hard-link the patches instead of copying them')
+    add('--names', choices=('auto', 'count', 'px'), default='auto',
+        help='whether row and column in names are counts of windows or pixels (default: by their size)')  # fmt: skip
+    add('--mpp', type=float, default=REFERENCE_UM_PER_PX, help=f'um per pixel (default: {REFERENCE_UM_PER_PX})')
     return parser.parse_args()
 
 
 @dataclass(frozen=True)
 class PublishedPatch:
-    """One patch of the published dataset.
-
-    Attributes:
-        path: Its image.
-        batch: Name of its batch in this project.
-        well: A name of its well that no other batch has.
-        size_px: Width and height.
-        origin: Where it lies in the well.
-        rows: The lines of its label file.
-    """
+    """One patch: image, batch, a well name that no other batch has, (width, height), place, lines of its label file."""
 
     path: Path
     batch: str
@@ -102,31 +88,20 @@ class PublishedPatch:
 
 @dataclass
 class Batch:
-    """One batch, read and checked, ready to be written.
-
-    Attributes:
-        name: Name of the folder to be written.
-        patches: Its patches.
-        category_id: Class of all its objects.
-        odd: What was odd, by kind; each entry names a file, or a file and a line.
-    """
+    """One batch, read and checked: folder to write, patches, class of its objects, and places of warnings by kind."""
 
     name: str
     patches: list[PublishedPatch]
     category_id: int
-    odd: dict[str, list[str]] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, kind: str, where: str) -> None:
-        """Notes that something odd of a kind is at a place."""
-        self.odd.setdefault(kind, []).append(where)
+    def warn(self, kind: str, where: str) -> None:
+        """Record a warning of a kind at a place: a file, or a file and a line."""
+        self.warnings.setdefault(kind, []).append(where)
 
 
 def batch_folders(source: Path, wanted: list[str] | None, nuclei: list[Path]) -> list[Path]:
-    """The folders of cells with `images/` and `labels/` that are to be imported; those of nuclei are not among them.
-
-    Raises:
-        InputError: If there is none, a wanted one is missing, or one has only one of the two.
-    """
+    """Return the folders of cells with `images/` and `labels/` that are to be imported, without those of nuclei."""
     if not source.is_dir():
         raise InputError(f'{source}: no such folder. Unpack the dataset there.')
     if wanted is None:
@@ -144,32 +119,19 @@ def batch_folders(source: Path, wanted: list[str] | None, nuclei: list[Path]) ->
 
 
 def require_parts(folder: Path) -> None:
-    """Refuses a folder without `images/` or `labels/`.
-
-    Raises:
-        InputError: Then.
-    """
+    """Refuse a folder without `images/` or `labels/`."""
     for part in ('images', 'labels'):
         if not (folder / part).is_dir():
             raise InputError(f'{folder / part}: no such folder. A batch holds images/ and labels/; unpack it again.')
 
 
 def read_batch_folder(folder: Path, batch: Batch, names: str) -> None:
-    """Adds the patches of one folder to a batch.
-
-    Args:
-        folder: A folder with `images/` and `labels/`.
-        batch: The batch.
-        names: The option `--names`.
-
-    Raises:
-        InputError: If images or label files are damaged, or lines are of another kind than the batch's objects.
-    """
+    """Add the patches of one folder to a batch; `names` is the option `--names`."""
     images = sorted(path for path in (folder / 'images').iterdir() if path.suffix.lower() == '.png')
     labels = {path.stem: path for path in sorted((folder / 'labels').iterdir()) if path.suffix.lower() == '.txt'}
     if not images:
         raise InputError(f'{folder / "images"}: holds no PNG patches. Unpack the dataset again.')
-    note_unmatched(folder, images, labels, batch)
+    warn_of_unmatched(folder, images, labels, batch)
     rows = read_labels(folder, labels, batch.category_id)
     parsed = {path: parse_patch_name(path.stem) for path in images}
     offsets = names == 'px' or (names == 'auto' and names_hold_offsets(filter(None, parsed.values())))
@@ -178,35 +140,31 @@ def read_batch_folder(folder: Path, batch: Batch, names: str) -> None:
         name = parsed[path]
         origin = Origin(0, 0, True) if name is None else patch_origin(name, size_px, offsets)
         if name is None:
-            batch.note('names_without_position', path.name)
+            batch.warn('names_without_position', path.name)
         elif not origin.exact:
-            batch.note('positions_known_to_415_px', path.name)
+            batch.warn('positions_known_to_415_px', path.name)
         if not {size_px[0], size_px[1]} <= {PATCH_PX, PATCH_PX - 1}:
-            batch.note('patches_of_other_size', f'{path.name}: {size_px[0]} x {size_px[1]} px')
+            batch.warn('patches_of_other_size', f'{path.name}: {size_px[0]} x {size_px[1]} px')
         well = f'{name_of_batch}-{path.stem if name is None else name.well}'
         batch.patches.append(PublishedPatch(path, name_of_batch, well, size_px, origin, rows.get(path.stem, [])))
 
 
-def note_unmatched(folder: Path, images: list[Path], labels: dict[str, Path], batch: Batch) -> None:
-    """Notes images without a label file, label files without an image, and files that are neither."""
+def warn_of_unmatched(folder: Path, images: list[Path], labels: dict[str, Path], batch: Batch) -> None:
+    """Warn of images without a label file, label files without an image, and files that are neither."""
     stems = {path.stem for path in images}
     for stem in sorted(stems - set(labels)):
-        batch.note('images_without_labels', f'{stem}.png')
+        batch.warn('images_without_labels', f'{stem}.png')
     for stem in sorted(set(labels) - stems):
-        batch.note('labels_without_image', f'{stem}.txt')
+        batch.warn('labels_without_image', f'{stem}.txt')
     used = {*images, *labels.values()}
     for part in ('images', 'labels'):
         for path in sorted((folder / part).iterdir()):
             if path not in used:
-                batch.note('other_files', f'{part}/{path.name}')
+                batch.warn('other_files', f'{part}/{path.name}')
 
 
 def read_labels(folder: Path, labels: dict[str, Path], category_id: int) -> dict[str, list[YoloRow]]:
-    """The lines of all label files, by name of the patch.
-
-    Raises:
-        InputError: If a file is damaged, or lines are boxes among polygons, polygons among boxes or of another class.
-    """
+    """Return the lines of all label files, by name of the patch; boxes among polygons and other classes are refused."""
     issues = FileIssues(folder / 'labels', 'Unpack the dataset again, or correct these lines.')
     rows = {stem: read_yolo_rows(path) for stem, path in labels.items()}
     for stem, of_patch in rows.items():
@@ -220,11 +178,7 @@ def read_labels(folder: Path, labels: dict[str, Path], category_id: int) -> dict
 
 
 def sizes_of(images: list[Path], name: str) -> Iterator[tuple[int, int]]:
-    """Width and height of patches, each decoded whole, so that a damaged one is found now and not in training.
-
-    Raises:
-        InputError: At the first damaged one.
-    """
+    """Yield width and height of patches, each decoded whole: a damaged one is found now and not in training."""
 
     def size_of(path: Path) -> tuple[int, int]:
         with open_slide(path) as slide:
@@ -240,11 +194,7 @@ def sizes_of(images: list[Path], name: str) -> Iterator[tuple[int, int]]:
 
 
 def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Writes one batch folder with its report.
-
-    Returns:
-        The report: counts, and what was odd.
-    """
+    """Write one batch folder; return its report: counts, and places of warnings."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     wells = {(patch.batch, patch.well) for patch in batch.patches}
@@ -269,7 +219,7 @@ def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -
             'label_lines': lines,
             'annotations': len(annotations),
             'left_out': lines - len(annotations),
-            'odd': batch.odd,
+            'warnings': batch.warnings,
         }
         info = {'description': 'published NOISe patches; vertices outside a patch were dropped by their authors'}
         write_json(temporary / 'import_report.json', report, indent=1)
@@ -278,11 +228,7 @@ def write_published(batch: Batch, folder: Path, arguments: argparse.Namespace) -
 
 
 def bring(source: Path, target: Path, link: bool) -> None:
-    """Copies or hard-links a file.
-
-    Raises:
-        InputError: If that fails, for example because disks are full, or links between disks were asked for.
-    """
+    """Copy or hard-link a file; a full disk, and links between disks, are errors."""
     try:
         (os.link if link else shutil.copyfile)(source, target)
     except OSError as error:
@@ -291,57 +237,48 @@ def bring(source: Path, target: Path, link: bool) -> None:
 
 
 def cells_of(patch: PublishedPatch, batch: Batch) -> Iterator[Polygon | MultiPolygon]:
-    """The outlines in a patch; what is repaired, cut off or left out is noted."""
+    """Yield the outlines in a patch; what is repaired, cut off or left out is a warning."""
     seen = set()
     for row in patch.rows:
         where = f'{patch.path.stem}.txt, line {row.line}'
         cell = patch_cell(row, patch.size_px)
         if cell is None:
-            batch.note('left_out_without_area', where)
+            batch.warn('left_out_without_area', where)
         elif row.values in seen:
-            batch.note('left_out_repeated', where)
+            batch.warn('left_out_repeated', where)
         else:
             if cell.crossing:
-                batch.note('repaired_self_crossing', where)
+                batch.warn('repaired_self_crossing', where)
             if cell.outside:
-                batch.note('cut_off_outside_patch', where)
+                batch.warn('cut_off_outside_patch', where)
             yield cell.geometry
         seen.add(row.values)
 
 
 def wells_of(batch: Batch, um_per_px: float) -> list[dict[str, Any]]:
-    """The entries of `wells.json`; a well is at least as large as its patches reach."""
+    """Return the entries of `wells.json`; a well is at least as large as its patches reach."""
     wells: dict[str, dict[str, Any]] = {}
+    common = {'width': 0, 'height': 0, 'mpp': um_per_px, 'source': 'published patches', 'size_exact': False}
     for patch in batch.patches:
-        well = wells.setdefault(
-            patch.well,
-            {
-                'well': patch.well,
-                'width': 0,
-                'height': 0,
-                'mpp': um_per_px,
-                'source': 'published patches',
-                'size_exact': False,
-            },
-        )
+        well = wells.setdefault(patch.well, {'well': patch.well, **common})
         well['width'] = max(well['width'], patch.origin.x + patch.size_px[0])
         well['height'] = max(well['height'], patch.origin.y + patch.size_px[1])
     return list(wells.values())
 
 
 def print_report(folder: Path, report: dict[str, Any]) -> None:
-    """Says what was written and what was odd."""
+    """Print what was written, and the warnings."""
     print(
         f'{folder}: {report["patches"]} patches, {report["annotations"]} annotations from {report["label_lines"]} '
         f'label lines, {report["left_out"]} left out'
     )
-    for kind, places in report['odd'].items():
+    for kind, places in report['warnings'].items():
         more = ', ...' if len(places) > 3 else ''
         print(f'  {kind.replace("_", " ")}: {len(places)} ({", ".join(places[:3])}{more})')
 
 
 def main() -> None:
-    """Reads and checks all batches, then writes them one after the other."""
+    """Read and check all batches, then write them one after the other."""
     arguments = parse_arguments()
     check_um_per_px(arguments.mpp)
     batches = []

@@ -41,6 +41,7 @@ def parse_options() -> argparse.Namespace:
         help='processes thinner than this are left out, in pixels of 0.7784 um (default: %(default)g)')  # fmt: skip
     add('--neck', type=float, default=defaults.neck, metavar='SHARE',
         help='split where a region narrows to less than this share of its body (default: %(default)g)')  # fmt: skip
+    add('--scene', type=int, metavar='N', help='which image to take, from 1, where files hold several')
     return parser.parse_args()
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     settings = ProposalSettings(options.min_area, options.process, options.neck)
     images = find_images(options.wells)
     check_output_folder(options.out, images)
-    record = propose_batch(images, options.out, settings, options.mpp, options.threshold)
+    record = propose_batch(images, options.out, settings, options.mpp, options.threshold, options.scene)
     total = sum(record['wells'].values())
     print(f'threshold {record["threshold"]:.1f} ({record["threshold_from"]}); {total} regions proposed')
     for well, count in record['wells'].items():

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 
 from noise_mm.errors import InputError, run_command
+from noise_mm.files import require_folder
 from noise_mm.patches.parallel import completed
 from sample_cultures import generator_hash
 from sample_cultures.batches import BATCHES, DOMAIN_SHIFT, PRESETS, Preset, batch_named
@@ -39,7 +41,7 @@ def main() -> None:
     """Reads the options, draws the wells that are not there yet, and prints what was drawn."""
     options = _options()
     tasks = _tasks(options)
-    _require_writable(options.out)
+    require_folder(options.out)
     missing = [task for task in tasks if not is_finished(task)]
     size_px = tasks[0].size_px
     print(f'{len(tasks)} wells of {size_px} x {size_px} px, {len(tasks) - len(missing)} of them done before')
@@ -54,36 +56,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--version', action='version', version=f'sample_cultures {generator_hash()}')
-    parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to; made if missing')
-    parser.add_argument(
-        '--preset', choices=PRESETS, default='study', help='which wells, and of what size (default: study)'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='another seed gives other cultures (default: 0)')
-    parser.add_argument('--workers', type=int, default=_cores(), help='processes (default: one for each core)')
-    parser.add_argument('--batches', nargs='+', metavar='BATCH', help=f"instead of the preset's: {' '.join(BATCHES)}")
-    parser.add_argument('--wells', type=int, metavar='N', help="wells for each batch, instead of the preset's number")
-    parser.add_argument(
-        '--first-well',
-        type=int,
-        default=1,
-        metavar='N',
-        help='number of the first well, to draw further ones (default: 1)',
-    )
-    parser.add_argument('--size', type=int, metavar='PX', help="side of a well, instead of the preset's")
-    parser.add_argument(
-        '--domain-shift',
-        type=float,
-        default=DOMAIN_SHIFT,
-        metavar='S',
-        help='how far H1 and H2 are from mouse: 0 as M1 on plastic, 1 as defined, up to 2 (default: 1)',
-    )
-    parser.add_argument(
-        '--nuclei-wells',
-        type=int,
-        metavar='N',
-        help='write nuclei points for the first N wells of a batch (default: all)',
-    )
+    add = parser.add_argument
+    add('--version', action='version', version=f'sample_cultures {generator_hash()}')
+    add('out', type=Path, metavar='OUT', help='folder to write to; made if missing')
+    add('--preset', choices=PRESETS, default='study', help='which wells, and of what size (default: study)')
+    add('--seed', type=int, default=0, help='another seed gives other cultures (default: 0)')
+    add('--workers', type=int, default=_cores(), help='processes (default: one for each core)')
+    add('--batches', nargs='+', metavar='BATCH', help=f"instead of the preset's: {' '.join(BATCHES)}")
+    add('--wells', type=int, metavar='N', help="wells for each batch, instead of the preset's number")
+    add('--first-well', type=int, default=1, metavar='N', help='number of the first well, to draw further ones '
+        '(default: 1)')  # fmt: skip
+    add('--size', type=int, metavar='PX', help="side of a well, instead of the preset's")
+    add('--domain-shift', type=float, default=DOMAIN_SHIFT, metavar='S',
+        help='how far H1 and H2 are from mouse: 0 as M1 on plastic, 1 as defined, up to 2 (default: 1)')  # fmt: skip
+    add('--nuclei-wells', type=int, metavar='N', help='write nuclei points for the first N wells of a batch '
+        '(default: all)')  # fmt: skip
     return parser.parse_args()
 
 
@@ -93,11 +80,7 @@ def _cores() -> int:
 
 
 def _tasks(options: argparse.Namespace) -> list[WellTask]:
-    """The wells that are asked for.
-
-    Raises:
-        InputError: If an option is out of range or a batch unknown.
-    """
+    """Return the wells that are asked for; InputError if an option is out of range or a batch unknown."""
     lowest = {'seed': 0, 'workers': 1, 'wells': 1, 'first_well': 1, 'size': MIN_WELL_PX, 'nuclei_wells': 0}
     for name, least in lowest.items():
         value = getattr(options, name)
@@ -107,37 +90,26 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
             raise InputError(f'--{name.replace("_", "-")} {value}: too small. Choose {least} or more.')
     preset = PRESETS[options.preset]
     batches = [batch_named(name, options.domain_shift).name for name in dict.fromkeys(options.batches or preset.wells)]
-    tasks = []
-    for batch in batches:
-        first = options.first_well
-        for number in range(first, first + _well_count(options, preset, batch)):
-            tasks.append(
-                WellTask(
-                    out=options.out,
-                    batch=batch,
-                    well=f'{batch}_w{number:02d}',
-                    seed=options.seed,
-                    size_px=options.size or preset.size_px,
-                    crowding=preset.crowding,
-                    domain_shift=options.domain_shift,
-                    with_nuclei=options.nuclei_wells is None or number - first < options.nuclei_wells,
-                )
-            )
-    return tasks
+    first = options.first_well
+    return [
+        WellTask(
+            out=options.out,
+            batch=batch,
+            well=f'{batch}_w{number:02d}',
+            seed=options.seed,
+            size_px=options.size or preset.size_px,
+            crowding=preset.crowding,
+            domain_shift=options.domain_shift,
+            with_nuclei=options.nuclei_wells is None or number - first < options.nuclei_wells,
+        )
+        for batch in batches
+        for number in range(first, first + _well_count(options, preset, batch))
+    ]
 
 
 def _well_count(options: argparse.Namespace, preset: Preset, batch: str) -> int:
     """Wells of a batch; for a batch that is not in the preset, as many as its largest one has."""
     return options.wells or preset.wells.get(batch, max(preset.wells.values()))
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{folder}: cannot be made ({error.strerror}). Choose another output folder.') from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f'{folder}: cannot be written to. Choose another output folder.')
 
 
 def _write(task: WellTask) -> WellCounts:
@@ -172,9 +144,8 @@ def _report(task: WellTask, counts: WellCounts, done: int, wells: int, seconds: 
     )
 
 
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
+def _clock(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 if __name__ == '__main__':

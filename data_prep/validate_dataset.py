@@ -1,4 +1,4 @@
-"""Checks a dataset folder, lists all that is wrong with it, and counts what is in it."""
+"""Check a dataset folder, list all that is wrong with it, and count what is in it."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ exit status: 0 nothing is wrong (any more), 2 something is
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -21,7 +21,7 @@ from noise_mm.proposals.trap_regions import ProposalSettings, choose_threshold, 
 from noise_mm.scale import REFERENCE_UM_PER_PX, scale_to_reference
 from noise_mm.slides.resample import ResampledSlide
 from noise_mm.slides.slide import open_slide
-from noise_mm.slides.well_images import well_name
+from noise_mm.slides.well_images import by_well
 
 WORKING_SCALE = 0.5  # of the reference magnification: outlines are exact to about 1.6 um
 MOST_PIXELS = 64e6  # of a reduced image in memory; larger wells are reduced further
@@ -47,17 +47,18 @@ class Reduced(NamedTuple):
     rgb: NDArray[np.uint8]
 
 
-def read_reduced(path: Path, um_per_px: float | None) -> Reduced:
+def read_reduced(path: Path, um_per_px: float | None, scene: int | None = None) -> Reduced:
     """Read a well image at the working scale.
 
     Args:
         path: The image file.
         um_per_px: Its pixel size; None for what the file states, else 0.7784 is assumed.
+        scene: Which image to take, from 1, where the file holds several.
 
     Raises:
         InputError: If the file can't be read.
     """
-    with open_slide(path) as slide:
+    with open_slide(path, scene) as slide:
         taken = um_per_px or slide.mpp or REFERENCE_UM_PER_PX
         origin = 'option' if um_per_px else 'file' if slide.mpp else 'assumed'
         scale = scale_to_reference(taken) * WORKING_SCALE
@@ -68,7 +69,12 @@ def read_reduced(path: Path, um_per_px: float | None) -> Reduced:
 
 
 def propose_batch(
-    images: Sequence[Path], out: Path, settings: ProposalSettings, um_per_px: float | None, threshold: float | None
+    images: Sequence[Path],
+    out: Path,
+    settings: ProposalSettings,
+    um_per_px: float | None,
+    threshold: float | None,
+    scene: int | None = None,
 ) -> dict[str, Any]:
     """Write the proposals of all wells of a batch.
 
@@ -81,6 +87,7 @@ def propose_batch(
         settings: What counts as a cell.
         um_per_px: Pixel size of all images; None for what each file states.
         threshold: Strength above which pixels are stained; None to choose one for the batch.
+        scene: Which image to take, from 1, where files hold several.
 
     Returns:
         The content of `proposals.json`: settings, threshold and where it is from, and the number of proposals by well.
@@ -90,11 +97,11 @@ def propose_batch(
     """
     origin = 'option'
     if threshold is None:
-        threshold = choose_threshold([stain_strength(read_reduced(path, um_per_px).rgb) for path in images])
+        threshold = choose_threshold([stain_strength(read_reduced(path, um_per_px, scene).rgb) for path in images])
         origin = 'chosen'
     rows, crops, counts, assumed = [], [], {}, []
-    for path in images:
-        reduced, well = read_reduced(path, um_per_px), well_name(path)
+    for well, path in by_well(images).items():
+        reduced = read_reduced(path, um_per_px, scene)
         strength = stain_strength(reduced.rgb)
         found = propose(strength, threshold, settings, reduced.scale / scale_to_reference(reduced.um_per_px))
         outlines = to_well(found, 1 / reduced.scale)

@@ -90,7 +90,7 @@ def test_the_published_layout_becomes_ours(run, add_patch, tmp_path):
     assert wells[0]['width'] == 5824 + 831
     report = json.loads((tmp_path / 'out/M1/import_report.json').read_text())
     assert (report['patches'], report['label_lines'], report['annotations'], report['left_out']) == (3, 4, 4, 0)
-    assert report['odd'] == {'positions_known_to_415_px': ['img_0_2_14.png']}
+    assert report['warnings'] == {'positions_known_to_415_px': ['img_0_2_14.png']}
     assert read_batch(tmp_path / 'out' / 'M2')[1][0]['well'] == 'M2-0'  # not the well of the same number in M1
     original = tmp_path / 'source/m1/images/img_0_2_13.png'
     assert (tmp_path / 'out/M1/images/M1-0_832_5408.png').read_bytes() == original.read_bytes()
@@ -113,7 +113,7 @@ def test_what_is_odd_is_reported(run, add_patch, tmp_path):
         'label_lines': 6,
         'annotations': 4,
         'left_out': 2,
-        'odd': {
+        'warnings': {
             'images_without_labels': ['img_0_0_1.png'],
             'labels_without_image': ['img_9_9_9.txt'],
             'other_files': ['images/Thumbs.db'],
@@ -126,7 +126,7 @@ def test_what_is_odd_is_reported(run, add_patch, tmp_path):
             'cut_off_outside_patch': ['img_0_0_0.txt, line 5'],
         },
     }
-    for kind in report['odd']:
+    for kind in report['warnings']:
         assert kind.replace('_', ' ') in result.stdout
     dataset, _ = read_batch(tmp_path / 'out/M1')
     assert all(annotation['area'] > 0 for annotation in dataset['annotations'])

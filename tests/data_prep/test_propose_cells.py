@@ -63,3 +63,22 @@ def test_impossible_options_end_in_one_line(propose, wells, tmp_path, option):
     done = propose(wells, *option)
     assert done.returncode == 2 and done.stderr.startswith(f'error: {option[0]}') and done.stderr.count('\n') == 1
     assert not (tmp_path / 'out' / 'proposals.json').exists()
+
+
+def test_wells_of_one_name_in_folders_and_files_of_several_images(propose, wells, tmp_path):
+    """`B/03.tif` and `C/03.tif` had one set of proposals, that of the last one."""
+    with tifffile.TiffWriter(wells / 'both.tif') as both:
+        for number, row in ((1, 'B'), (2, 'C')):
+            (wells / row).mkdir()
+            pixels = tifffile.imread(wells / f'A{number}.tif')
+            both.write(np.pad(pixels, ((0, number), (0, 0), (0, 0)), mode='edge'), photometric='rgb', metadata=None)
+            (wells / f'A{number}.tif').rename(wells / row / '03.tif')
+    refused = propose(wells / 'both.tif', '--mpp', 0.3892)
+    assert refused.returncode == 2 and '--scene 1 to 2' in refused.stderr
+    assert propose(wells / 'both.tif', '--mpp', 0.3892, '--scene', 2).returncode == 0
+    assert len(read_imagej(tmp_path / 'out' / 'both_RoiSet.zip')) == 1
+    (wells / 'both.tif').unlink()
+    done = propose(wells, '--mpp', 0.3892)
+    assert done.returncode == 0, done.stderr
+    for name, count in (('B_03', 2), ('C_03', 1)):
+        assert len(read_imagej(tmp_path / 'out' / f'{name}_RoiSet.zip')) == count
