@@ -268,14 +268,13 @@ def main() -> None:
     parser.add_argument('--port', type=int, default=0, help='port of 127.0.0.1 (default: any that is free)')
     parser.add_argument('--no-browser', action='store_true', help='print the address without opening a browser')
     options = parser.parse_args()
-    if importlib.util.find_spec('flask'):
-        serve(options.port, not options.no_browser)
-    elif importlib.util.find_spec('torch'):
-        raise InputError("Flask is not installed. Install it: pip install 'flask>=3.1'")
-    else:
+    if importlib.util.find_spec('mmengine') is None:  # not the environment of this project
         import environment
 
         sys.exit(subprocess.run([str(environment.ensure_environment()), __file__, *sys.argv[1:]]).returncode)
+    if importlib.util.find_spec('flask') is None:
+        raise InputError("Flask is not installed. Install it: pip install 'flask>=3.1'")
+    serve(options.port, not options.no_browser)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ from mmengine.logging import MMLogger
 
 POINTLESS = (
     'may cause unexpected failure when running the built modules',  # MMEngine builds its own classes in other scopes
+    'all SyncBatchNorm (SyncBN) layers in the model will be automatically reverted',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias of "LocalBackend"',
 )

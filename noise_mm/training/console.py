@@ -23,7 +23,7 @@ LOW_SCORE = 0.05
 
 ONLY_IN_FILE = re.compile(
     r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in|Checkpoints will be saved to|Exp name: '
-    r'|Epoch\(test\) *\[\d+/\d+\] +osteoclast/'  # follows the same numbers in a table
+    r'|Optimizer groups: |Epoch\(test\) *\[\d+/\d+\] +osteoclast/'  # follows the same numbers in a table
 )
 """How messages begin that are written to the log file alone."""
 
