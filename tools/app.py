@@ -6,6 +6,7 @@ Only programs on this computer can reach the page, and only with the address tha
 import argparse
 import hmac
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -28,7 +29,7 @@ from noise_mm.errors import InputError, run_command
 if TYPE_CHECKING:
     from flask import Flask
 
-TOOL = Path(__file__).with_name('predict.py')
+PREDICT, APPLY_REVIEW = (Path(__file__).with_name(name) for name in ('predict.py', 'apply_review.py'))
 HOST = '127.0.0.1'
 KEPT_LINES = 500
 # Fields of the form that are options of predict.py.
@@ -41,7 +42,7 @@ WELL_DONE = re.compile(r'^(failed: .+|.+: \d+ cells, .+)$')
 
 
 class Job:
-    """One run of tools/predict.py.
+    """One run of tools/predict.py or tools/apply_review.py.
 
     Args:
         command: The command line.
@@ -67,17 +68,18 @@ class Job:
         self.reader.start()
 
     def read(self) -> None:
-        """Follow the output until it ends."""
+        """Follow the output until the run ends."""
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
             if tiles := TILES.match(line):
                 self.share_of_well = int(tiles['done']) / int(tiles['total'])
             elif WELL_DONE.match(line):
                 self.wells_done, self.share_of_well = self.wells_done + 1, 0.0
+        self.process.wait()
 
     def state(self) -> str:
         """Return `running`, `done`, `cancelled` or `failed`."""
-        if self.process.poll() is None or self.reader.is_alive():
+        if self.reader.is_alive():
             return 'running'
         return 'cancelled' if self.was_cancelled else 'failed' if self.process.returncode else 'done'
 
@@ -102,8 +104,13 @@ class Job:
             'message': message[state],
             'share': 1.0 if state == 'done' else min((self.wells_done + self.share_of_well) / self.wells, 1.0),
             'log': '\n'.join(lines),
-            'has_page': state != 'running' and self.wells_done > 0 and (self.out / 'index.html').is_file(),
+            'has_page': self.has_page(),
         }
+
+    def has_page(self) -> bool:
+        """Return whether it has ended and left results."""
+        has_results = self.state() == 'done' or (self.state() != 'running' and self.wells_done > 0)
+        return has_results and (self.out / 'index.html').is_file()
 
 
 def predict_command(form: Mapping[str, Any]) -> tuple[list[str], Path, int]:
@@ -124,7 +131,7 @@ def predict_command(form: Mapping[str, Any]) -> tuple[list[str], Path, int]:
     formats = 'coco,csv,overlay' + (',roi,geojson' if 'exports' in filled else '')
     words = [f'--{name.replace("_", "-")}={filled[name]}' for name in VALUES if filled.get(name)]
     words += [f'--{name.replace("_", "-")}' for name in FLAGS if name in filled]
-    return [sys.executable, str(TOOL), str(wells), f'--out={out}', f'--formats={formats}', *words], out, len(images)
+    return [sys.executable, str(PREDICT), str(wells), f'--out={out}', f'--formats={formats}', *words], out, len(images)
 
 
 def folder_content(path: str, kind: str) -> dict[str, Any]:
@@ -182,8 +189,6 @@ def make_app(token: str) -> 'Flask':
             abort(403, 'Open the address that tools/app.py printed.')
         if request.headers.get('Origin', request.host_url[:-1]) != request.host_url[:-1]:
             abort(403, 'Only the page itself may ask for this.')
-        if request.endpoint in ('results', 'tables') and not app.jobs:
-            abort(404)
 
     def cookie() -> str:
         """Return the name of the cookie: browsers send those of all ports of a host."""
@@ -203,12 +208,26 @@ def make_app(token: str) -> 'Flask':
     def folder() -> Any:
         return folder_content(request.args.get('path', ''), request.args.get('kind', 'wells'))
 
-    @app.post('/run')
-    def run() -> Any:
+    def start(*job: Any) -> dict[str, Any]:
         if app.jobs and app.jobs[-1].state() == 'running':
             raise InputError('A run is under way. Cancel it, or wait for its end.')
-        app.jobs.append(Job(*predict_command(request.get_json())))
+        app.jobs.append(Job(*job))
         return app.jobs[-1].report()
+
+    def shown() -> Job:
+        """Return the last run with results."""
+        return next((job for job in reversed(app.jobs) if job.has_page()), None) or abort(404)
+
+    @app.post('/run')
+    def run() -> Any:
+        return start(*predict_command(request.get_json()))
+
+    @app.post('/review')
+    def review() -> Any:
+        job = shown()
+        file, out = (job.out.with_name(f'{job.out.name}_{ending}') for ending in ('review.json', 'reviewed'))
+        file.write_text(json.dumps(request.get_json()), encoding='utf-8')
+        return start([sys.executable, str(APPLY_REVIEW), str(job.out), str(file), f'--out={out}'], out, job.wells)
 
     @app.post('/cancel')
     def cancel() -> Any:
@@ -222,11 +241,11 @@ def make_app(token: str) -> 'Flask':
 
     @app.get('/results/<path:name>')
     def results(name: str) -> Any:
-        return send_from_directory(app.jobs[-1].out, name, max_age=0)
+        return send_from_directory(shown().out, name, max_age=0)
 
     @app.get('/tables.zip')
     def tables() -> Any:
-        out, file = app.jobs[-1].out, tempfile.TemporaryFile()  # noqa: SIM115 - Flask closes it
+        out, file = shown().out, tempfile.TemporaryFile()  # noqa: SIM115 - Flask closes it
         with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
             for path in sorted({path for pattern in DOWNLOADED for path in out.glob(pattern)}):
                 archive.write(path, path.name)

@@ -38,12 +38,26 @@ print('2 images, 7 cells: see wells.csv')
 """
 
 
+REVIEW_STAND_IN = """
+import json, sys
+from pathlib import Path
+if json.loads(Path(sys.argv[2]).read_text())['format'] != 'right':
+    sys.exit(print('error: not a review', file=sys.stderr) or 2)
+out = Path(sys.argv[3].removeprefix('--out='))
+out.mkdir()
+(out / 'index.html').write_text((Path(sys.argv[1]) / 'index.html').read_text().replace('7', '6'))
+print('1 cell rejected')
+"""
+
+
 @pytest.fixture
 def app(load_tool, tmp_path, monkeypatch):
     """The tool, with a stand-in for predict.py."""
     tool = load_tool('app')
     (tmp_path / 'stand_in.py').write_text(STAND_IN)
-    monkeypatch.setattr(tool, 'TOOL', tmp_path / 'stand_in.py')
+    (tmp_path / 'review.py').write_text(REVIEW_STAND_IN)
+    monkeypatch.setattr(tool, 'PREDICT', tmp_path / 'stand_in.py')
+    monkeypatch.setattr(tool, 'APPLY_REVIEW', tmp_path / 'review.py')
     return tool
 
 
@@ -92,6 +106,22 @@ def test_no_files_but_those_of_the_results_are_served(client, app, plate, tmp_pa
     assert get(client, '/results/%2e%2e/stand_in.py').status_code == 404
     with zipfile.ZipFile(io.BytesIO(get(client, '/tables.zip').data)) as archive:
         assert set(archive.namelist()) == {'index.html', 'wells.csv'}
+
+
+def test_decisions_are_applied_to_the_results_shown(client, plate):
+    def post(path, content):
+        answer = client.post(path, json=content, base_url='http://127.0.0.1:8000')
+        client.application.jobs[-1].reader.join()
+        return answer
+
+    get(client, f'/?token={TOKEN}')
+    assert post('/run', {'wells': str(plate), 'weights': 'some.pth'}).status_code == 200
+    post('/review', {'format': 'wrong'})
+    assert get(client, '/status').json['message'] == 'error: not a review'
+    assert b'7 osteoclasts' in get(client, '/results/index.html').data  # still those of the run
+    post('/review', {'format': 'right'})
+    assert get(client, '/status').json['message'] == 'Done: 1 cell rejected'
+    assert b'6 osteoclasts' in get(client, '/results/index.html').data
 
 
 def test_what_is_missing_is_said(client, plate):
