@@ -15,6 +15,7 @@ from noise_mm.errors import InputError
 
 MARK = 'test data seen in training'  # stands in every table, JSON file and log line about such data
 META_KEY = 'seen_batches'
+RESULT_KEY = 'seen_in_training'  # of each COCO result on such data: a list of results has no other place for the mark
 TRAINED_ON = 'trained on'
 NUCLEI_FOLDER = 'nuclei'
 
@@ -126,6 +127,18 @@ def seen_in_test(tested: Iterable[str], seen: Mapping[str, str], what: str, allo
             'or add --allow-seen, which marks all results.'
         )
     return both
+
+
+def refuse_marked(results: Any, source: str | Path, allow_seen: bool) -> bool:
+    """Return whether COCO results are marked.
+
+    Raises:
+        InputError: If they are, and this is not allowed.
+    """
+    marked = isinstance(results, list) and any(isinstance(each, dict) and each.get(RESULT_KEY) for each in results)
+    if marked and not allow_seen:
+        raise InputError(f'{source}: {MARK}. Take another batch; or add --allow-seen, which marks all results.')
+    return marked
 
 
 def datasets_in(settings: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import parse_cfg_options, pick_device
+from noise_mm.command_line import add_allow_seen_option, parse_cfg_options, pick_device
 from noise_mm.errors import InputError, run_command
+from noise_mm.seen_batches import MARK
 
 if TYPE_CHECKING:
     import torch
@@ -52,18 +53,21 @@ def main() -> None:
     ]
     patches = named_patches(every, args.patches) if args.patches else choose_patches(every, args.rows, args.seed)
     overrides = parse_cfg_options(args.cfg_options)
-    found = [find(column, patches, sources, classes, args.score_thr, device, overrides) for column in args.columns]
+    columns = [find(column, patches, sources, classes, args, device, overrides) for column in args.columns]
     rows = [
         FigureRow(
             label=patch.name,
             pixels=read_patch(patch.path)[..., ::-1],
             um_per_px=patch.facts.get('mpp'),
             objects=patch.outlines(),
-            found=[of_column[index] for of_column in found],
+            found=[found[index] for found, _ in columns],
         )
         for index, patch in enumerate(patches)
     ]
-    draw_figure(args.out, rows, [name for name, *_ in args.columns])
+    marks = [f'\n({MARK})' if seen else '' for _, seen in columns]
+    draw_figure(args.out, rows, [name + mark for (name, *_), mark in zip(args.columns, marks, strict=True)])
+    if any(marks):
+        print(f'{args.out}: {MARK}')
     print(f'{args.out}: {", ".join(patch.name for patch in patches)}; cells of confidence {args.score_thr:g} or more')
 
 
@@ -95,16 +99,18 @@ def find(
     patches: list['ShownPatch'],
     sources: list['Source'],
     classes: tuple[str, ...],
-    score_thr: float,
+    args: argparse.Namespace,
     device: 'torch.device',
     overrides: dict[str, Any],
-) -> list[list]:
-    """What one column shows in each patch: --model has three values, --results has two."""
+) -> tuple[list[list], bool]:
+    """What one column shows in each patch, and whether that was seen: --model has three values, --results has two."""
     from noise_mm.figures.columns import found_by_network, found_in_results
     from noise_mm.files import read_json
 
     if len(column) == 3:
-        return found_by_network(Path(column[1]), column[2], patches, classes, score_thr, device, overrides)
+        return found_by_network(
+            Path(column[1]), column[2], patches, classes, args.score_thr, device, overrides, args.allow_seen
+        )
     names = {
         source.batch: {
             each['id']: each['name']
@@ -113,7 +119,7 @@ def find(
         }
         for source in sources
     }
-    return found_in_results(column[1], patches, score_thr, names)
+    return found_in_results(column[1], patches, args.score_thr, names, args.allow_seen)
 
 
 def parse_options() -> argparse.Namespace:
@@ -149,6 +155,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('--patches', nargs='+', metavar='NAME', help='show these instead, e.g. A1_0_416 or H1/A1_0_416')
     parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (default: 0.25)')
     parser.add_argument('--fold', metavar='BATCH', help='show patches of this batch')
+    add_allow_seen_option(parser)
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ... (auto: a GPU if there is one)')
     parser.add_argument(
         '--cfg-options',

@@ -393,6 +393,7 @@ def _predict(
     arguments = {
         name: [str(v) for v in value] if isinstance(value, list) else str(value) for name, value in vars(args).items()
     }
+    arguments['seen_batches'] = None if detector.seen_batches is None else sorted(detector.seen_batches)
     arguments['not_used'] = list(map(str, unread_files(_wells(args))))
     predict_folder(images, detector, args.out, options, arguments)
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from noise_mm.command_line import add_allow_seen_option
 from noise_mm.errors import InputError, run_command
 from noise_mm.scale import check_um_per_px
+from noise_mm.seen_batches import MARK, TRAINED_ON, seen_in_test
 
 MODES = ('coco', 'ultralytics')
 EXAMPLE = """
@@ -36,19 +38,44 @@ def main() -> None:
     require_folder(args.out.parent)
     wells = [read_well(name, *sides, args.mpp, args.iscrowd) for name, sides in files.wells.items()]
     others = require_labels(wells, args.classes)
-    report = score_wells(wells, tuple(args.classes), args.score_thr, mode=args.mode, run={'method': args.name})
+    seen = seen_wells(args.predictions, wells, args.allow_seen)
+    run = {'method': args.name, 'seen_in_training': seen}
+    report = score_wells(wells, tuple(args.classes), args.score_thr, mode=args.mode, run=run)
     missing = {'without_rois': files.without_rois, 'without_predictions': files.without_predictions}
     notes = {well.name: list(well.notes) for well in wells if well.notes}
     report |= {'missing': missing, 'not_scored': others, 'notes': notes}
 
     table, picture = (args.out.with_name(f'{args.out.stem}_{name}') for name in ('wells.csv', 'agreement.png'))
-    write_table(table, WELL_COLUMNS, report['wells'])
-    draw_agreement(picture, report['wells'], report['agreement']['all'])
+    columns, rows = list(WELL_COLUMNS), report['wells']
+    if seen:
+        columns.append('warning')
+        rows = [{**row, 'warning': MARK if row['batch'] in seen else ''} for row in rows]
+    write_table(table, columns, rows)
+    draw_agreement(picture, report['wells'], report['agreement']['all'], MARK if seen else '')
     write_json(args.out, report, indent=1)
     print(well_score_text(report))
     for label, count in others.items():
         print(f'not scored: {count} outlines labelled {label!r} (see --classes)')
     print(f'written to {args.out}, {table.name} and {picture.name}')
+
+
+def seen_wells(predictions: Path, wells: list, allow_seen: bool) -> list[str] | None:
+    """The batches of the wells that the network has seen in training; None where its record does not say.
+
+    Raises:
+        InputError: If there are some, and this is not allowed.
+    """
+    from noise_mm.evaluation.well_files import seen_by_network
+    from noise_mm.evaluation.well_scores import UNKNOWN_BATCH
+
+    batches = sorted({well.batch for well in wells})
+    seen = seen_by_network(predictions)
+    is_known = seen is not None and UNKNOWN_BATCH not in batches
+    if not is_known:
+        known = f' It was trained on {", ".join(seen)}.' if seen else ''
+        print(f'note: whether the network has seen these wells in training is not known.{known}')
+    found = seen_in_test(batches, dict.fromkeys(seen or (), TRAINED_ON), str(predictions), allow_seen)
+    return found if found or is_known else None
 
 
 def require_both(files, allow_missing: bool) -> None:
@@ -107,6 +134,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument('--mode', choices=MODES, default='coco', help='see docs/metrics.md (default: coco)')
     parser.add_argument('--name', help="the method's name, for tools/summarize.py")
+    add_allow_seen_option(parser)
     parser.add_argument('--allow-missing', action='store_true', help='score the wells that have both sides')
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:

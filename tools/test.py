@@ -80,7 +80,8 @@ def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
     seen = seen_in_test(tested, seen_by_config(config), str(args.config), args.allow_seen)
     out = args.out or Path(config.work_dir) / re.sub(r'[^A-Za-z0-9_.-]+', '_', args.name) / METRICS_FILE
     require_folder(out.parent)
-    evaluation = score_results(config, args.results)
+    evaluation = score_results(config, args.results, args.allow_seen)
+    seen = list(dict.fromkeys([*seen, *evaluation.seen_in_training]))
     run = {
         **{key: config.get(key) for key in ('fold', 'protocol')},
         'config': config.filename,

@@ -13,6 +13,7 @@ from mmyolo.registry import METRICS
 from noise_mm.coco.reader import read_content, require_classes
 from noise_mm.coco.rle import compressed_counts
 from noise_mm.files import read_json, require_folder, write_json
+from noise_mm.seen_batches import RESULT_KEY
 
 
 @METRICS.register_module()
@@ -28,6 +29,7 @@ class CocoResultsWriter(BaseMetric):
         folder: Where the files go.
         sources: For each batch its `batch`, `annotation_file` and `image_dir`, as `PatchDataset.sources` has them.
         classes: Class names in the order of the labels.
+        seen_in_training: Batches that were seen in training; each of their results is marked.
         kwargs: Arguments of MMEngine's `BaseMetric`.
 
     Raises:
@@ -37,10 +39,16 @@ class CocoResultsWriter(BaseMetric):
     default_prefix = 'results'  # of no number; MMEngine asks for one
 
     def __init__(
-        self, folder: str | Path, sources: Sequence[Mapping[str, str]], classes: Sequence[str], **kwargs: Any
+        self,
+        folder: str | Path,
+        sources: Sequence[Mapping[str, str]],
+        classes: Sequence[str],
+        seen_in_training: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.folder = Path(folder)
+        self.seen_in_training = set(seen_in_training)
         self.batches = [source['batch'] for source in sources]
         self.image_ids: dict[Path, tuple[str, int]] = {}
         self.category_ids: dict[str, list[int]] = {}
@@ -68,11 +76,11 @@ class CocoResultsWriter(BaseMetric):
             found = sample['pred_instances']
             corners = _numbers(found['bboxes']).reshape(-1, 4)
             boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist()
+            common = {'image_id': image_id} | ({RESULT_KEY: True} if batch in self.seen_in_training else {})
+            labels, scores = _numbers(found['labels']), _numbers(found['scores']).tolist()
             results = [
-                {'image_id': image_id, 'category_id': self.category_ids[batch][int(label)], 'score': score, 'bbox': box}
-                for label, score, box in zip(
-                    _numbers(found['labels']), _numbers(found['scores']).tolist(), boxes, strict=True
-                )
+                {**common, 'category_id': self.category_ids[batch][int(label)], 'score': score, 'bbox': box}
+                for label, score, box in zip(labels, scores, boxes, strict=True)
             ]
             if 'masks' in found:
                 masks = found['masks'].cpu().numpy() if isinstance(found['masks'], torch.Tensor) else found['masks']

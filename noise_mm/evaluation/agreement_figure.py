@@ -13,13 +13,16 @@ from noise_mm.evaluation.well_scores import UNKNOWN_BATCH
 from noise_mm.files import replacing
 
 
-def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Any]) -> None:
+def draw_agreement(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Any], note: str = ''
+) -> None:
     """Draws the figure as PNG.
 
     Args:
         path: The file.
         rows: The wells, see `well_scores.WELL_COLUMNS`; one colour for each batch, where batches are known.
         agreements: Of all wells together, see `well_scores.score_wells`; areas may be missing.
+        note: Above the figure, such as that the wells were seen in training.
 
     Raises:
         InputError: If the file can't be written.
@@ -39,6 +42,7 @@ def draw_agreement(path: str | Path, rows: Sequence[Mapping[str, Any]], agreemen
         _scatter(line[0], annotated, predicted, batches, words, agreements[what])
         _bland_altman(line[1], annotated, predicted, batches, words, agreements[what], unit)
     handles, labels = figure.axes[1].get_legend_handles_labels()
+    figure.suptitle(note, fontsize='medium')
     figure.legend(handles, labels, loc='outside lower center', ncols=8, fontsize='small')
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)

@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, check_settings, evaluate
 from noise_mm.evaluation.results_file import UNSCORED, Truth, compare_results
 from noise_mm.files import read_json
+from noise_mm.seen_batches import refuse_marked
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ def score_results_files(
     iou_thrs: Sequence[float] = IOU_THRS,
     mode: str = 'coco',
     classes: Sequence[str] | None = None,
+    allow_seen: bool = False,
 ) -> Evaluation:
     """Scores files of COCO results, as `evaluate_coco_results` does.
 
@@ -86,9 +89,11 @@ def score_results_files(
         iou_thrs: IoU thresholds.
         mode: 'coco' or 'ultralytics'.
         classes: Names of the categories to score; None for all.
+        allow_seen: Score also results that are marked as on data that were seen in training.
 
     Raises:
-        InputError: As `evaluate_coco_results`, or if a file can't be read, or the files do not fit each other.
+        InputError: As `evaluate_coco_results`, or if a file can't be read, the files do not fit each other, or results
+            are marked.
     """
     check_settings(kinds, iou_thrs, mode)
     if not ground_truth_paths or len(results_paths) not in (1, len(ground_truth_paths)):
@@ -105,10 +110,12 @@ def score_results_files(
     classes = _class_names(contents, classes)
     truths = _parse_truths(contents, classes)
     groups = [truths] if len(results_paths) == 1 else [[truth] for truth in truths]
-    images = []
+    images, seen = [], []
     for path, group in zip(results_paths, groups, strict=True):
-        images += compare_results(group, read_json(path), str(path), kinds, min(0.5, *iou_thrs))
-    return evaluate(images, classes, kinds, iou_thrs, mode)
+        results = read_json(path)
+        seen += [truth.batch for truth in group] if refuse_marked(results, path, allow_seen) else []
+        images += compare_results(group, results, str(path), kinds, min(0.5, *iou_thrs))
+    return replace(evaluate(images, classes, kinds, iou_thrs, mode), seen_in_training=tuple(seen))
 
 
 # --- ground truth

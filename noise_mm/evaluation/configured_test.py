@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from noise_mm.datasets.patch_datasets import Source
 
 
-def score_results(config: Config, results: Sequence[str | Path]) -> Evaluation:
+def score_results(config: Config, results: Sequence[str | Path], allow_seen: bool = False) -> Evaluation:
     """Scores any tool's COCO results on the test batches of a config, by the settings of its metric.
 
     Args:
         config: From `noise_mm.configuration.load_config`.
         results: A file for each test batch or one for all, see `results_of_batches`.
+        allow_seen: See `score_results_files`.
 
     Raises:
         InputError: If the config does not test whole batches by masks of the size of the patch, or as
@@ -50,6 +51,7 @@ def score_results(config: Config, results: Sequence[str | Path]) -> Evaluation:
         metric.get('iou_thrs', IOU_THRS),
         metric.get('mode', 'coco'),
         dataset.metainfo['classes'],
+        allow_seen,
     )
 
 

@@ -27,6 +27,7 @@ class Evaluation:
         overlaps: For each kind of region ('segm', 'bbox') the overlaps.
         matches: For each kind the matches at each threshold.
         scores: For each kind and threshold the scores of the classes.
+        seen_in_training: Batches whose results are marked as on data that were seen in training.
     """
 
     images: list[ImageOverlaps]
@@ -36,6 +37,7 @@ class Evaluation:
     overlaps: dict[str, Overlaps]
     matches: dict[str, list[Matches]]
     scores: dict[str, list[list[Score]]]
+    seen_in_training: tuple[str, ...] = ()
 
     @property
     def count_kind(self) -> str:

@@ -33,5 +33,10 @@ def marked(evaluators: Mapping | Sequence[Mapping] | None, batches: Sequence[str
     listed = evaluators_of({'test_evaluator': evaluators})
     if not batches or any(each.get('type') == SeenInTraining.__name__ for each in listed):
         return listed
-    changed = [{**each, 'seen_in_training': list(batches)} if is_ours(each) else each for each in listed]
+    changed = [
+        {**each, 'seen_in_training': list(batches)}
+        if is_ours(each) or each.get('type') == 'CocoResultsWriter'
+        else each
+        for each in listed
+    ]
     return [*changed, {'type': SeenInTraining.__name__}]

@@ -9,6 +9,7 @@ from noise_mm.coco.outlines import coco_outlines, image_named
 from noise_mm.coco.reader import CocoContent, CocoImage
 from noise_mm.errors import InputError
 from noise_mm.evaluation.well_scores import UNKNOWN_BATCH, WellPair
+from noise_mm.files import read_json
 from noise_mm.formats.read import SUFFIXES, read_annotation_json, read_outlines
 from noise_mm.patches.pairing import (
     ANNOTATION_AFFIXES,
@@ -139,6 +140,14 @@ def read_well(
     )
     batch = str(image.entry.get('batch') or image.entry.get('plate') or UNKNOWN_BATCH)
     return WellPair(name, batch, size_px, um_per_px, found, objects, tuple(notes), origin if um_per_px else '')
+
+
+def seen_by_network(predictions_dir: Path) -> list[str] | None:
+    """Return the batches that the network behind some predictions has seen in training; None where nobody says."""
+    path = predictions_dir / RUN_FILE
+    run = read_json(path) if path.is_file() else {}
+    seen = (run.get('arguments') or {}).get('seen_batches') if isinstance(run, dict) else None
+    return list(map(str, seen)) if isinstance(seen, list) else None
 
 
 def _stated_mpp(image: CocoImage, path: Path) -> float | None:

@@ -19,6 +19,7 @@ from noise_mm.files import read_json
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.pixels import trace
 from noise_mm.inference.detector import TileDetector
+from noise_mm.seen_batches import refuse_marked, seen_in_test
 
 FOLD = '{fold}'
 
@@ -31,8 +32,9 @@ def found_by_network(
     score_thr: float,
     device: torch.device,
     overrides: Mapping[str, Any] | None = None,
-) -> list[list[Outline]]:
-    """The cells that a network finds in each patch, in pixels of the patch.
+    allow_seen: bool = False,
+) -> tuple[list[list[Outline]], bool]:
+    """The cells that a network finds in each patch, in pixels of the patch, and whether it has seen one in training.
 
     Args:
         config: Config of the network.
@@ -42,15 +44,20 @@ def found_by_network(
         score_thr: Less confident cells are left out.
         device: Where it runs.
         overrides: Changes to the config, see `load_config`.
+        allow_seen: Show also patches of batches that the network has seen in training.
 
     Raises:
-        InputError: If config, checkpoint or image can't be used, or the network knows none of the classes.
+        InputError: If config, checkpoint or image can't be used, the network knows none of the classes, or has seen a
+            patch.
     """
     found: dict[int, list[Outline]] = {}
+    seen = []
     for file, of_file in _by_file(checkpoint, patches).items():
         detector = TileDetector(load_config(config, dict(overrides or {})), file, device, score_thr)
         if not set(detector.classes) & set(classes):
             raise InputError(f'{file}: finds {", ".join(detector.classes)}, not {", ".join(classes)}. Choose another.')
+        batches = sorted({patches[index].batch for index in of_file})
+        seen += seen_in_test(batches, detector.seen_batches or {}, file, allow_seen)
         for index in of_file:
             image = read_patch(patches[index].path)[..., ::-1]
             found[index] = [
@@ -58,13 +65,17 @@ def found_by_network(
                 for each in detector([image])[0]
                 if detector.classes[each.label] in classes
             ]
-    return [found[index] for index in range(len(patches))]
+    return [found[index] for index in range(len(patches))], bool(seen)
 
 
 def found_in_results(
-    results: str, patches: Sequence[ShownPatch], score_thr: float, category_names: dict[str, dict[int, str]]
-) -> list[list[Outline]]:
-    """The cells of each patch in files of COCO results.
+    results: str,
+    patches: Sequence[ShownPatch],
+    score_thr: float,
+    category_names: dict[str, dict[int, str]],
+    allow_seen: bool = False,
+) -> tuple[list[list[Outline]], bool]:
+    """The cells of each patch in files of COCO results, and whether these are on data that were seen in training.
 
     Args:
         results: The file; `{fold}` stands for the batch of a patch. Without it, all patches must be of one batch,
@@ -72,11 +83,13 @@ def found_in_results(
         patches: The patches.
         score_thr: Less confident results are left out.
         category_names: For each batch the names of the categories shown, by id.
+        allow_seen: Show also results that are marked as on data that were seen in training.
 
     Raises:
-        InputError: If a file is missing, or no list of results with masks; or is one for several batches.
+        InputError: If a file is missing, or no list of results with masks; or is one for several batches, or marked.
     """
     found: dict[int, list[Outline]] = {}
+    seen = False
     for file, of_file in _by_file(results, patches).items():
         batches = {patches[index].batch for index in of_file}
         if len(batches) > 1:
@@ -85,6 +98,7 @@ def found_in_results(
             )
         names = category_names[batches.pop()]
         content = read_json(file)
+        seen |= refuse_marked(content, file, allow_seen)
         try:
             entries = [each for each in content if each['score'] >= score_thr and each['category_id'] in names]
             of_image = defaultdict(list)
@@ -99,7 +113,7 @@ def found_in_results(
             found[index] = [
                 outline_of(each, names[each['category_id']], patch.size_px, file) for each in of_image[patch.image_id]
             ]
-    return [found[index] for index in range(len(patches))]
+    return [found[index] for index in range(len(patches))], seen
 
 
 def _by_file(pattern: str, patches: Sequence[ShownPatch]) -> dict[str, list[int]]:

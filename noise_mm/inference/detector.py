@@ -36,6 +36,7 @@ from noise_mm.inference.precision import (
 from noise_mm.inference.tile_pipeline import NetworkError, StagedDetector
 from noise_mm.models.instance_masks import MaskRegion, UndrawnMasks
 from noise_mm.models.yolov8_ins_head import YOLOv8InsHead
+from noise_mm.seen_batches import seen_by_checkpoint
 
 # Steps of a test pipeline that read files; a tile is in memory already.
 IMAGE_LOADERS = ('LoadImageFromFile', 'LoadImageFromNDArray', 'LoadPatch')
@@ -56,6 +57,7 @@ class TileNetwork:
 
     Attributes:
         classes: Names of the classes: as the checkpoint, else the config, else its dataset says.
+        seen_batches: The batches that it has seen in training, see `noise_mm.seen_batches`; None if not known.
         metadata: What its predictions depend on: hashes of the network's config and of the checkpoint, the score
             threshold and the precision.
 
@@ -83,6 +85,7 @@ class TileNetwork:
             self.model = MODELS.build(_for_prediction(config.model, score_thr))
             meta = load_weights(self.model, checkpoint)
             self.classes = _class_names(self.model, meta, config)
+        self.seen_batches = seen_by_checkpoint(meta, checkpoint)
         if note := short_training_note(training_of(meta, checkpoint)):
             print(f'note: {checkpoint}: {note}')
         require_finite_weights(self.model, checkpoint)

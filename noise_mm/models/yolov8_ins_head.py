@@ -282,7 +282,7 @@ def _as_format(masks: UndrawnMasks, mask_format: str, drawable: bool) -> list[di
         return masks
     size = masks.frame.height_px, masks.frame.width_px
     if mask_format == 'rle':
-        encoded = [region.to_rle(*size) for region in masks]
+        encoded = masks.to_rles()
         return RunLengthMasks(encoded, size) if drawable else encoded
     return torch.from_numpy(masks.astype(bool)).to(masks.protos.device)
 

@@ -55,9 +55,11 @@ class ConsoleHook(Hook):
 
     priority = 'LOWEST'
 
+    def __init__(self) -> None:
+        self.best, self.parts, self.losses, self.bar = None, [], [], None
+
     def before_train(self, runner: Runner) -> None:
         """Say what is trained, and where everything else is written."""
-        self.best, self.parts, self.losses, self.bar = None, [], [], None
         self.began, self.first = time.monotonic(), runner.iter
         shorten_console(runner.logger, ONLY_IN_FILE_OF_TRAINING)
         if not is_main_process():
@@ -92,7 +94,7 @@ class ConsoleHook(Hook):
         """Add the scores of the validation."""
         name = runner.cfg.get('best_metric')
         value = (metrics or {}).get(name)
-        if value is None:
+        if value is None or not self.parts:  # or this is a validation without a training
             return
         is_best = self.best is None or value > self.best[0]
         if is_best:

@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 from noise_mm.models.instance_masks import (
     MaskFrame,
     MaskRegion,
+    UndrawnMasks,
     crop_weights,
     draw_masks,
     image_window,
@@ -143,3 +144,16 @@ def test_masks_lie_where_their_boxes_do(image, network_input, scale, padding):
     cell = max(4 / scale[0], 4 / scale[1])
     found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     np.testing.assert_allclose(found, (x1, y1, x2, y2), atol=0.3 * cell + 0.6)
+
+
+@pytest.mark.parametrize('n', [0, 1, 64, 200])
+def test_run_lengths_are_those_of_the_regions_however_many_threads_draw(monkeypatch, n):
+    generator = torch.Generator().manual_seed(n)
+    corners = 40 * torch.rand(n, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 20], dim=1)
+    coefs, protos = (torch.randn(*shape, generator=generator) for shape in ((n, 4), (4, 16, 16)))
+    masks = UndrawnMasks(coefs, protos, boxes, MaskFrame(64, 64, (0, 0, 16, 16)))
+    expected = [region.to_rle(64, 64) for region in masks]
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, 'get_num_threads', lambda threads=threads: threads)
+        assert masks.to_rles() == expected

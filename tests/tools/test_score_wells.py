@@ -13,6 +13,7 @@ import shapely
 from noise_mm.coco.annotations import write_coco
 from noise_mm.errors import run_command
 from noise_mm.geometry.outline import Outline
+from noise_mm.seen_batches import MARK
 
 
 class Done(NamedTuple):
@@ -110,6 +111,30 @@ def test_errors_are_one_line(score_wells, plate, arguments, words):
     (line,) = done.stderr.splitlines()
     assert line.startswith('error: ')
     assert words in line
+
+
+@pytest.mark.parametrize('batch', ['M1', 'H1', None])
+def test_wells_that_the_network_was_trained_on_are_refused_or_marked(score_wells, plate, batch):
+    (plate / 'results' / 'run.json').write_text(json.dumps({'arguments': {'seen_batches': ['M1', 'M2']}}))
+    for path in (plate / 'results').glob('?[12].json'):
+        content = json.loads(path.read_text())
+        content['images'][0].update({'batch': batch} if batch else {})
+        path.write_text(json.dumps(content))
+    done = score_wells('results', '--rois', 'rois', '--allow-missing')
+    if batch != 'M1':
+        assert done.returncode == 0
+        assert ('not known. It was trained on M1, M2' in done.stdout) == (batch is None)
+        assert MARK not in done.stdout
+        report = json.loads((plate / 'results' / 'scores' / 'scores.json').read_text())
+        assert report['run']['seen_in_training'] == (None if batch is None else [])
+        return
+    assert (done.returncode, f'{MARK}: batch M1 (trained on)' in done.stderr) == (2, True)
+    done = score_wells('results', '--rois', 'rois', '--allow-missing', '--allow-seen')
+    assert done.returncode == 0
+    assert f'{MARK}: M1' in done.stdout
+    assert json.loads((plate / 'results' / 'scores' / 'scores.json').read_text())['warning'] == MARK
+    with open(plate / 'results' / 'scores' / 'scores_wells.csv', encoding='utf-8-sig') as file:
+        assert {row['warning'] for row in csv.DictReader(file)} == {MARK}
 
 
 def test_works_from_anywhere_without_the_package_installed(repo_dir, tmp_path):

@@ -94,10 +94,11 @@ def test_what_earlier_stages_have_seen_is_handed_on(run, tiny_config, trained, t
 
 def test_allowed_it_is_marked_everywhere(run, tiny_config, trained, tmp_path):
     work = tmp_path / 'runs' / 'work'
+    saved = tmp_path / 'saved'
     options = ['--work-dir', work, '--allow-seen', '--cfg-options', 'test_batches=[M1,M2]', 'method=yolov8']
-    status, printed, line = run('test', tiny_config, trained / 'best.pth', *options)
+    status, printed, line = run('test', tiny_config, trained / 'best.pth', '--save-results', saved, *options)
     assert status == 0, line
-    tables = [block for block in printed.split('\n\n') if 'objects' in block]
+    tables = [block for block in printed.split('\n\n') if 'mode coco' in block]
     assert tables
     assert all(f'{MARK}: M1\n' in block for block in tables)
     report = json.loads((work / 'metrics.json').read_text())
@@ -107,12 +108,38 @@ def test_allowed_it_is_marked_everywhere(run, tiny_config, trained, tmp_path):
     (scalars,) = (path for path in work.glob('*/*.json') if path != work / 'metrics.json')
     assert MARK in scalars.read_text()
 
+    results = {batch: json.loads((saved / f'{batch}.json').read_text()) for batch in ('M1', 'M2')}
+    assert all(each['seen_in_training'] for each in results['M1'])
+    assert not any('seen_in_training' in each for each in results['M2'])
     assert_refused(run('summarize', tmp_path / 'runs'), 'metrics.json', 'M1', '--allow-seen')
     for text_format in ('md', 'latex', 'csv'):
         _, table, _ = run('summarize', tmp_path / 'runs', '--allow-seen', '--format', text_format)
         rows = [line for line in table.splitlines() if line.startswith(('| YOLOv8', 'YOLOv8')) or ',YOLOv8' in line]
         assert rows
         assert all(MARK in row for row in rows)
+
+
+def test_what_is_made_of_marked_results_is_marked(run, tiny_config, trained, tiny_data, tmp_path):
+    truth = json.loads((tiny_data / 'M2' / 'annotations.json').read_text())
+    keys = ('image_id', 'category_id', 'segmentation')
+    marked = [
+        {**{key: each[key] for key in keys}, 'score': 0.5, 'seen_in_training': True} for each in truth['annotations']
+    ]
+    (tmp_path / 'M2.json').write_text(json.dumps(marked))
+    score = ['test', tiny_config, '--results', tmp_path / 'M2.json', '--name', 'x', '--work-dir', tmp_path / 'work']
+    assert_refused(run(*score), 'M2.json', '--allow-seen')
+    status, printed, line = run(*score, '--allow-seen')
+    assert status == 0, line
+    assert f'{MARK}: M2' in printed
+    assert json.loads((tmp_path / 'work' / 'x' / 'metrics.json').read_text())['run']['seen_in_training'] == ['M2']
+    columns = {'results': ['x', tmp_path / 'M2.json'], 'model': ['x', tiny_config, trained / 'best.pth']}
+    for option, column in columns.items():
+        batch = ['test_batches=[M1]', 'train_batches=[M2]'] if option == 'model' else []
+        figure = ['make_figure', tiny_config, f'--{option}', *column, '--rows', 1, '--out', tmp_path / f'{option}.png']
+        figure += ['--cfg-options', *batch] if batch else []
+        assert_refused(run(*figure), str(column[-1]))
+        status, printed, line = run(*figure, '--allow-seen')
+        assert (status, MARK in printed) == (0, True), line
 
 
 def test_runners_of_other_tools_refuse_it_too(tiny_config, tmp_path):
