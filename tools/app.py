@@ -36,7 +36,7 @@ KEPT_LINES = 500
 VALUES = ('weights', 'nuclei_weights', 'plate_map', 'mpp', 'score_thr', 'min_nuclei')
 FLAGS = ('fast', 'well_mask', 'resume')
 SUFFIXES = {'weights': ('.pt', '.pth'), 'nuclei_weights': ('.pt', '.pth'), 'plate_map': ('.csv', '.xlsx')}
-DOWNLOADED = ('*.csv', '*.xlsx', 'run.json', 'index.html', '*.geojson', '*_RoiSet.zip', '*_nuclei.roi')
+DOWNLOADED = ('*.csv', '*.xlsx', 'run.json', 'index.html', '*.geojson', '*.geojson.gz', '*_RoiSet.zip', '*_nuclei.roi')
 TILES = re.compile(r'^(?P<well>.+): (?P<done>\d+)/(?P<total>\d+) tiles, ')
 WELL_DONE = re.compile(r'^(failed: .+|.+: \d+ cells, .+)$')
 

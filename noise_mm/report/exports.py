@@ -4,7 +4,8 @@
     csv       <well>_cells.csv       a row for each cell
     nuclei    <well>_nuclei.csv      a row for each nucleus; goes with `csv` where nuclei were counted
     overlay   <well>_overlay.png     the well with outlines and numbers, to check by eye
-    geojson   <well>.geojson         for QuPath, with classes and measurements; nuclei as points
+    geojson   <well>.geojson         for QuPath, with classes and measurements; nuclei as points; of more than
+                                     `MOST_PLAIN_CELLS` cells <well>.geojson.gz with simplified outlines
     roi       <well>_RoiSet.zip      for ImageJ's ROI manager
     labels    <well>_labels.tif      label image; the value is the number in the name
     nuclei_roi  <well>_nuclei.roi    multi-point selection for ImageJ; goes with `roi` where nuclei were counted
@@ -15,8 +16,11 @@ all.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import shapely
 
 from noise_mm.coco.annotations import write_coco
 from noise_mm.csv_table import write_table
@@ -25,15 +29,25 @@ from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej import write_imagej
 from noise_mm.formats.imagej_points import write_multi_point
 from noise_mm.formats.label_image import write_label_image
+from noise_mm.geometry.outline import Outline
+from noise_mm.geometry.packed_outlines import LazyOutlines
 from noise_mm.measure.cells import CellMeasures
 from noise_mm.patches.png_writer import png_bytes
 from noise_mm.report.content import WellContent
-from noise_mm.report.output_files import GOES_WITH, WELL_SUFFIXES
+from noise_mm.report.output_files import GOES_WITH, PACKED_GEOJSON, WELL_SUFFIXES
 from noise_mm.report.overlay import class_colours
 from noise_mm.report.tables import CELL_COLUMNS, NUCLEI_COLUMNS, cell_row, nuclei_rows
+from noise_mm.scale import scale_to_reference
 
 IMAGEJ_SLICE = 1
 """The only one of a well image."""
+
+MOST_PLAIN_CELLS = 20_000
+"""In a plain GeoJSON file, about 100 MB; with more cells it is packed, and outlines are simplified."""
+
+SIMPLIFIED_PX = 0.75
+"""How far simplified outlines may be off, at the reference magnification. Outlines run along pixels there: less than
+0.71 px, the corner of a step, would leave them as they are."""
 
 FIRST_UNREADABLE_PX = 2**32
 """pycocotools counts the pixels of a mask in 32 bits; for images of so many pixels polygons are written instead."""
@@ -60,8 +74,15 @@ def write_files(folder: Path, content: WellContent, formats: Sequence[str]) -> d
     elif not len(content.nuclei):
         wanted = [name for name in wanted if name != 'nuclei_roi']  # ImageJ has no selection without points
     files = {name: content.well + WELL_SUFFIXES[name] for name in wanted}
+    if 'geojson' in files and is_packed(content):
+        files['geojson'] = content.well + PACKED_GEOJSON
     write_all(partial(WRITERS[name], folder / file, content) for name, file in files.items())
     return files
+
+
+def is_packed(content: WellContent) -> bool:
+    """Return whether the well has so many cells that its GeoJSON file is packed."""
+    return len(content.outlines) > MOST_PLAIN_CELLS
 
 
 def qupath_measurements(cell: CellMeasures) -> dict[str, float]:
@@ -113,13 +134,21 @@ def _write_overlay(path: Path, content: WellContent) -> None:
 
 
 def _write_geojson(path: Path, content: WellContent) -> None:
+    outlines = content.outlines
+    if is_packed(content):
+        tolerance = SIMPLIFIED_PX / min(scale_to_reference(content.pixel.um), 1)
+        outlines = LazyOutlines(len(outlines), lambda i: _simplified(content.outlines[i], tolerance))
     write_geojson(
         path,
-        content.outlines,
+        outlines,
         map(qupath_measurements, content.cells),
         colours=class_colours(outline.label for outline in content.outlines),
         nuclei_px=None if content.nuclei is None else content.nuclei.xy_px,
     )
+
+
+def _simplified(outline: Outline, tolerance: float) -> Outline:
+    return replace(outline, geometry=shapely.simplify(outline.geometry, tolerance))
 
 
 def _write_roi(path: Path, content: WellContent) -> None:

@@ -16,7 +16,7 @@ from noise_mm.errors import InputError
 from noise_mm.files import read_bytes
 
 SEPARATORS = ',;\t'
-ROW, COLUMN = re.compile(r'[A-Pa-p]'), re.compile(r'0?[1-9]|1\d|2[0-4]')
+ROW, COLUMN = re.compile(r'[A-Za-z]|[Aa][A-Fa-f]'), re.compile(r'0?[1-9]|[1-3]\d|4[0-8]')
 DEFAULT_SHEET = re.compile(r'(sheet|tabelle|feuil|hoja|foglio)\s*\d*', re.IGNORECASE)
 LARGEST_ROWS, LARGEST_COLUMNS = 20_000, 200
 Cells = list[list[str]]

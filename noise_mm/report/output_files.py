@@ -19,6 +19,11 @@ WELL_SUFFIXES = {
 }
 """What follows the name of the well, by format."""
 
+PACKED_GEOJSON = '.geojson.gz'
+"""Instead of `.geojson` for wells with very many cells; see `noise_mm.report.exports.MOST_PLAIN_CELLS`."""
+
+ALL_SUFFIXES = (*WELL_SUFFIXES.values(), PACKED_GEOJSON)
+
 GOES_WITH = {'nuclei': 'csv', 'nuclei_roi': 'roi'}
 """Formats that are written with another one, where nuclei were looked for."""
 
@@ -54,7 +59,7 @@ def check_output_folder(out: Path, images: Sequence[Path], plate_map: Path | Non
     for well, image in by_well(images).items():
         if image.parent.resolve() == out.resolve():
             raise InputError(f'--out {out}: the well image {image.name} lies there. Give a folder of its own.')
-        taken = {(well + suffix).lower() for suffix in WELL_SUFFIXES.values()} & set(FOLDER_FILES)
+        taken = {(well + suffix).lower() for suffix in ALL_SUFFIXES} & set(FOLDER_FILES)
         if taken:
             raise InputError(f'{image}: its results would be called {taken.pop()}, as those of the run. Rename it.')
     if plate_map is not None and plate_map.resolve() in {out.resolve() / name for name in FOLDER_FILES}:
@@ -64,4 +69,4 @@ def check_output_folder(out: Path, images: Sequence[Path], plate_map: Path | Non
 
 def well_files(wells: Sequence[str]) -> set[str]:
     """Return the names of all files that wells may have."""
-    return {well + suffix for well in wells for suffix in WELL_SUFFIXES.values()}
+    return {well + suffix for well in wells for suffix in ALL_SUFFIXES}

@@ -17,7 +17,7 @@ from noise_mm.report.conditions import MEASURES, TESTS, Design, shown_measures
 from noise_mm.report.overlay import COLOURS, class_colours
 from noise_mm.report.page_material import BINS_PER_DECADE, MOST_NUCLEI, SUBPIXELS
 from noise_mm.report.plate_layout import plates_of
-from noise_mm.report.well_names import WellName
+from noise_mm.report.well_names import WellName, row_name
 
 TEMPLATES = Path(__file__).with_name('templates')
 FILE_NAMES = {
@@ -78,7 +78,7 @@ def folder_page(content: FolderContent, tables: Sequence[str] = ()) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {'shown': _shown, 'quoted': quote}
+    environment.filters |= {'shown': _shown, 'quoted': quote, 'row_name': row_name}
     names, cards, rows = list(content.names), {}, {row['well']: row for row in content.wells}
     for name, record in zip(names, content.records, strict=True):
         card = {'well': name.well, 'image': name.image, 'record': record, 'row': rows[name.well]}

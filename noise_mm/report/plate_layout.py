@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from noise_mm.report.well_names import WellName
 
-PLATE_FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24))
-"""Rows and columns of plates with 6, 12, 24, 48, 96 and 384 wells."""
+PLATE_FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+"""Rows and columns of plates with 6, 12, 24, 48, 96, 384 and 1536 wells."""
 
 LEAST_SHARE_TAKEN = 0.05  # of the places of the plates
 

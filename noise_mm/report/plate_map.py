@@ -86,7 +86,8 @@ class PlateMap:
         for well in wells:
             if name in (well.well, well.image):
                 return well.well
-        place = position_of(name)
+        is_1536 = any(well.position and (well.position.row > 15 or well.position.column > 23) for well in wells)
+        place = position_of(name, is_1536)
         if place is None:
             return None
         plate, position = place

@@ -6,11 +6,11 @@ from typing import Any
 
 from noise_mm.measure.found import Found
 from noise_mm.report.content import measured_content
-from noise_mm.report.exports import write_files
+from noise_mm.report.exports import SIMPLIFIED_PX, is_packed, write_files
 from noise_mm.report.options import WellOptions
 from noise_mm.report.page_material import page_material
 from noise_mm.report.tables import well_row
-from noise_mm.scale import PixelSize
+from noise_mm.scale import REFERENCE_UM_PER_PX, PixelSize
 from noise_mm.slides.chunked import Slide
 
 
@@ -43,9 +43,15 @@ def write_well(
         ValueError: If `options` ask for nuclei and none were looked for.
     """
     content = measured_content(well, slide, found, pixel, options)
+    notes, files = list(content.notes), write_files(Path(folder), content, formats)
+    if 'geojson' in files and is_packed(content):
+        notes.append(
+            f'{len(content.cells)} cells: {files["geojson"]} is packed, and its outlines are simplified by up to '
+            f'{SIMPLIFIED_PX} px at {REFERENCE_UM_PER_PX} um/px; other files have them as they are'
+        )
     return {
         'row': well_row(well, content.measures, pixel),
-        'notes': list(content.notes),
-        'files': write_files(Path(folder), content, formats),
+        'notes': notes,
+        'files': files,
         **page_material(content, slide),
     }

@@ -1,10 +1,11 @@
-"""Which plate, well and field an image shows, read from its name. Pure.
+"""Reads plate, well and field of an image from its name. Pure.
 
 Instruments write names such as `A1_01_1_1_Bright Field_001`, `WellA01`, `A01_s1`, `B2_stitched`, `A - 1(fld 1)`,
 `r03c05f01p01-ch1` or `scan_A01f00d4`; folders such as `B/3` become `B_3`. A position is a letter from A to P and a
-number from 1 to 24 that stand for themselves. What stands around it and differs between images of one well is its
-field, if it looks like one: a plain number, or a number behind s, f, fld, field, site, xy, pos, tile, img or region.
-What else differs (a day, a channel, a plane) may be no field: such images stay apart, and a note says so.
+number from 1 to 24 that stand for themselves; where some name has a row AA to AF, it may go up to `AF48`. What stands
+around it and differs between images of one well is its field, if it looks like one: a plain number, or a number behind
+s, f, fld, field, site, xy, pos, tile, img or region. What else differs (a day, a channel, a plane) may be no field: such
+images stay apart, and a note says so.
 """
 
 import re
@@ -14,19 +15,39 @@ from dataclasses import dataclass
 
 from noise_mm.errors import InputError
 
-POSITION = re.compile(
-    r"""
-      (?<![A-Za-z0-9])r(?P<row_number>0?[1-9]|1[0-6])c(?P<c>0?[1-9]|1\d|2[0-4])(?=f\d|[^A-Za-z0-9]|$)
-    | (?:(?<![A-Za-z0-9])|(?<=well)|(?<=Well)|(?<=WELL))
-      (?P<row>[A-Pa-p])(?:[ ]-[ ])?(?P<column>0?[1-9]|1\d|2[0-4])(?=[sf]\d|fld\d|[^A-Za-z0-9]|$)
-    | (?<![A-Za-z0-9])(?P<folder>[A-P])_(?P<in_folder>0?[1-9]|1\d|2[0-4])(?=$)
-    """,
-    re.VERBOSE,
-)
+FIELD_BEHIND = r'[sf]\d|fld\d'
+
+
+def _position_pattern(rows: str, columns: str) -> re.Pattern[str]:
+    """Return the expression for the positions of a plate, of those for its rows and columns."""
+    return re.compile(
+        rf"""
+          (?<![A-Za-z0-9])r(?P<row_number>0?[1-9]|[12]\d|3[0-2])c(?P<c>{columns})(?=f\d|[^A-Za-z0-9]|$)
+        | (?:(?<![A-Za-z0-9])|(?<=well)|(?<=Well)|(?<=WELL))
+          (?P<row>{rows})(?:[ ]-[ ])?(?P<column>{columns})(?={FIELD_BEHIND}|[^A-Za-z0-9]|$)
+        | (?<![A-Za-z0-9])(?P<folder>[A-P])_(?P<in_folder>{columns})(?=$|_(?:{FIELD_BEHIND}|field|site))
+        """,
+        re.VERBOSE,
+    )
+
+
+TO_24 = r'0?[1-9]|1\d|2[0-4]'
+POSITION = _position_pattern('[A-Pa-p]', TO_24)
+POSITION_OF_1536 = _position_pattern('A[A-F]|[A-Z]', rf'{TO_24}|2[5-9]|3\d|4[0-8]')
+ONLY_ON_1536 = re.compile(r'(?:(?<![A-Za-z0-9])|(?<=well)|(?<=Well))A[A-F](?:0?[1-9]|[1-3]\d|4[0-8])(?![A-Za-z0-9])')
+"""Rows AA to AF. Without any of them Q1 or X20 is rather something else, a quarter or a magnification."""
+
 TOKEN = re.compile(r'[A-Za-z]+|\d+')
+SCENE = re.compile(r'(?<![A-Za-z])(scene|field|site|tile|region)[ _-](\d+)(?![A-Za-z0-9])', re.IGNORECASE)
+"""A field in front of the position whose number stands apart."""
 FIELD_WORDS = {'s', 'f', 'fld', 'field', 'site', 'xy', 'pos', 'position', 'tile', 'img', 'image', 'region', 'scene', ''}
 EDGES = ' _-.([{)]}'
 MOST_NAMED = 4
+
+
+def row_name(row: int) -> str:
+    """Return the letters of a row, from 0 for A to 31 for AF."""
+    return ('A' * (row // 26)) + chr(ord('A') + row % 26)
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class Position:
 
     def __str__(self) -> str:
         """Return it as on the plate: A1."""
-        return f'{chr(ord("A") + self.row)}{self.column + 1}'
+        return f'{row_name(self.row)}{self.column + 1}'
 
 
 @dataclass(frozen=True)
@@ -96,7 +117,8 @@ def read_names(images: Sequence[str], pattern: re.Pattern[str] | None = None) ->
     """
     if pattern is not None:
         return _share_wells([_matched(image, pattern) for image in images]), []
-    found = {image: _positions(image) for image in images}
+    is_1536 = any(map(ONLY_ON_1536.search, images))
+    found = {image: _positions(image, is_1536) for image in images}
     chosen = _consistent_place(found)
     split = {image: _split(image, matches[chosen]) for image, matches in found.items() if matches}
     groups: dict[tuple[str, Position], list[str]] = defaultdict(list)
@@ -125,15 +147,20 @@ def read_names(images: Sequence[str], pattern: re.Pattern[str] | None = None) ->
     return names, notes
 
 
-def position_of(name: str) -> tuple[str, Position] | None:
-    """Return the plate and the position that a single name states, or None."""
-    matches = _positions(name)
+def position_of(name: str, is_1536: bool = False) -> tuple[str, Position] | None:
+    """Return the plate and the position that a single name states, or None.
+
+    Args:
+        name: The name.
+        is_1536: Whether it is of a plate with 1536 wells; names of rows AA to AF say so themselves.
+    """
+    matches = _positions(name, is_1536 or bool(ONLY_ON_1536.search(name)))
     return _split(name, matches[-1])[:2] if matches else None
 
 
-def _positions(name: str) -> list[re.Match[str]]:
+def _positions(name: str, is_1536: bool) -> list[re.Match[str]]:
     """Return what may be a position in a name, without what rather is a field: f01 or F01 behind another one."""
-    matches = list(POSITION.finditer(name))
+    matches = list((POSITION_OF_1536 if is_1536 else POSITION).finditer(name))
     kept = [match for match in matches if not match[0][0].islower() or match['row_number']] or matches
     return kept[:1] + [match for match in kept[1:] if not match[0].startswith('F0')]
 
@@ -143,7 +170,7 @@ def _matched(image: str, pattern: re.Pattern[str]) -> WellName:
     if match is None:
         raise InputError(f'--name-pattern {pattern.pattern}: does not match {image}. Correct it or move the image.')
     groups = {name: (text or '').strip(EDGES) for name, text in match.groupdict().items()}
-    place = position_of(groups['well'])
+    place = position_of(groups['well'], is_1536=True)
     return WellName(image, groups['well'], groups.get('plate', ''), place and place[1], groups.get('field', ''))
 
 
@@ -168,14 +195,15 @@ def _consistent_place(found: dict[str, list[re.Match[str]]]) -> int:
 def _position(match: re.Match[str]) -> Position:
     if match['row_number']:
         return Position(int(match['row_number']) - 1, int(match['c']) - 1)
-    row = match['row'] or match['folder']
-    return Position(ord(row.upper()) - ord('A'), int(match['column'] or match['in_folder']) - 1)
+    row = (match['row'] or match['folder']).upper()
+    return Position(26 * (len(row) - 1) + ord(row[-1]) - ord('A'), int(match['column'] or match['in_folder']) - 1)
 
 
 def _split(image: str, match: re.Match[str]) -> tuple[str, Position, list[tuple[str, str]]]:
     """Return the plate, the position, and the words with their numbers that stand around both."""
     before, after = image[: match.start()], image[match.end() :]
     before = re.sub(r'well$', '', before.strip(EDGES), flags=re.IGNORECASE).strip(EDGES)
+    before = SCENE.sub(r'\1\2', before).removesuffix(match[0]).strip(EDGES)  # Zeiss writes the position twice
     tokens = [token for part in re.split(rf'[{re.escape(EDGES)}]+', before) if (token := _field_token(part))]
     plate = before
     for word, number in tokens:

@@ -21,6 +21,7 @@ from noise_mm.report.exports import write_files
 from noise_mm.report.options import WellOptions
 from noise_mm.report.output_files import FORMATS
 from noise_mm.report.overlay import COLOURS
+from noise_mm.report.well import write_well
 from noise_mm.scale import PixelSize
 
 UM_PER_PX = 0.5
@@ -153,6 +154,22 @@ def test_imagej(folder, masks):
         assert (centres_in(geometry) == mask).all()
         assert roi.position == 1
     assert bytes(rois[0].stroke_color) == bytes([255, *COLOURS['osteoclast']])
+
+
+def test_very_many_cells_are_packed_and_simplified_for_qupath(slide, result, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('noise_mm.report.exports.MOST_PLAIN_CELLS', len(result.outlines) - 1)
+    record = write_well(
+        tmp_path / 'packed', 'A1', slide, result, PixelSize(UM_PER_PX), ('geojson',), WellOptions(min_nuclei=3)
+    )
+    assert record['files'] == {'geojson': 'A1.geojson.gz'}
+    assert any('6 cells: A1.geojson.gz is packed' in note for note in record['notes'])
+    plain, packed = read_outlines(folder / 'A1.geojson'), read_outlines(tmp_path / 'packed' / 'A1.geojson.gz')
+    for one, other in zip(plain, packed, strict=True):
+        assert (one.name, one.label, one.score) == (other.name, other.label, other.score)
+        assert other.geometry.is_valid and other.geometry.area == pytest.approx(one.geometry.area, rel=0.01)
+        assert shapely.hausdorff_distance(one.geometry, other.geometry) <= 0.75 / (UM_PER_PX / 0.7784)
+    vertices = [sum(shapely.get_num_coordinates([each.geometry for each in set_])) for set_ in (plain, packed)]
+    assert vertices[1] < 0.7 * vertices[0]
 
 
 @pytest.mark.parametrize('name', ['A1.json', 'A1.geojson', 'A1_RoiSet.zip', 'A1_labels.tif'])

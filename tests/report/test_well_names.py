@@ -1,7 +1,9 @@
 import pytest
 
 from noise_mm.errors import InputError
-from noise_mm.report.well_names import Position, compile_pattern, position_of, read_names
+from noise_mm.report.plate_layout import plates_of
+from noise_mm.report.plate_map import read_plate_map
+from noise_mm.report.well_names import Position, compile_pattern, position_of, read_names, row_name
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,16 @@ from noise_mm.report.well_names import Position, compile_pattern, position_of, r
         ('plate2_day5_C4', 'plate2_day5', 'C4'),
         ('B_3', '', 'B3'),
         ('exp.G11', 'exp', 'G11'),
+        ('Plate7_A1_1_2024y01m05d_10h30m', 'Plate7', 'A1'),
+        ('MFGTMP_230101120000_B01f00d0', 'MFGTMP_230101120000', 'B1'),
+        ('exp_B02_s1_w1ABCDEF12-1234-4567-89AB-1234567890AB', 'exp', 'B2'),
+        ('D3_02_1_1Z0_Stitched[Color Bright Field]_001', '', 'D3'),
+        ('WellA01_PointA01_0000_ChannelBF_Seq0000', '', 'A1'),
+        ('TileScan 1_A_1', 'TileScan 1', 'A1'),
+        ('C2C12_B7', 'C2C12', 'B7'),
+        ('A_01_s1', '', 'A1'),
+        ('plate_AF48', 'plate', 'AF48'),
+        ('scan-Scene-1-A1-A1', 'scan', 'A1'),
     ],
 )
 def test_names_of_instruments(name, plate, position):
@@ -56,6 +68,10 @@ def test_names_without_a_position(name):
         (['r03c05f01p01-ch1', 'r03c05f02p01-ch1'], ['C5', 'C5'], ['f01', 'f02']),
         (['A - 1(fld 1)', 'A - 1(fld 2)'], ['A1', 'A1'], ['fld1', 'fld2']),
         (['Image_s01_B2', 'Image_s02_B2'], ['Image_B2', 'Image_B2'], ['s01', 's02']),
+        (['Exp-Scene-01-A1', 'Exp-Scene-02-A1'], ['Exp_A1', 'Exp_A1'], ['Scene01', 'Scene02']),
+        (['scan-Scene-1-A1-A1', 'scan-Scene-2-B1-B1'], ['scan-Scene-1-A1-A1', 'scan-Scene-2-B1-B1'], ['', '']),
+        (['B_03_f1', 'B_03_f2'], ['B3', 'B3'], ['f1', 'f2']),
+        (['AA1_s1', 'AA1_s2', 'Q48_s1'], ['AA1', 'AA1', 'Q48_s1'], ['s1', 's2', '']),
         (['H1_A3', 'H1_A4'], ['H1_A3', 'H1_A4'], ['', '']),
         (['A01_T01_F01', 'A01_T01_F02'], ['A1', 'A1'], ['F01', 'F02']),
     ],
@@ -103,3 +119,13 @@ def test_patterns_that_cannot_be_meant():
         compile_pattern('(?P<well>.)(?P<row>.)')
     with pytest.raises(InputError, match='does not match other'):
         read_names(['A1', 'other'], compile_pattern(r'(?P<well>[A-H]\d)$'))
+
+
+def test_a_plate_of_1536_wells_with_its_map(tmp_path):
+    names, _ = read_names(['AA30', 'Z48', 'A1'])
+    assert [str(name.position) for name in names] == ['AA30', 'Z48', 'A1']
+    (tmp_path / 'map.csv').write_text('well,condition\nAA30,x\nZ48,y\n')
+    assigned, _ = read_plate_map(tmp_path / 'map.csv').assigned(names)
+    assert list(assigned) == ['AA30', 'Z48']
+    (plate,) = plates_of(read_names([f'{row_name(row)}{column}' for row in range(32) for column in (1, 25, 48)])[0])
+    assert (plate.rows, plate.columns) == (32, 48)
