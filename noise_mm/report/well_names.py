@@ -4,8 +4,8 @@ Instruments write names such as `A1_01_1_1_Bright Field_001`, `WellA01`, `A01_s1
 `r03c05f01p01-ch1` or `scan_A01f00d4`; folders such as `B/3` become `B_3`. A position is a letter from A to P and a
 number from 1 to 24 that stand for themselves; where some name has a row AA to AF, it may go up to `AF48`. What stands
 around it and differs between images of one well is its field, if it looks like one: a plain number, or a number behind
-s, f, fld, field, site, xy, pos, tile, img or region. What else differs (a day, a channel, a plane) may be no field: such
-images stay apart, and a note says so.
+s, f, fld, field, site, xy, pos, tile, img or region. What else differs (a day, a channel, a plane) may be no field:
+such images stay apart, and a note says so.
 """
 
 import re
