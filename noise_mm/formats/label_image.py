@@ -43,7 +43,6 @@ DAMAGED = (
     tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
     AssertionError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
-BINARY_VALUES = (1, 255)  # of a mask, in which cells are not told apart
 
 
 class Runs(NamedTuple):
@@ -65,8 +64,8 @@ def read_label_image(
 ) -> list[Outline]:
     """Return the outlines of a label image in the order of their values, each named after its value.
 
-    A label that lies in several pieces gives one outline with several parts. Whole numbers stored as floats, as
-    ImageJ stores 32-bit labels, are read too. Several pages are either one cell each, which may overlap (named after
+    One of several labels that lies in several pieces gives one outline with several parts. Whole numbers stored as
+    floats, as ImageJ stores 32-bit labels, are read too. Several pages are either one cell each, which may overlap (named after
     the page), or labels that differ from page to page; anything else is refused.
 
     Args:
@@ -86,7 +85,11 @@ def read_label_image(
     except DAMAGED as error:
         kind = 'PNG' if is_png else 'TIFF'
         raise InputError(f'{path}: not a whole {kind} ({error}). Save it again.') from error
-    return [Outline(geometry, name=name) for name, geometry in _cells(planes, collector)]
+    outlines = [Outline(geometry, name=name) for name, geometry in _cells(planes, collector)]
+    for outline in outlines:
+        if size_px is not None and outline.geometry.area > math.prod(size_px) / 2:
+            collector.note(f'the value {outline.name} covers more than half of the image; only 0 is background')
+    return outlines
 
 
 def write_label_image(
@@ -148,6 +151,8 @@ def _png_runs(path: str | Path, size_px: tuple[int, int] | None, collector: Outl
     """Return the runs of labelled pixels in a PNG, which is decoded whole."""
     with PngImageFile(path) as image:
         _check_size(image.size, size_px, collector)
+        if getattr(image, 'n_frames', 1) > 1:
+            raise collector.error(f'is an animation of {image.n_frames} pictures; labels have one')
         if image.width * image.height > LARGEST_PNG_PX:
             raise collector.error(f'has {image.width} x {image.height} px, too many for a PNG')
     pixels = imagecodecs.png_decode(without_metadata(Path(path).read_bytes()))
@@ -203,14 +208,14 @@ def _cells(planes: Sequence[Runs], collector: OutlineCollector) -> list[tuple[st
     if len(planes) == 1:
         cells = [(str(value), geometry) for _, runs in filled for value, geometry in _traced(runs)]
         if len(cells) == 1:
-            _refuse_binary(int(cells[0][0]), cells[0][1], collector)
+            _refuse_binary(cells[0][1], collector)
         return cells
     empty = f', {len(planes) - len(filled)} of them empty' if len(filled) < len(planes) else ''
     if all(len(of_page) == 1 for of_page in values):
         collector.note(f'{len(planes)} pages{empty}: each is taken for one cell')
         cells = [(number, geometry) for number, runs in filled for _, geometry in _traced(runs)]
-        for (_, geometry), of_page in zip(cells, values, strict=True):
-            _refuse_binary(int(of_page[0]), geometry, collector)
+        for _, geometry in cells:
+            _refuse_binary(geometry, collector)
         same = next((pair for pair in pairwise(cells) if pair[0][1].equals(pair[1][1])), None)
         if same:
             raise collector.error(f'pages {same[0][0]} and {same[1][0]} are the same; a page holds a cell of its own')
@@ -224,9 +229,9 @@ def _cells(planes: Sequence[Runs], collector: OutlineCollector) -> list[tuple[st
     return [(str(value), geometry) for _, runs in filled for value, geometry in _traced(runs)]
 
 
-def _refuse_binary(value: int, geometry: Polygon | MultiPolygon, collector: OutlineCollector) -> None:
+def _refuse_binary(geometry: Polygon | MultiPolygon, collector: OutlineCollector) -> None:
     """Raise an error if the one label of a page looks like a mask in which cells are not told apart."""
-    if value in BINARY_VALUES and len(parts_of(geometry)) > 1:
+    if len(parts_of(geometry)) > 1:
         raise collector.error('all cells have the same value; give each its own, for example with connected components')
 
 

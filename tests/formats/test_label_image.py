@@ -9,6 +9,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from shapely import box
 
 from noise_mm.errors import InputError
@@ -46,7 +47,8 @@ def test_labels_are_traced(tmp_path, layout, dtype):
 def test_each_outline_is_the_trace_of_its_label(tmp_path, labels):
     path = tmp_path / 'labels.tif'
     tifffile.imwrite(path, labels, tile=(16, 16))
-    outlines = {} if set(np.unique(labels)) <= {0, 1} else {o.name: o.geometry for o in read_label_image(path)}
+    one_value = len(set(labels.ravel().tolist()) - {0}) == 1  # which may be a mask, see below
+    outlines = {} if one_value else {o.name: o.geometry for o in read_label_image(path)}
     for value in outlines:
         assert outlines[value].equals(trace(labels == int(value)))
     assert not outlines or set(outlines) == {str(value) for value in np.unique(labels) if value}
@@ -124,9 +126,9 @@ def test_an_empty_image_has_no_outline(tmp_path):
     assert read_label_image(tmp_path / 'a.tif') == []
 
 
-@pytest.mark.parametrize('value', [1, 255])
+@pytest.mark.parametrize('value', [1, 128, 255, 65535])
 def test_a_mask_of_many_cells_is_refused(tmp_path, value):
-    tifffile.imwrite(tmp_path / 'a.tif', (LABELS > 0).astype(np.uint8) * np.uint8(value))
+    tifffile.imwrite(tmp_path / 'a.tif', (LABELS > 0).astype(np.uint16) * np.uint16(value))
     with pytest.raises(InputError, match=r'a\.tif: all cells have the same value'):
         read_label_image(tmp_path / 'a.tif')
 
@@ -305,3 +307,19 @@ def test_imagej_opens_the_file(tmp_path):
     command = ['java', '-Djava.awt.headless=true', '-cp', IMAGEJ, tmp_path / 'Look.java', f'{tmp_path}/', 'a.tif']
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout.split() == ['700', '600', '16', '1', '2', '0', '3'], result.stdout + result.stderr
+
+
+def test_a_background_that_is_not_0_is_noted(tmp_path):
+    labels = np.full((60, 80), 255, np.uint8)
+    labels[10:20, 10:20], labels[30:40, 10:20] = 1, 2
+    tifffile.imwrite(tmp_path / 'a.tif', labels)
+    notes = []
+    assert len(read_label_image(tmp_path / 'a.tif', (80, 60), notes=notes)) == 3
+    assert notes == ['the value 255 covers more than half of the image; only 0 is background']
+
+
+def test_an_animated_png_is_refused(tmp_path):
+    frames = [Image.fromarray(np.eye(20, dtype=np.uint8) * value) for value in (1, 2)]
+    frames[0].save(tmp_path / 'a.png', save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r'a\.png: is an animation of 2 pictures'):
+        read_label_image(tmp_path / 'a.png')
