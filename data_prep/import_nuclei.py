@@ -19,6 +19,8 @@ from noise_mm.coco.batch_folder import (
     write_batch,
 )
 from noise_mm.errors import InputError, run_command
+from noise_mm.formats.imagej_points import unwrapped_points
+from noise_mm.formats.imagej_shapes import WRAP_PX
 from noise_mm.geometry.orientation import UPRIGHT, shown_size, to_stored
 from noise_mm.patches.annotations import EXIF_CHOICES
 from noise_mm.patches.cutting import at_reference
@@ -147,13 +149,16 @@ def stored_points(image: MarkedImage, slide: Slide, exif: str | None, notes: lis
         shown = 'turned image' if turned else 'image as it is stored'
         notes.append(f'has the EXIF orientation {slide.orientation}; points are places in the {shown} (--exif {exif})')
     shown_px = shown_size(slide.orientation, stored_px) if turned else stored_px
-    outside = outside_image(image.points, *shown_px)
+    points, wrapped = (image.points, 0) if image.in_browser else unwrapped_points(image.points, shown_px)
+    if wrapped:
+        notes.append(f'{wrapped} points had coordinates that ImageJ wrapped at {WRAP_PX:,} px and were moved back')
+    outside = outside_image(points, *shown_px)
     if outside:
         raise InputError(
             f'{image.source}: {outside} points of {image.path.name} lie outside the image of {shown_px[0]} x '
             f'{shown_px[1]} px. Take the image that was marked{remedy}.'
         )
-    return to_stored(image.points, slide.orientation, stored_px) if turned else image.points
+    return to_stored(points, slide.orientation, stored_px) if turned else points
 
 
 def box_side_px(options: argparse.Namespace) -> float:

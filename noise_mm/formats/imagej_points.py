@@ -9,7 +9,7 @@ from roifile import ROI_TYPE, ImagejRoi
 from noise_mm.coco.file_issues import FileIssues
 from noise_mm.files import replacing
 from noise_mm.formats.imagej import DAMAGED_ROI, roi_entries
-from noise_mm.formats.imagej_shapes import shape_of
+from noise_mm.formats.imagej_shapes import LEAST_WRAPPED_PX, WRAP_PX, shape_of
 
 
 def read_imagej_points(path: str | Path) -> tuple[NDArray[np.float64], list[str]]:
@@ -51,6 +51,20 @@ def read_imagej_points(path: str | Path) -> tuple[NDArray[np.float64], list[str]
     if len(counters) > 1:
         issues.note(f'points of {len(counters)} counters are all taken for nuclei')
     return np.concatenate(points), issues.notes
+
+
+def unwrapped_points(
+    points: list[tuple[float, float]], size_px: tuple[int, int]
+) -> tuple[list[tuple[float, float]], int]:
+    """Return points without ImageJ's wrapping at 65,536 px, and how many were moved.
+
+    A coordinate left of or above an image of (width, height) that fits into it when 65,536 px are added was wrapped.
+    """
+    moved = [
+        tuple(c + WRAP_PX if LEAST_WRAPPED_PX <= c < 0 and c + WRAP_PX <= side else c for c, side in pair)
+        for pair in (zip(point, size_px, strict=True) for point in points)
+    ]
+    return moved, sum(one != other for one, other in zip(points, moved, strict=True))
 
 
 def write_multi_point(path: str | Path, xy_px: ArrayLike, name: str = 'nuclei') -> None:

@@ -31,8 +31,15 @@ from noise_mm.geometry.pixels import mask_of_runs, row_runs, trace
 
 LABEL_AFFIXES = (
     '_labels', '_label', '_cp_masks', '_masks', '_mask', '_cp_outlines', '_cp_output', '_flows', '_outlines',
+    '_instances', '_segmentation', '_seg', '_overlay', '_probabilities', '_object predictions',
+    '_simple segmentation',
 )  # fmt: skip
-"""How names of label images end that Cellpose, napari and this project put beside the image, in small letters."""
+"""How names of label images end that Cellpose, napari, ilastik and this project put beside the image, in small letters.
+
+Hyphens and spaces stand for underscores."""
+
+LABEL_PREFIXES = ('labels_', 'label_', 'masks_', 'mask_')
+LABEL_FOLDERS = ('labels', 'label', 'masks', 'mask', 'segmentation', 'segmentations')
 
 BAND_PX = 512
 LARGEST_IMAGEJ_PX = 16_384
@@ -56,7 +63,9 @@ class Runs(NamedTuple):
 
 def is_label_image_name(path: Path) -> bool:
     """Return whether a file is named like a label image that lies beside its image; see `LABEL_AFFIXES`."""
-    return path.name.removesuffix(path.suffix).lower().removesuffix('.ome').endswith(LABEL_AFFIXES)
+    name = path.name.removesuffix(path.suffix).lower().removesuffix('.ome').replace('-', '_')
+    ends = tuple(affix.replace(' ', '_') for affix in LABEL_AFFIXES)
+    return name.replace(' ', '_').endswith(ends) or name.startswith(LABEL_PREFIXES)
 
 
 def read_label_image(
@@ -65,8 +74,8 @@ def read_label_image(
     """Return the outlines of a label image in the order of their values, each named after its value.
 
     One of several labels that lies in several pieces gives one outline with several parts. Whole numbers stored as
-    floats, as ImageJ stores 32-bit labels, are read too. Several pages are either one cell each, which may overlap (named after
-    the page), or labels that differ from page to page; anything else is refused.
+    floats, as ImageJ stores 32-bit labels, are read too. Several pages are either one cell each, which may overlap
+    (named after the page), or labels that differ from page to page; anything else is refused.
 
     Args:
         path: A TIFF or PNG with one channel; smaller levels of a pyramid are not read.

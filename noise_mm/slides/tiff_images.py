@@ -7,9 +7,10 @@ with its levels and its stated pixel size; pictures that are no scan (label, mac
 
 import math
 import re
+import unicodedata
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple, Protocol, TypeVar
 
 import tifffile
@@ -187,9 +188,15 @@ def _first_page(image: ElementTree.Element, file_name: str, own_uuid: str | None
     pages = []
     for block in blocks:
         uuid = block.find('{*}UUID')
-        if uuid is None or file_name == uuid.get('FileName') or (own_uuid and own_uuid == (uuid.text or '').strip()):
+        named = uuid is not None and _plain_name(file_name) == _plain_name(uuid.get('FileName', ''))
+        if uuid is None or named or (own_uuid and own_uuid == (uuid.text or '').strip()):
             pages.append(int(number(block.get('IFD', '0')) or 0))
     return min(pages, default=None)
+
+
+def _plain_name(file_name: str) -> str:
+    """Return a file name without folders and capitals, by which files and systems differ."""
+    return unicodedata.normalize('NFC', PureWindowsPath(file_name).name).lower()
 
 
 def _companion(path: Path, name: str) -> ElementTree.Element | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noise_mm.errors import InputError
-from noise_mm.formats.label_image import is_label_image_name
+from noise_mm.formats.label_image import LABEL_FOLDERS, is_label_image_name
 from noise_mm.slides.slide import SLIDE_SUFFIXES
 
 OME = '.ome'
@@ -24,7 +24,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             files = _files_in(path)
-            found = list(filter(_is_well, files))
+            found = [file for file in files if _is_well(file, path)]
             if not found and any(file.suffix.lower() in SLIDE_SUFFIXES for file in files):
                 raise InputError(f'{path}: all images in this folder are named like label images, not like wells.')
             if not found:
@@ -62,7 +62,7 @@ def by_well(images: Sequence[Path]) -> dict[str, Path]:
 
 def unread_files(paths: Sequence[Path]) -> list[Path]:
     """Return the files in folders among `paths` that are passed over: label images, and all that are no images."""
-    return [file for path in paths if path.is_dir() for file in _files_in(path) if not _is_well(file)]
+    return [file for path in paths if path.is_dir() for file in _files_in(path) if not _is_well(file, path)]
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -77,8 +77,12 @@ def _files_in(folder: Path) -> list[Path]:
     return files
 
 
-def _is_well(file: Path) -> bool:
-    return file.suffix.lower() in SLIDE_SUFFIXES and not is_label_image_name(file)
+def _is_well(file: Path, folder: Path) -> bool:
+    """Return whether a file in a folder, or in folders in it, is an image and neither it nor they are named labels."""
+    is_label = is_label_image_name(file) or any(
+        part.lower() in LABEL_FOLDERS for part in file.relative_to(folder).parts[:-1]
+    )
+    return file.suffix.lower() in SLIDE_SUFFIXES and not is_label
 
 
 def well_name(image: Path) -> str:

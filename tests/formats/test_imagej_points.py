@@ -5,7 +5,7 @@ import pytest
 from roifile import ROI_TYPE, ImagejRoi
 
 from noise_mm.errors import InputError
-from noise_mm.formats.imagej_points import read_imagej_points, write_multi_point
+from noise_mm.formats.imagej_points import read_imagej_points, unwrapped_points, write_multi_point
 
 
 def test_points_come_back_where_they_were(tmp_path):
@@ -52,3 +52,9 @@ def test_files_without_points_and_damaged_ones_are_refused(tmp_path):
     write_multi_point(path, [[np.nan, 2]])
     with pytest.raises(InputError, match='not a finite number'):
         read_imagej_points(path)
+
+
+def test_points_that_imagej_wrapped_are_moved_back_where_the_image_is_that_large():
+    points = [(-4535.5, 70.5), (5.5, 9.5)]
+    assert unwrapped_points(points, (70_000, 200)) == ([(61_000.5, 70.5), (5.5, 9.5)], 1)
+    assert unwrapped_points(points, (60_000, 200)) == (points, 0)

@@ -59,6 +59,17 @@ def test_each_file_of_a_set_is_read_with_its_own_image_and_size(tmp_path):
     assert look(tmp_path / 'A2.ome.tif') == (20, 0.3892, [])
 
 
+@pytest.mark.parametrize('stated', ['a2.OME.tif', 'export/A2.ome.tif', 'D:\\export\\A2.ome.tif'])
+def test_names_in_a_set_may_differ_in_folders_and_capitals(tmp_path, stated):
+    data = '<TiffData IFD="0"><UUID FileName="{}">urn:other</UUID></TiffData>'
+    images = ''.join(
+        IMAGE.format(n=n, name=name, size=SIZE.format(um), data=data.format(name))
+        for n, (name, um) in enumerate((('A1.ome.tif', 0.7784), (stated, 0.3892)))
+    )
+    write(tmp_path / 'A2.ome.tif', 20, description=OME.format(uuid='u', images=images))
+    assert look(tmp_path / 'A2.ome.tif') == (20, 0.3892, [])
+
+
 def test_a_renamed_file_of_a_set_is_known_by_its_uuid(tmp_path):
     ome_set(tmp_path, A1=(10, 0.7784), A2=(20, 0.3892))
     (tmp_path / 'A2.ome.tif').rename(tmp_path / 'B7.ome.tif')

@@ -30,7 +30,8 @@ def test_what_only_looks_like_an_image_is_passed_over(plate):
 
 def test_label_images_in_a_folder_are_no_wells(plate):
     """As Cellpose, napari and this project put them beside the image; one that is named itself is taken."""
-    labels = ['A1_labels.tif', 'A1_cp_masks.png', 'A2_masks.tif']
+    labels = ['A1_labels.tif', 'A1_cp_masks.png', 'A2_masks.tif', 'A2-mask.png', 'mask_A1.png', 'A1_overlay.png']
+    labels += ['A1_Simple Segmentation.tif', 'A1_seg.ome.tif']
     for name in labels:
         (plate / name).touch()
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png']
@@ -40,6 +41,17 @@ def test_label_images_in_a_folder_are_no_wells(plate):
         (plate / name).unlink()
     with pytest.raises(InputError, match='all images in this folder are named like label images'):
         find_images([plate])
+
+
+def test_folders_of_masks_beside_folders_of_images_are_no_wells(plate):
+    for name in ('images', 'Masks'):
+        (plate / name).mkdir()
+        (plate / name / 'A1.png').touch()
+    for name in ('A1.png', 'A2.png'):
+        (plate / name).unlink()
+    assert find_images([plate]) == [plate / 'images' / 'A1.png']
+    assert unread_files([plate]) == [plate / 'Masks' / 'A1.png']
+    assert find_images([plate / 'Masks']) == [plate / 'Masks' / 'A1.png']  # named itself
 
 
 def test_files_that_are_no_images_are_listed(plate):
