@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from noise_mm.progress import Progress
+from noise_mm.stages import BEST_NAME
 
 MOST_LINES = 20
 """About epochs, however many there are."""
@@ -56,12 +57,19 @@ class ConsoleHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.best, self.parts, self.losses, self.bar = None, [], [], None
+        self.best: float | None = None
+        self.parts: list[str] = []
+        self.losses: list[float] = []
+        self.bar: Progress | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep MMEngine's lines about epochs off the console."""
+        shorten_console(runner.logger, ONLY_IN_FILE_OF_TRAINING)
 
     def before_train(self, runner: Runner) -> None:
         """Say what is trained, and where everything else is written."""
+        self.best = runner.message_hub.get_info('best_score', self.best)  # of a run that is resumed
         self.began, self.first = time.monotonic(), runner.iter
-        shorten_console(runner.logger, ONLY_IN_FILE_OF_TRAINING)
         if not is_main_process():
             return
         log = Path(runner.logger.log_file or runner.work_dir)
@@ -96,9 +104,8 @@ class ConsoleHook(Hook):
         value = (metrics or {}).get(name)
         if value is None or not self.parts:  # or this is a validation without a training
             return
-        is_best = self.best is None or value > self.best[0]
-        if is_best:
-            self.best = value, runner.epoch
+        is_best = self.best is None or value > self.best
+        self.best = value if is_best else self.best
         shown = {name: value} | {name.replace('mAP', kind): metrics.get(name.replace('mAP', kind)) for kind in 'PR'}
         texts = [f'{key.rpartition("/")[2]} {score:.3f}' for key, score in shown.items() if score is not None]
         self.parts[1:1] = [' '.join(texts) + (' (best)' if is_best else '')]
@@ -110,9 +117,8 @@ class ConsoleHook(Hook):
             self.bar.close()
         if self.best is None or not is_main_process():
             return
-        value, epoch = self.best
-        print(f'best: epoch {epoch}, {runner.cfg.best_metric} {value:.3f}, {Path(runner.work_dir) / "best.pth"}')
-        if value < LOW_SCORE:
+        print(f'best: {runner.cfg.best_metric} {self.best:.3f}, {Path(runner.work_dir) / BEST_NAME}')
+        if self.best < LOW_SCORE:
             print(
                 f'warning: after {runner.epoch} epochs this network finds next to nothing. Train longer (--cfg-options '
                 'max_epochs=N) or start from trained weights (--init FILE). If neither helps, check the outlines with '
