@@ -1,7 +1,7 @@
 """COCO annotations as this project writes them; ids are counted from 1. Reading them: `reader` and `outlines`."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -82,54 +82,29 @@ def write_coco(
         masks: The pixels of the outlines, if they were rasterised before.
         **image_facts: Further keys of the image, such as `well` and `mpp`.
     """
-    dataset = _without_annotations(outlines, file_name, size_px, image_facts)
+    width, height = size_px
+    labels = dict.fromkeys([*(category['name'] for category in CATEGORIES), *(outline.label for outline in outlines)])
+    ids = {label: number for number, label in enumerate(labels, start=1)}
+    categories = [{'id': number, 'name': label, 'supercategory': 'cell'} for label, number in ids.items()]
+    image = {'id': 1, 'file_name': file_name, 'width': width, 'height': height, **image_facts}
+    head = json.dumps(coco_dictionary([image], [], categories=categories, info={'noise_mm': __version__}))
     if rle and masks is None:
         masks = (CellMask.of(outline.geometry, size_px) for outline in outlines)
-    annotations = _annotations_of_well(outlines, dataset['categories'], size_px, masks if rle else None, attributes)
-    end = ']}'
-    head = json.dumps(dataset)
-    assert head.endswith('"annotations": []}')
+    masks = masks if rle else repeat(None, len(outlines))
+    attributes = repeat({}, len(outlines)) if attributes is None else attributes
     with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8', newline='') as file:
-        file.write(head.removesuffix(end))
-        for annotation in annotations:
-            file.write((',\n' if annotation['id'] > 1 else '\n') + json.dumps(annotation))
-        file.write(f'\n{end}\n')
-
-
-def _without_annotations(
-    outlines: Sequence[Outline], file_name: str, size_px: tuple[int, int], image_facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The COCO dictionary of one image with the categories of its outlines, but without annotations."""
-    categories = [dict(category) for category in CATEGORIES]
-    known = {category['name'] for category in categories}
-    for label in dict.fromkeys(outline.label for outline in outlines):
-        if label not in known:
-            categories.append({'id': len(categories) + 1, 'name': label, 'supercategory': 'cell'})
-    image = {'id': 1, 'file_name': file_name, 'width': size_px[0], 'height': size_px[1], **image_facts}
-    return coco_dictionary([image], [], categories=categories, info={'noise_mm': __version__})
-
-
-def _annotations_of_well(
-    outlines: Sequence[Outline],
-    categories: Sequence[Mapping[str, Any]],
-    size_px: tuple[int, int],
-    masks: Iterable[CellMask] | None,
-    attributes: Iterable[Mapping[str, Any]] | None,
-) -> Iterator[dict[str, Any]]:
-    """The annotations of one image one by one; arguments as `write_coco`."""
-    width, height = size_px
-    ids = {category['name']: category['id'] for category in categories}
-    facts = repeat({}, len(outlines)) if attributes is None else attributes
-    masks = repeat(None, len(outlines)) if masks is None else masks
-    for number, (outline, more, mask) in enumerate(zip(outlines, facts, masks, strict=True), start=1):
-        annotation = coco_annotation(
-            number,
-            1,
-            outline.geometry,
-            category_id=ids[outline.label],
-            ignored=outline.ignored,
-            score=outline.score,
-            **({} if mask is None else mask_annotation(mask, height, width)),
-        )
-        named = {'name': outline.name, **more} if outline.name else dict(more)
-        yield {**annotation, 'attributes': named} if named else annotation
+        file.write(head.removesuffix(']}'))
+        for number, (outline, more, mask) in enumerate(zip(outlines, attributes, masks, strict=True), start=1):
+            annotation = coco_annotation(
+                number,
+                1,
+                outline.geometry,
+                category_id=ids[outline.label],
+                ignored=outline.ignored,
+                score=outline.score,
+                **({} if mask is None else mask_annotation(mask, height, width)),
+            )
+            if named := ({'name': outline.name} if outline.name else {}) | dict(more):
+                annotation['attributes'] = named
+            file.write((',\n' if number > 1 else '\n') + json.dumps(annotation))
+        file.write('\n]}\n')

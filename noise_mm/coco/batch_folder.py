@@ -28,9 +28,6 @@ CATEGORIES = (
 
 KNOWN_LABELS = (*(category['name'] for category in CATEGORIES), 'pre-osteoclast')
 
-IMAGE_KEYS = ('id', 'file_name', 'width', 'height', 'batch', 'well', 'x', 'y', 'mpp')
-WELL_KEYS = ('well', 'width', 'height', 'mpp', 'source')
-
 
 def canonical_label(label: str) -> str:
     """Return the class among `KNOWN_LABELS` that differs from `label` in capitals only, else `label` itself."""
@@ -57,18 +54,8 @@ def image_entry(
     **more: Any,
 ) -> dict[str, Any]:
     """One entry of a COCO file's `images`, with all keys that this project needs; `more` follows them."""
-    return {
-        'id': image_id,
-        'file_name': file_name,
-        'width': width,
-        'height': height,
-        'batch': batch,
-        'well': well,
-        'x': x,
-        'y': y,
-        'mpp': mpp,
-        **more,
-    }
+    size = {'id': image_id, 'file_name': file_name, 'width': width, 'height': height}
+    return {**size, 'batch': batch, 'well': well, 'x': x, 'y': y, 'mpp': mpp, **more}
 
 
 def coco_dictionary(
@@ -89,22 +76,15 @@ def coco_dictionary(
     Raises:
         ValueError: If ids are not unique or below 1, or an annotation refers to an unknown image or category.
     """
-    categories = [dict(category) for category in categories]
-    image_ids = _unique_ids('image', images)
-    category_ids = _unique_ids('category', categories)
-    _unique_ids('annotation', annotations)
-    for annotation in annotations:
-        if annotation['image_id'] not in image_ids:
-            raise ValueError(f'annotation {annotation["id"]} refers to unknown image {annotation["image_id"]}')
-        if annotation['category_id'] not in category_ids:
-            raise ValueError(f'annotation {annotation["id"]} refers to unknown category {annotation["category_id"]}')
-    return {
-        'info': dict(info or {}),
-        'licenses': [],
-        'categories': categories,
-        'images': [dict(image) for image in images],
-        'annotations': [dict(annotation) for annotation in annotations],
-    }
+    lists = {'categories': [*categories], 'images': [*images], 'annotations': [*annotations]}
+    ids = {name: {entry['id'] for entry in entries} for name, entries in lists.items()}
+    for name, entries in lists.items():
+        if len(ids[name]) < len(entries) or min(ids[name], default=1) < 1:
+            raise ValueError(f'ids of {name} are below 1 or used twice')
+    for key, name in (('image_id', 'images'), ('category_id', 'categories')):
+        if unknown := {annotation[key] for annotation in annotations} - ids[name]:
+            raise ValueError(f'annotations refer to unknown {name}: {unknown}')
+    return {'info': dict(info or {}), 'licenses': []} | {k: [*map(dict, each)] for k, each in lists.items()}
 
 
 def write_batch(
@@ -124,21 +104,16 @@ def write_batch(
         folder: The batch folder, such as `data/osteoclast/M1`; made if missing.
         images: Entries as `image_entry` makes them.
         annotations: COCO annotations; ids from 1.
-        wells: One mapping with the keys `WELL_KEYS` for each well; sizes in px, `mpp` in um per px or None.
+        wells: For each well `well`, `width`, `height`, `mpp` and `source`; sizes in px, `mpp` in um per px or None.
         info: Free facts for the COCO file's `info`.
 
     Raises:
-        ValueError: If a key is missing, ids are wrong, or an image names a well that `wells` lacks.
+        ValueError: If ids are wrong, or an image names a well that `wells` lacks.
         InputError: If the folder can't be written to.
     """
-    _require_keys('image', IMAGE_KEYS, images)
-    _require_keys('well', WELL_KEYS, wells)
-    names = {well['well'] for well in wells}
-    if len(names) != len(wells):
-        raise ValueError('two wells of one batch have the same name')
-    for image in images:
-        if image['well'] not in names:
-            raise ValueError(f'{image["file_name"]} is of well {image["well"]!r}, which is not among the wells')
+    names = [well['well'] for well in wells]
+    if len(set(names)) < len(names) or not {image['well'] for image in images} <= set(names):
+        raise ValueError(f'two wells of one batch have the same name, or an image is of another well than {names}')
     dataset = coco_dictionary(images, annotations, info=info)
     folder = Path(folder)
     write_json(folder / 'wells.json', [dict(well) for well in wells], indent=1)
@@ -179,21 +154,3 @@ def new_batch_folder(folder: str | Path) -> Iterator[Path]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _unique_ids(kind: str, entries: Iterable[Mapping[str, Any]]) -> set[int]:
-    """The ids of `entries`; refuses ids that are doubled or below 1."""
-    ids: set[int] = set()
-    for entry in entries:
-        if entry['id'] < 1 or entry['id'] in ids:
-            raise ValueError(f'{kind} id {entry["id"]} is below 1 or used twice')
-        ids.add(entry['id'])
-    return ids
-
-
-def _require_keys(kind: str, keys: Sequence[str], entries: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses entries that lack one of `keys`."""
-    for entry in entries:
-        missing = [key for key in keys if key not in entry]
-        if missing:
-            raise ValueError(f'{kind} {entry.get("id", entry.get("well"))} lacks {", ".join(missing)}')

@@ -1,6 +1,7 @@
 """Issues of one annotation file, collected so that a single error names them all, and notes on what was not used."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from noise_mm.geometry.rings import crosses_itself
 logger = logging.getLogger(__name__)
 
 ISSUES_NAMED = 3  # in one line; more would not be read
+
+
+def first_of(issues: Sequence[str]) -> str:
+    """Return the first issues, and how many more there are."""
+    more = f'; ... and {len(issues) - ISSUES_NAMED} more' if len(issues) > ISSUES_NAMED else ''
+    return '; '.join(issues[:ISSUES_NAMED]) + more
 
 
 @dataclass
@@ -55,9 +62,7 @@ class FileIssues:
             InputError: One line with the file, the first issues, the number of further ones and the remedy.
         """
         if self.issues:
-            named = '; '.join(self.issues[:ISSUES_NAMED])
-            more = len(self.issues) - ISSUES_NAMED
-            raise self.error(named + (f'; ... and {more} more' if more > 0 else ''))
+            raise self.error(first_of(self.issues))
 
 
 @dataclass

@@ -8,22 +8,15 @@ have it, the user must choose.
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from noise_mm.coco.file_issues import OutlineCollector
-from noise_mm.coco.reader import CocoAnnotation, CocoContent, CocoImage, read_content
+from noise_mm.coco.reader import CocoAnnotation, CocoContent, CocoImage
 from noise_mm.coco.segmentation import geometry_from_segmentation
 from noise_mm.errors import InputError
-from noise_mm.files import read_json
 from noise_mm.geometry.outline import Outline
 
 REMEDY = 'Export the COCO file again or correct these annotations.'
 CROWD_CHOICES = ('cells', 'ignore')
-
-
-def read_coco(path: str | Path, *arguments: Any, **options: Any) -> list[Outline]:
-    """Return the outlines of one image of a COCO file; arguments as `coco_outlines`."""
-    return coco_outlines(read_content(read_json(path), str(path)), path, *arguments, **options)
 
 
 def coco_outlines(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from noise_mm.coco import issues as kinds
-from noise_mm.coco.file_issues import ISSUES_NAMED
+from noise_mm.coco.file_issues import first_of
 from noise_mm.coco.issues import Issue, Kind
 from noise_mm.coco.segmentation import is_flat
 from noise_mm.errors import InputError
@@ -129,9 +129,7 @@ def raise_issues(source: str, issues: Collection[Issue], remedy: str = REMEDY) -
         InputError: One line with the file, the first issues, the number of further ones and what to do.
     """
     if issues:
-        named = '; '.join(f'{issue.place} {issue.what}' for issue in list(issues)[:ISSUES_NAMED])
-        more = f'; ... and {len(issues) - ISSUES_NAMED} more' if len(issues) > ISSUES_NAMED else ''
-        raise InputError(f'{source}: {named}{more}. {remedy}')
+        raise InputError(f'{source}: {first_of([f"{issue.place} {issue.what}" for issue in issues])}. {remedy}')
 
 
 def require_classes(content: CocoContent, source: str, classes: Sequence[str]) -> None:

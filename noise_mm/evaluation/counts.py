@@ -94,18 +94,18 @@ def _rows(
             **{
                 name: value
                 for what, (ours, theirs) in compared.items()
-                for name, value in _compared(what, ours[k].item(), theirs[k].item()).items()
+                for name, value in errors(what, theirs[k].item(), ours[k].item()).items()
             },
         }
         for k, key in enumerate(different)
     ]
 
 
-def _compared(what: str, found: float, annotated: float) -> JsonRow:
-    """Both values, their difference, and that in percent of the truth; None where the truth is 0."""
+def errors(what: str, annotated: float, found: float, verb: str = 'detected') -> JsonRow:
+    """Return both values, their difference, and that in percent of the truth; None where the truth is 0."""
     return {
         f'{what}_annotated': annotated,
-        f'{what}_detected': found,
+        f'{what}_{verb}': found,
         f'{what}_error': found - annotated,
         f'{what}_error_percent': 100 * (found - annotated) / annotated if annotated else None,
     }

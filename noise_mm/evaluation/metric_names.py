@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from mmengine.evaluator import BaseMetric, Evaluator
 
 from noise_mm.errors import InputError
+from noise_mm.evaluation.evaluate import evaluate
 from noise_mm.evaluation.osteoclast_metric import OsteoclastMetric
+from noise_mm.evaluation.report import flat_metrics, make_report
 
 SHOWN = 8
 
@@ -39,17 +41,8 @@ def require_produced(name: str | None, setting: str, evaluator: Evaluator, class
 
 
 def metric_names(metric: BaseMetric, classes: Sequence[str]) -> list[str]:
-    """Return the names of a metric's numbers as in `report.flat_metrics`, those at IoU 0.5 first; of others none."""
+    """Return the names of a metric's numbers as in `report.flat_metrics`; of metrics of others none."""
     if not isinstance(metric, OsteoclastMetric):
         return []
-    prefix = f'{metric.prefix}/' if metric.prefix else ''
-    suffixes = ['', *(f'_{name}' for name in classes)] if len(classes) > 1 else ['']
-    means = [f'{prefix}{kind}_mAP50_95' for kind in metric.kinds]
-    at_thresholds = [
-        f'{prefix}{kind}_{letters}{100 * iou_thr:g}{suffix}'
-        for kind in metric.kinds
-        for suffix in suffixes
-        for iou_thr in sorted(metric.iou_thrs, key=lambda each: each != 0.5)
-        for letters in ('mAP', 'P', 'R')
-    ]
-    return [*at_thresholds, *means, f'{prefix}fitness']
+    nothing = make_report(evaluate([], classes, metric.kinds, metric.iou_thrs, metric.mode))
+    return [f'{metric.prefix}/{name}' if metric.prefix else name for name in flat_metrics(nothing)]

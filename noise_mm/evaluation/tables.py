@@ -47,15 +47,25 @@ class Run:
         source: The file that it is from, for messages.
         name: Shown where the run does not say what it is.
         report: Content of its `metrics.json`, see `report`.
+        method: The method, such as 'noise'; None where that is not known, as for the next four.
+        protocol: The protocol, such as 'm2h'.
+        fold: The held-out batch.
+        seed: The seed of its training.
+        seen: The test batches that were seen in training.
     """
 
     source: str
     name: str
     report: Mapping[str, Any]
+    method: str | None
+    protocol: str | None
+    fold: str | None
+    seed: int | None
+    seen: list[str]
 
     @classmethod
     def of_file(cls, path: str | Path, report: Any) -> 'Run':
-        """The run with the `metrics.json` content `report`, named after the folder of the file.
+        """Return the run with the `metrics.json` content `report`, named after the folder of the file.
 
         A folder that is called as the fold is gives the name of the one that it is in; a file that is not called
         `metrics.json` gives its own.
@@ -65,35 +75,16 @@ class Run:
         """
         if not _is_report(report):
             raise InputError(f'{path}: no metrics of schema {SCHEMA}. Write it again with tools/test.py.')
-        folder = Path(path).absolute().parent
-        if Path(path).name != METRICS_FILE:
-            return cls(str(path), Path(path).stem, report)
-        return cls(str(path), (folder.parent if folder.name == report['run'].get('fold') else folder).name, report)
-
-    @property
-    def method(self) -> str | None:
-        """The method, such as 'noise'."""
-        return self.report['run'].get('method')
-
-    @property
-    def protocol(self) -> str | None:
-        """The protocol, such as 'm2h'."""
-        return self.report['run'].get('protocol')
-
-    @property
-    def fold(self) -> str | None:
-        """The held-out batch."""
-        return self.report['run'].get('fold')
-
-    @property
-    def seed(self) -> int | None:
-        """The seed of its training; None where that is not known."""
-        return (self.report['run'].get('training') or {}).get('seed')
-
-    @property
-    def seen(self) -> list[str]:
-        """The test batches that were seen in training."""
-        return list(self.report['run'].get('seen_in_training') or ())
+        run, folder = report['run'], Path(path).absolute().parent
+        name = (folder.parent if folder.name == run.get('fold') else folder).name
+        return cls(
+            str(path),
+            name if Path(path).name == METRICS_FILE else Path(path).stem,
+            report,
+            *(run.get(key) for key in ('method', 'protocol', 'fold')),
+            (run.get('training') or {}).get('seed'),
+            list(run.get('seen_in_training') or ()),
+        )
 
     @property
     def configuration(self) -> str:

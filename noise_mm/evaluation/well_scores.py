@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noise_mm.evaluation.agreement import agreement
+from noise_mm.evaluation.counts import errors
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, evaluate
 from noise_mm.evaluation.outline_overlaps import compare_outlines
 from noise_mm.evaluation.report import make_report, score_text
@@ -189,31 +190,17 @@ def _well_rows(evaluation: Evaluation, wells: Sequence[WellPair], score_thr: flo
     for number, (image, well) in enumerate(zip(evaluation.images, wells, strict=True)):
         found, objects = overlaps.images == number, overlaps.object_images == number
         n_true = int(np.count_nonzero(counted & found & matches.true_positive))
-        areas = {
-            'annotated': float(image.object_areas_px2[wanted[objects]].sum()),
-            'predicted': float(image.areas_px2[counted[found]].sum()),
-        }
-        counts = {
-            'annotated': int(np.count_nonzero(wanted & objects)),
-            'predicted': int(np.count_nonzero(counted & found)),
-        }
-        row = {'batch': image.batch, 'well': image.well, **_compared('n', counts), 'n_true_positives': n_true}
-        row |= {
-            name: _ratio(n_true, counts[side]) for name, side in (('precision', 'predicted'), ('recall', 'annotated'))
-        }
-        row |= {**_compared('area_px2', areas), 'um_per_px': well.um_per_px, 'um_per_px_from': well.um_per_px_from}
+        n = int(np.count_nonzero(wanted & objects)), int(np.count_nonzero(counted & found))
+        areas = image.object_areas_px2[wanted[objects]].sum(), image.areas_px2[counted[found]].sum()
+        row = {'batch': image.batch, 'well': image.well, **errors('n', *n, 'predicted'), 'n_true_positives': n_true}
+        row |= {'precision': _ratio(n_true, n[1]), 'recall': _ratio(n_true, n[0])}
+        row |= errors('area_px2', *map(float, areas), 'predicted')
+        row |= {'um_per_px': well.um_per_px, 'um_per_px_from': well.um_per_px_from}
         if well.um_per_px is not None:
-            in_um2 = {side: area_um2(area, well.um_per_px) for side, area in areas.items()}
-            row |= {key: value for key, value in _compared('area_um2', in_um2).items() if key in WELL_COLUMNS}
+            in_um2 = errors('area_um2', *(area_um2(float(area), well.um_per_px) for area in areas), 'predicted')
+            row |= {key: value for key, value in in_um2.items() if key in WELL_COLUMNS}
         rows.append(row)
     return rows
-
-
-def _compared(what: str, values: Mapping[str, float]) -> dict[str, float | None]:
-    error = values['predicted'] - values['annotated']
-    percent = None if not values['annotated'] else 100 * error / values['annotated']
-    sides = {f'{what}_{side}': value for side, value in values.items()}
-    return {**sides, f'{what}_error': error, f'{what}_error_percent': percent}
 
 
 def _agreements(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

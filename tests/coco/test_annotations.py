@@ -10,7 +10,6 @@ from pycocotools.coco import COCO
 from shapely import Polygon, box
 
 from noise_mm.coco.annotations import coco_annotation, write_coco
-from noise_mm.coco.outlines import read_coco
 from noise_mm.coco.reader import is_coco
 from noise_mm.coco.segmentation import coco_segmentation, geometry_from_segmentation, mask_annotation
 from noise_mm.errors import InputError
@@ -18,6 +17,7 @@ from noise_mm.formats.imagej import read_imagej
 from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import fill_pixels, trace
+from tests.fixtures.files import read_coco
 
 RING = Polygon([(2, 2), (30, 4), (28, 30), (4, 26)], [[(10, 10), (20, 12), (14, 20)]])
 MASKS = arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))).filter(np.any)

@@ -6,9 +6,9 @@ import pytest
 from shapely import box
 
 from noise_mm.coco.annotations import write_coco
-from noise_mm.coco.outlines import read_coco
 from noise_mm.errors import InputError
 from noise_mm.geometry.outline import Outline
+from tests.fixtures.files import read_coco
 
 RING = [2, 3, 12, 3, 12, 9, 2, 9]
 RLE = {'size': [30, 40], 'counts': [63, 6, 24, 6, 1101]}  # two columns of six pixels, from (2, 3) on
