@@ -1,22 +1,23 @@
 """Measures each cell. Pure.
 
-A cell is measured on its own pixels, those whose centres lie in its outline (`noise_mm.geometry.cell_masks`), with
-scikit-image's `regionprops`. Its area is therefore the number of its pixels in the label image, unless another cell
-lies over it. Where cells overlap, each is measured whole.
+A cell is measured on its own pixels, those whose centres lie in its outline (`noise_mm.geometry.cell_masks`), as
+scikit-image's `regionprops` does. Its area is therefore the number of its pixels in the label image, unless another
+cell lies over it. Where cells overlap, each is measured whole.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import regionprops
 
 from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.packed_outlines import LazyOutlines
 from noise_mm.geometry.windows import area_um2
+from noise_mm.measure.shape import Shape, shape_of
 
 PRE_OSTEOCLAST = 'pre-osteoclast'
 """Class of cells with fewer nuclei than an osteoclast has."""
@@ -120,7 +121,7 @@ def measure_cells(
         nuclei: Nuclei of each cell, if they were counted.
     """
     for index, (outline, mask) in enumerate(zip(outlines, masks, strict=True)):
-        regions = regionprops(mask.pixels().astype(np.uint8))
+        shape = shape_of(mask.pixels())
         yield CellMeasures(
             name=outline.name,
             label=outline.label,
@@ -128,25 +129,24 @@ def measure_cells(
             nuclei=None if nuclei is None else int(nuclei[index]),
             mpp=mpp,
             marks=outline.marks,
-            **(_measured(regions[0], mask, size_px) if regions else _sliver(outline, mask)),
+            **(_sliver(outline, mask) if shape is None else _measured(shape, mask, size_px)),
         )
 
 
-def _measured(region: Any, mask: CellMask, size_px: tuple[int, int]) -> dict[str, Any]:
-    """Return the measures of a cell from those of `regionprops` in the window of `mask`."""
-    top, left, bottom, right = (int(value) for value in region.bbox)
-    row, column = region.centroid
+def _measured(shape: Shape, mask: CellMask, size_px: tuple[int, int]) -> dict[str, Any]:
+    """Return the measures of a cell from those in the window of `mask`."""
+    left, top, width, height = shape.box
     x, y = mask.x + left, mask.y + top
     return dict(
-        # regionprops has the centres of pixels at whole numbers, outlines have corners there
-        centroid_px=(mask.x + float(column) + 0.5, mask.y + float(row) + 0.5),
-        box_px=(x, y, right - left, bottom - top),
-        area_px2=int(region.area),
-        perimeter_px=float(region.perimeter),
-        equivalent_diameter_px=float(region.equivalent_diameter_area),
-        solidity=float(region.solidity),
-        eccentricity=float(region.eccentricity),
-        touches_edge=x == 0 or y == 0 or mask.x + right == size_px[0] or mask.y + bottom == size_px[1],
+        # shapes have the centres of pixels at whole numbers, outlines have corners there
+        centroid_px=(mask.x + shape.centroid_px[0] + 0.5, mask.y + shape.centroid_px[1] + 0.5),
+        box_px=(x, y, width, height),
+        area_px2=shape.area_px2,
+        perimeter_px=shape.perimeter_px,
+        equivalent_diameter_px=math.sqrt(4 * shape.area_px2 / math.pi),
+        solidity=shape.solidity,
+        eccentricity=shape.eccentricity,
+        touches_edge=x == 0 or y == 0 or x + width == size_px[0] or y + height == size_px[1],
     )
 
 
