@@ -11,7 +11,7 @@ from math import fsum
 
 import numpy as np
 
-from noise_mm.inference.detection import Detection
+from noise_mm.inference.detection import Box, Detection, common
 from noise_mm.inference.merge.fragments import (
     Cell,
     are_duplicates,
@@ -21,7 +21,7 @@ from noise_mm.inference.merge.fragments import (
     is_redundant,
 )
 from noise_mm.inference.merge.merge_graph import MergeGraph
-from noise_mm.inference.merge.tile_detection import Box, MergeThresholds, TileDetection, common, inside_px
+from noise_mm.inference.merge.tile_detection import MergeThresholds, TileDetection
 
 BEYOND = 0.05  # share of a detection beyond a tile from which on a detection in that tile is not whole
 
@@ -83,7 +83,7 @@ def _lies_beyond(detection: TileDetection, tile: Box) -> bool:
     """Return whether a good part of a detection lies beyond a tile."""
     return (
         common(detection.box, tile) != detection.box
-        and detection.area - inside_px(detection.found, tile) > BEYOND * detection.area
+        and detection.area - detection.found.inside_px(tile) > BEYOND * detection.area
     )
 
 

@@ -10,20 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from noise_mm.inference.detection import Detection
+from noise_mm.inference.detection import Box, Detection, common, grown, is_empty
 from noise_mm.inference.merge.merge_graph import MergeGraph
-from noise_mm.inference.merge.tile_detection import (
-    Box,
-    TileDetection,
-    box_of,
-    canvas,
-    common,
-    grown,
-    inside_px,
-    is_empty,
-    shared_px,
-    widened,
-)
+from noise_mm.inference.merge.tile_detection import TileDetection, widened
 
 STRAIGHT = 0.6  # share of its width in which a strip of a cell ends straight; a disc of 20 px: 0.45
 SHOWN_ALL = 0.8  # share of a detection's box that a tile has to show well to deny the detection
@@ -83,7 +72,7 @@ def containing_cell(key: int, owner: Mapping[int, Cell], graph: MergeGraph) -> C
 
 def is_redundant(cell: Cell, other: Cell, graph: MergeGraph) -> bool:
     """Return whether a cell is another, better one again, or a fragment of a larger one."""
-    both = shared_px(cell.found, other.found)
+    both = cell.found.shared_px(other.found)
     if not both:
         return False
     is_lesser = other.order < cell.order
@@ -95,7 +84,7 @@ def is_redundant(cell: Cell, other: Cell, graph: MergeGraph) -> bool:
         return False
     against = _tiles_against(cell, other, graph)
     if against >= len(cell.tiles) + (cell.is_whole and not _is_cut_beside(cell, other, graph)):
-        near_px = _near_px(cell.found, other.found, box_of(cell.found), graph.thresholds.jitter_px)
+        near_px = _near_px(cell.found, other.found, cell.found.box, graph.thresholds.jitter_px)
         return near_px >= graph.thresholds.covered * cell.area
     if cell.is_whole:
         return False
@@ -112,7 +101,7 @@ def is_mere_sliver(cell: Cell, graph: MergeGraph) -> bool:
     is_near_others = any(other not in own for key in cell.detections for other in graph.shared[key])
     if not is_near_others:
         return False
-    looking = graph.tiles_showing(box_of(cell.found))  # also those that show what goes on beyond the border
+    looking = graph.tiles_showing(cell.found.box)  # also those that show what goes on beyond the border
     showing = {graph.detections[key].core for key in own}
     return len(looking - showing) > len(looking & showing)
 
@@ -125,10 +114,10 @@ def is_piece_at_edge(cell: Cell, other: Cell, graph: MergeGraph) -> bool:
     """
     if cell.area > other.area or len(cell.tiles) > 1:
         return False
-    both = shared_px(cell.found, other.found)
+    both = cell.found.shared_px(other.found)
     if both < graph.thresholds.covered * cell.area:
         return False
-    ours, theirs = graph.gaps_to_edge(box_of(cell.found)), graph.gaps_to_edge(box_of(other.found))
+    ours, theirs = graph.gaps_to_edge(cell.found.box), graph.gaps_to_edge(other.found.box)
     near_px = graph.thresholds.border_px
     sides = [side for side in range(4) if ours[side] <= near_px and theirs[side] <= near_px]
     return any(_straight_share(cell.found.mask, side) >= STRAIGHT for side in sides)
@@ -175,7 +164,7 @@ def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, graph: MergeGraph) 
     if not is_doubted and any(2 * graph.shared[key].get(other, 0) >= detections[key].area for key, other in beside):
         return 0.0
     area = sum(detections[key].area for key in keys)
-    covered = sum(shared_px(detections[key].found, cell.found) for key in keys) / area
+    covered = sum(detections[key].found.shared_px(cell.found) for key in keys) / area
     if covered < thresholds.covered and (is_doubted or (is_lone and not beside)):
         detection = detections[keys[0]]
         within = detection.tile_box if is_doubted else detections[cell.detections[0]].tile_box
@@ -185,12 +174,12 @@ def _covered(keys: Sequence[int], is_lone: bool, cell: Cell, graph: MergeGraph) 
 
 def _near_px(found: Detection, other: Detection, within: Box, near_px: int) -> int:
     """Return the pixels of a mask that lie in another one or close to it, within a box."""
-    box = common(common(box_of(found), grown(box_of(other), near_px)), within)
+    box = common(common(found.box, grown(other.box, near_px)), within)
     if is_empty(box):
         return 0
     wide = grown(box, near_px)
-    near = widened(canvas(other, wide), near_px)[near_px:-near_px, near_px:-near_px]
-    return int(np.count_nonzero(near & canvas(found, box)))
+    near = widened(other.canvas(wide), near_px)[near_px:-near_px, near_px:-near_px]
+    return int(np.count_nonzero(near & found.canvas(box)))
 
 
 def _is_duplicate_in_tile(cell: Cell, other: Cell, graph: MergeGraph) -> bool:
@@ -208,8 +197,8 @@ def _tiles_against(cell: Cell, other: Cell, graph: MergeGraph) -> int:
     for key in other.detections:
         detection = graph.detections[key]
         if detection.tile_box not in cell.tiles and detection.tile_box not in against:
-            seen = inside_px(cell.found, detection.core)
-            if 2 * seen >= cell.area and 2 * shared_px(cell.found, detection.found) >= seen:
+            seen = cell.found.inside_px(detection.core)
+            if 2 * seen >= cell.area and 2 * cell.found.shared_px(detection.found) >= seen:
                 against.add(detection.tile_box)
     return len(against)
 
@@ -220,7 +209,7 @@ def _is_cut_beside(cell: Cell, other: Cell, graph: MergeGraph) -> bool:
 
     Networks break what is cut off; what they see whole, they tell apart.
     """
-    x1, y1, x2, y2 = box_of(other.found)
+    x1, y1, x2, y2 = other.found.box
     for detection in (graph.detections[key] for key in cell.detections):
         left, top, right, bottom = detection.tile_box
         reaches = (x1 - left, y1 - top, right - x2, bottom - y2)  # also at the image's own edge

@@ -21,26 +21,13 @@ tiles, one byte a pixel of each detection's box.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from noise_mm.geometry.tiles import Window
-from noise_mm.inference.detection import JOINED, SCORE_THR, UNVOTED, Detection
+from noise_mm.inference.detection import BOTTOM, JOINED, SCORE_THR, UNVOTED, Detection
 from noise_mm.inference.merge.cells import cells_of
 from noise_mm.inference.merge.fragments import Cell
-from noise_mm.inference.merge.graph_builder import GraphBuilder
-from noise_mm.inference.merge.line_matches import LineMatcher, border_ends
+from noise_mm.inference.merge.line_matches import LineMatcher
 from noise_mm.inference.merge.merge_graph import MergeGraph
-from noise_mm.inference.merge.tile_detection import (
-    BOTTOM,
-    TOP,
-    MergeThresholds,
-    TileDetection,
-    box_of,
-    box_of_tile,
-    common,
-    core_of,
-    is_empty,
-)
+from noise_mm.inference.merge.tile_detection import MergeThresholds
 from noise_mm.inference.merge.votes import vote_on
 
 __all__ = ['MergeThresholds', 'Merger', 'SeamReport']
@@ -95,29 +82,15 @@ class Merger:
     def __init__(
         self, width_px: int, height_px: int, thresholds: MergeThresholds | None = None, score_thr: float = SCORE_THR
     ) -> None:
-        self.size_px, self.score_thr = (width_px, height_px), score_thr
-        self.thresholds = thresholds or MergeThresholds()
+        self.score_thr = score_thr
         self.report = SeamReport()
-        self._count = 0
-        self._detections: dict[int, TileDetection] = {}  # pending, by numbers in the order of adding
-        self._new: list[int] = []  # those not compared with others yet
-        self._given: set[int] = set()  # those whose cells were taken out, while others depend on them
-        self._builder = GraphBuilder(self.thresholds)
-        self._line_matcher = LineMatcher(self.thresholds)
+        self._graph = MergeGraph((width_px, height_px), thresholds or MergeThresholds())
+        self._line_matcher = LineMatcher(self._graph)
+        self._given: set[int] = set()  # detections whose cells were taken out, while others depend on them
 
     def add_tile(self, tile: Window, detections: Sequence[Detection]) -> None:
         """Add what was found in one tile, in pixels of the well; all of it at once. What reaches over is cut off."""
-        inside = (_clipped(found, tile, *self.size_px) for found in detections)
-        detections = [
-            TileDetection(found, tile, *self.size_px, self.thresholds.border_px)
-            for found in inside
-            if found is not None
-        ]
-        self._line_matcher.ends[box_of_tile(tile, *self.size_px)] = border_ends(detections, self.thresholds.border_px)
-        for detection in detections:
-            self._detections[self._count] = detection
-            self._new.append(self._count)
-            self._count += 1
+        self._graph.add_tile(tile, detections)
 
     def finish_above(self, y_px: float) -> list[Detection]:
         """Take out the cells that tiles from `y_px` on cannot change.
@@ -128,91 +101,46 @@ class Merger:
         Returns:
             Cells that were not taken out before, largest score first.
         """
-        detections, builder = self._detections, self._builder
-        if self._new:
-            builder.add(detections, self._new)
-            self._new = []
-        pairs, waiting = self._line_matcher.matches(detections, builder.shared, y_px)
-        builder.add_matches(pairs)
-        reach_px = 2 * self.thresholds.border_px + 1
-        near = {key for key, detection in detections.items() if detection.box[BOTTOM] + reach_px > y_px}
-        cores = [core_of(tile, *self.size_px, self.thresholds.border_px) for tile in self._line_matcher.ends]
-        cores = np.array(cores).reshape(-1, 4)
-        graph = MergeGraph(detections, builder.shared, builder.matches, cores, self.size_px, self.thresholds)
+        graph = self._graph
+        graph.compare()
+        pairs, waiting = self._line_matcher.matches(y_px)
+        graph.add_matches(pairs)
+        reach_px = 2 * graph.thresholds.border_px + 1
+        near = {key for key, detection in graph.detections.items() if detection.box[BOTTOM] + reach_px > y_px}
         settled, needed = graph.settled_and_needed(near | waiting)
-        done = [
-            cell for cell in cells_of(graph) if cell.detections[0] in settled and cell.detections[0] not in self._given
-        ]
-        done = self._voted(done, graph)
-        self._note(done)
-        self._given |= settled
-        self._forget(set(detections) - needed)
-        return [cell.found for cell in sorted(done, key=lambda cell: _order(cell.found))]
+        new = settled - self._given
+        done = [cell for cell in cells_of(graph) if cell.detections[0] in new and self._is_kept(cell)]
+        self.report.unresolved = tuple(sorted(self.report.unresolved))
+        self._given = (self._given | settled) & needed
+        graph.forget(set(graph.detections) - needed)
+        self._line_matcher.forget()
+        return sorted((cell.found for cell in done), key=_order)
 
     def close(self) -> list[Detection]:
         """Return all cells that were not taken out before, largest score first."""
         return self.finish_above(float('inf'))
 
-    def _voted(self, cells: Sequence[Cell], graph: MergeGraph) -> list[Cell]:
-        """Lower the scores of cells that most tiles deny, and leave out those that end below the threshold."""
-        kept = []
-        for cell in cells:
-            vote = vote_on(cell, graph)
-            if vote.looked == 1:
-                self.report.unvoted += 1
-                cell.found = cell.found.marked(UNVOTED)
-            if vote.factor < 1:
-                score = cell.found.score * vote.factor
-                if score < min(self.score_thr, cell.found.score):
-                    self.report.dropped += 1
-                    continue
-                self.report.lowered += 1
-                cell.found = replace(cell.found, score=score)
-            marks = {'joined': not cell.is_whole and len(cell.detections) > 1, 'unvoted': vote.looked == 1}
-            cell.found = replace(cell.found, marks=cell.found.marks | {mark for mark, holds in marks.items() if holds})
-            kept.append(cell)
-        return kept
-
-    def _forget(self, keys: set[int]) -> None:
-        self._builder.forget(keys)
-        for key in keys:
-            del self._detections[key]
-        self._given -= keys
-        top = min((detection.tile_box[TOP] for detection in self._detections.values()), default=float('inf'))
-        self._line_matcher.forget(keys, top)
-
-    def _note(self, cells: Sequence[Cell]) -> None:
-        """Add cells to the report, and mark those that were joined."""
-        unresolved = list(self.report.unresolved)
-        for cell in cells:
-            detections = [self._detections[key] for key in (*cell.detections, *cell.fragments)]
-            self.report.on_seam += any(detection.is_cut for detection in detections)
-            if not cell.is_whole and len(detections) > 1:
-                self.report.joined += 1
-                cell.found = cell.found.marked(JOINED)
-            if len(detections) == 1 and detections[0].is_cut and self._is_seen_by_others(detections[0]):
-                left, top, right, bottom = detections[0].box
-                unresolved.append(((left + right) // 2, (top + bottom) // 2))
-        self.report.unresolved = tuple(sorted(unresolved))
-
-    def _is_seen_by_others(self, detection: TileDetection) -> bool:
-        """Return whether another tile looks at a part of a detection."""
-        tiles = (tile for tile in self._line_matcher.ends if tile != detection.tile_box)
-        return any(not is_empty(common(tile, detection.box)) for tile in tiles)
+    def _is_kept(self, cell: Cell) -> bool:
+        """Lower the score of a cell that most tiles deny, add it to the report, and return whether it is kept."""
+        vote, report = vote_on(cell, self._graph), self.report
+        report.unvoted += vote.looked == 1
+        if vote.factor < 1:
+            score = cell.found.score * vote.factor
+            if score < min(self.score_thr, cell.found.score):
+                report.dropped += 1
+                return False
+            report.lowered += 1
+            cell.found = replace(cell.found, score=score)
+        detections = [self._graph.detections[key] for key in (*cell.detections, *cell.fragments)]
+        is_joined = not cell.is_whole and len(detections) > 1
+        report.joined += is_joined
+        report.on_seam += any(detection.is_cut for detection in detections)
+        if len(detections) == 1 and detections[0].is_cut and len(self._graph.tiles_meeting(detections[0].box)) > 1:
+            left, top, right, bottom = detections[0].box
+            report.unresolved += (((left + right) // 2, (top + bottom) // 2),)
+        cell.found = cell.found.marked(*[JOINED] * is_joined, *[UNVOTED] * (vote.looked == 1))
+        return True
 
 
 def _order(found: Detection) -> tuple:
     return -found.score, found.y, found.x, found.mask.shape, found.label, found.mask.tobytes()
-
-
-def _clipped(found: Detection, tile: Window, width_px: int, height_px: int) -> Detection | None:
-    """Return what of a detection lies inside its tile and the well."""
-    box = common(box_of(found), box_of_tile(tile, width_px, height_px))
-    if is_empty(box):
-        return None
-    if box == box_of(found):
-        return found
-    left, top, right, bottom = box
-    mask = found.mask[top - found.y : bottom - found.y, left - found.x : right - found.x]
-    clipped = Detection.from_bitmap(mask, left, top, found.score, found.label)
-    return clipped and clipped.marked(*found.marks)

@@ -14,17 +14,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from noise_mm.inference.merge.tile_detection import (
-    Box,
-    MergeThresholds,
-    TileDetection,
-    canvas,
-    common,
-    grown,
-    inside_px,
-    is_empty,
-    widened,
-)
+from noise_mm.inference.detection import Box, common, grown, is_empty
+from noise_mm.inference.merge.tile_detection import MergeThresholds, TileDetection, widened
 
 Pair = tuple[int, int, int]  # keys of two detections and the pixels that they share
 Match = tuple[int, int, float]  # keys of two detections of one cell and how well they agree, from 0 to 1
@@ -45,7 +36,7 @@ def strip_matches(
     """
     first, second, _ = pairs[0]
     strip = common(detections[first].tile_box, detections[second].tile_box)
-    seen = {key: inside_px(detections[key].found, strip) for pair in pairs for key in pair[:2]}
+    seen = {key: detections[key].found.inside_px(strip) for pair in pairs for key in pair[:2]}
     ious = [shared / (seen[one] + seen[other] - shared) for one, other, shared in pairs]
     ranked = sorted(
         zip(ious, pairs, strict=True), key=lambda it: (-it[0], *(detections[key].order for key in it[1][:2]))
@@ -79,7 +70,7 @@ def _rough_overlap(one: TileDetection, other: TileDetection, thresholds: MergeTh
     near = common(common(one.core, other.core), grown(_bounding(one.box, other.box), thresholds.jitter_px))
     if is_empty(near):
         return 0.0
-    a, b = canvas(one.found, near), canvas(other.found, near)
+    a, b = one.found.canvas(near), other.found.canvas(near)
     if not a.any() or not b.any():
         return 0.0
     return min(
@@ -115,7 +106,7 @@ class _Parts:
         for part_of, whole in ((one, other), (other, one)):
             for box, part in self.free(part_of):
                 area = np.count_nonzero(part)
-                shared = np.count_nonzero(part & canvas(self.detections[whole].found, box))
+                shared = np.count_nonzero(part & self.detections[whole].found.canvas(box))
                 inside = area >= LEAST_PART_PX and shared >= self.thresholds.part * area
                 if shared and (inside or self._same(box, part, whole)) and not self._lies_on(box, part, part_of, whole):
                     return True
@@ -126,7 +117,7 @@ class _Parts:
         if key not in self._free:
             detection = self.detections[key]
             box = common(self.strip, detection.box)
-            parts = _connected(canvas(detection.found, box), box)
+            parts = _connected(detection.found.canvas(box), box)
             partner = self.partner.get(key)
             self._free[key] = [it for it in parts if partner is None or not self._mostly_in(it[1], it[0], partner)]
         return self._free[key]
@@ -151,7 +142,7 @@ class _Parts:
         return any(self._mostly_in(part, box, other) for other in others)
 
     def _mostly_in(self, part: np.ndarray, box: Box, key: int) -> bool:
-        return 2 * np.count_nonzero(part & canvas(self.detections[key].found, box)) >= np.count_nonzero(part)
+        return 2 * np.count_nonzero(part & self.detections[key].found.canvas(box)) >= np.count_nonzero(part)
 
 
 def _connected(mask: np.ndarray, box: Box) -> list[tuple[Box, np.ndarray]]:

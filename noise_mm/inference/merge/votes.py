@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from noise_mm.inference.merge.fragments import Cell
 from noise_mm.inference.merge.merge_graph import MergeGraph
-from noise_mm.inference.merge.tile_detection import box_of
 
 DOUBT = 1.5
 """How much an unconfirmed cell is doubted: the power of the share of tiles that show it, see `Vote.factor`.
@@ -43,4 +42,4 @@ class Vote(NamedTuple):
 def vote_on(cell: Cell, graph: MergeGraph) -> Vote:
     """Count the tiles that show a cell and those that should have."""
     seen = {graph.detections[key].core for key in (*cell.detections, *cell.fragments)}
-    return Vote(len(seen), len(seen | graph.tiles_showing(box_of(cell.found))))
+    return Vote(len(seen), len(seen | graph.tiles_showing(cell.found.box)))
