@@ -1,5 +1,6 @@
 """Read JSON that may be packed: `.gz` as QuPath writes it, or a `.zip` with one file in it."""
 
+import gzip
 import io
 import zipfile
 import zlib
@@ -79,17 +80,11 @@ def _zipped(path: str | Path, data: bytes) -> bytes:
 
 def _gunzipped(path: str | Path, data: bytes) -> bytes:
     """Return the unpacked bytes of a gzip file, which may have several members."""
-    parts, size = [], 0
-    while data.startswith(GZIP_SIGNATURE):
-        member = zlib.decompressobj(wbits=31)  # 16 for a gzip header, 15 for the window
-        try:
-            parts.append(member.decompress(data, LARGEST_BYTES - size + 1))
-        except zlib.error as error:
-            raise InputError(f'{path}: not a whole gzip file ({error}). Export it again.') from error
-        size += len(parts[-1])
-        if size > LARGEST_BYTES:
-            raise InputError(f'{path}: unpacks to more than {LARGEST_BYTES / 2**30:.0f} GiB. Export it again.')
-        if not member.eof:
-            raise InputError(f'{path}: not a whole gzip file (it ends early). Export it again.')
-        data = member.unused_data
-    return b''.join(parts)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(LARGEST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f'{path}: not a whole gzip file ({error}). Export it again.') from error
+    if len(unpacked) > LARGEST_BYTES:
+        raise InputError(f'{path}: unpacks to more than {LARGEST_BYTES / 2**30:.0f} GiB. Export it again.')
+    return unpacked

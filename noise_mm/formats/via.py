@@ -30,13 +30,7 @@ UNKNOWN_SIZE = -1  # what VIA writes for files whose size it does not know
 
 @dataclass(frozen=True)
 class ViaPoint:
-    """One marked place.
-
-    Attributes:
-        x: Place from the left edge of the image, in pixels.
-        y: Place from its upper edge.
-        attributes: VIA's region attributes.
-    """
+    """One marked place, in pixels from the left and upper edge of the image, with VIA's region attributes."""
 
     x: float
     y: float
@@ -45,13 +39,7 @@ class ViaPoint:
 
 @dataclass(frozen=True)
 class ViaImage:
-    """One image of a VIA file.
-
-    Attributes:
-        name: Its file name.
-        size_bytes: Size of the file that was marked, `UNKNOWN_SIZE` where VIA did not know it.
-        points: The marked places.
-    """
+    """One image of a VIA file: its name, its size when it was marked (or `UNKNOWN_SIZE`), and the marked places."""
 
     name: str
     size_bytes: int

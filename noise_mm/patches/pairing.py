@@ -8,7 +8,7 @@ from typing import NamedTuple
 from noise_mm.coco.outlines import base_name
 from noise_mm.coco.reader import CocoContent
 from noise_mm.errors import InputError
-from noise_mm.formats.label_image import LABEL_AFFIXES, is_label_image_name
+from noise_mm.formats.label_image import LABEL_AFFIXES, LABEL_PREFIXES, is_label_image_name
 from noise_mm.formats.read import SUFFIXES as ANNOTATION_SUFFIXES
 from noise_mm.formats.read import read_annotation_json
 from noise_mm.slides.slide import SLIDE_SUFFIXES
@@ -18,7 +18,7 @@ WELL_AFFIXES = (('img_', ''), ('', '.ome'))
 
 ANNOTATION_AFFIXES = (
     ('roi_', ''), ('rois_', ''), ('roiset_', ''), ('', '_roiset'), ('', '_rois'), ('', '_roi'),
-    *(('', affix) for affix in LABEL_AFFIXES), *WELL_AFFIXES,
+    *(('', affix) for affix in LABEL_AFFIXES), *((prefix, '') for prefix in LABEL_PREFIXES), *WELL_AFFIXES,
 )  # fmt: skip
 """The same for annotation files; `roi_<well>.csv` beside `img_<well>.tif` is how NOISe published them."""
 

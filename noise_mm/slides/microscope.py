@@ -33,21 +33,16 @@ RESOLUTION_UNITS = {'inch': 2, 'centimeter': 3}
 
 @dataclass
 class Scan:
-    """One image of a file.
+    """One image of a file: its name there, (width, height), and what reads a window (x, y, width, height) inside it.
 
     Attributes:
-        name: What the file calls it.
-        size_px: Width and height.
-        read: Returns the pixels (height, width, 3) of a window inside it: x, y, width, height.
-        stated: Pixel sizes that the file states.
         problem: Why it can't be shown as one RGB image, if so.
-        notes: What of it is not used.
         levels: Smaller copies of it, largest first.
     """
 
     name: str
     size_px: tuple[int, int]
-    read: Callable[[int, int, int, int], Rgb]
+    read: Callable[[int, int, int, int], Rgb] | None = None
     stated: list[StatedSize] = field(default_factory=list)
     problem: str = ''
     notes: list[str] = field(default_factory=list)
@@ -144,9 +139,8 @@ def _openslide_images(openslide: Any, path: Path) -> Iterator[list[Scan]]:
 
 def _of_openslide(facts: Mapping[str, str]) -> list[StatedSize]:
     """Return the pixel sizes among OpenSlide's properties, of the vendor's text and of the TIFF tags."""
-    sides = [number(facts.get(f'openslide.mpp-{axis}', '')) for axis in 'xy']
+    stated = _stated('vendor text', *(number(facts.get(f'openslide.mpp-{axis}', '')) for axis in 'xy'))
     tags = [(number(facts.get(f'tiff.{axis}Resolution', '')), 1) for axis in 'XY']
-    stated = [StatedSize('vendor text', *sides)] if all(sides) else []
     return stated + of_tags(tags, RESOLUTION_UNITS.get(facts.get('tiff.ResolutionUnit')), None)
 
 
@@ -188,8 +182,8 @@ def _of_czi(metadata: str) -> list[StatedSize]:
     scaling = ElementTree.fromstring(metadata).find('.//{*}Scaling/{*}Items')
     if scaling is None:
         return []
-    sides = {item.get('Id'): number(item.findtext('{*}Value')) for item in scaling.findall('{*}Distance')}
-    return _square('CZI metadata', sides.get('X'), sides.get('Y'), 1e6)
+    sides = {item.get('Id'): 1e6 * (number(item.findtext('{*}Value')) or 0) for item in scaling.findall('{*}Distance')}
+    return _stated('CZI metadata', sides.get('X'), sides.get('Y'))
 
 
 @contextmanager
@@ -203,7 +197,7 @@ def _nd2_images(nd2: Any, path: Path) -> Iterator[list[Scan]]:
             problem = problem or f'pixels of type {file.dtype} are not supported'
         volume = file.metadata.channels[0].volume if file.metadata and file.metadata.channels else None
         known = volume is not None and all(volume.axesCalibrated[:2])
-        stated = _square('ND2 metadata', *volume.axesCalibration[:2], 1.0) if known else []
+        stated = _stated('ND2 metadata', *volume.axesCalibration[:2]) if known else []
 
         def scan(position: int) -> Scan:
             def read(x: int, y: int, width: int, height: int) -> Rgb:
@@ -227,7 +221,7 @@ def _lif_scan(image: Any) -> Scan:
     sizes = dict(image.sizes)
     size_px = (sizes.get('X', 1), sizes.get('Y', 1))
     if description is None or image.is_flim:
-        return Scan(image.name, size_px, _unread, problem='not an intensity image')
+        return Scan(image.name, size_px, problem='not an intensity image')
     bits = max(int(each.get('Resolution', 8)) for each in description.iter('ChannelDescription'))
     problem = _several({axis: size for axis, size in sizes.items() if axis not in 'XYS'})
     if image.dtype.kind != 'u' or bits > 16:
@@ -247,16 +241,12 @@ def _lif_scan(image: Any) -> Scan:
         unit = um_per_unit(each.get('Unit'))
         if length and unit and count > 1:  # from the middle of the first pixel to that of the last
             sides[each.get('DimID')] = length * unit / (count - 1)
-    return Scan(image.name, size_px, read, _square('LIF metadata', sides.get('1'), sides.get('2'), 1.0), problem)
+    return Scan(image.name, size_px, read, _stated('LIF metadata', sides.get('1'), sides.get('2')), problem)
 
 
-def _unread(*_: int) -> Rgb:
-    raise ValueError('no pixels')
-
-
-def _square(source: str, x: float | None, y: float | None, um: float) -> list[StatedSize]:
-    """Return a pixel size, in units of `um` micrometres, if both sides are stated."""
-    return [StatedSize(source, x * um, y * um)] if x and y and x > 0 and y > 0 else []
+def _stated(source: str, x: float | None, y: float | None) -> list[StatedSize]:
+    """Return a pixel size in micrometres if both sides are stated."""
+    return [StatedSize(source, x, y)] if x and y and x > 0 and y > 0 else []
 
 
 def _several(sizes: Mapping[str, int]) -> str:
@@ -281,11 +271,10 @@ class Reader(NamedTuple):
     images: Callable[[Any, Path], AbstractContextManager[Sequence[Scan]]]
 
 
-OPENSLIDE = Reader('openslide', 'openslide-bin and openslide-python', _openslide_images)
 READERS = {
-    '.ndpi': OPENSLIDE,
-    '.bif': OPENSLIDE,
-    '.mrxs': OPENSLIDE,
+    **dict.fromkeys(
+        ('.ndpi', '.bif', '.mrxs'), Reader('openslide', 'openslide-bin and openslide-python', _openslide_images)
+    ),
     '.czi': Reader('pylibCZIrw.czi', 'pylibCZIrw', _czi_images),
     '.nd2': Reader('nd2', 'nd2', _nd2_images),
     '.lif': Reader('liffile', 'liffile', _lif_images),

@@ -114,12 +114,9 @@ def of_philips(root: ElementTree.Element) -> list[StatedSize]:
 
 
 def of_tags(resolution: Sequence[Any], unit_code: Any, imagej: Mapping[str, Any] | None) -> list[StatedSize]:
-    """Return what the resolution tags say, pixels per unit.
+    """Return what the tags XResolution, YResolution (pixels per unit, each a fraction) and ResolutionUnit say.
 
-    Args:
-        resolution: Values of the tags XResolution and YResolution, each numerator and denominator.
-        unit_code: Value of ResolutionUnit: 2 is inch, 3 cm, 1 none.
-        imagej: ImageJ's metadata; the unit is ImageJ's where it names one, else that of the tag.
+    The unit is that of ImageJ's metadata where it names one, else that of the code (2 is inch, 3 cm, 1 none).
     """
     unit, source = {2: UM_PER_UNIT['inch'], 3: UM_PER_UNIT['cm']}.get(unit_code), 'resolution tags'
     of_imagej = um_per_unit((imagej or {}).get('unit', ''))

@@ -9,7 +9,6 @@ outlines are drawn.
 
 import math
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
 from noise_mm.slides.microscope import READERS, open_microscope_slide
 from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, of_tags
-from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
+from noise_mm.slides.tiff import DAMAGED, TiffSlide, jpeg_is_complete
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
@@ -132,22 +131,19 @@ def _read_header(path: Path) -> tuple[int, int, float | InputError | None, int]:
             exif = _exif(image.info.get('exif', b''))
             orientation = exif.get(274, UPRIGHT)
             stated = _stated_sizes(image.info, exif)
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+    except DAMAGED as error:
         raise InputError(f'{path}: the image header is damaged ({error}). Copy or export it again.') from error
     mpp = agreed_mpp(path, stated)
     return image.width, image.height, mpp, orientation if orientation in ORIENTATIONS else UPRIGHT
 
 
 def _exif(data: bytes) -> Exif:
-    """Return the EXIF tags of an image, none where they are damaged: viewers show such an image as it is, too.
-
-    `image.getexif` would decode a PNG that has none.
-    """
+    """Return EXIF tags, none where they are damaged, as in viewers; `getexif` would decode a PNG that has none."""
     exif = Exif()
     try:
         exif.load(data)
         dict(exif)
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error):
+    except DAMAGED:
         return Exif()
     return exif
 

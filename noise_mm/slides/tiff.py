@@ -168,10 +168,7 @@ class TiffSlide(Slide):
 
 
 def _with_unstated_levels(path: Path, tiff: tifffile.TiffFile, found: TiffImages) -> TiffImages:
-    """Join images that show the same as the first one, at a half, a quarter and so on of its size, to its levels.
-
-    Some programs write pyramids without saying so; other files hold wells of which one happens to be half as large.
-    """
+    """Join images that show the same as the first one at a half, a quarter and so on of its size, as its levels."""
     first, *others = found.images
     levels, kept = [], [first]
     for other in others:
