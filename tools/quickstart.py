@@ -98,9 +98,7 @@ def steps(folder: Path, from_scratch: bool) -> list[Step]:
     settings = ['--work-dir', str(training), '--cfg-options', f'data_root={data}']
     draw = ['data_prep/synthesize.py', '--preset', 'quickstart', '--seed', SEED]
     predict = ['tools/predict.py', *model, str(new / BATCH / 'wells'), '--out', str(place / PREDICTIONS)]
-    if from_scratch:  # so short a training leaves many wrong cells with a score of 0.25, the default
-        predict += ['--score-thr', '0.4']
-    else:
+    if not from_scratch:
         predict += ['--nuclei-weights', NUCLEI_WEIGHTS, '--min-nuclei', '3']
     before = place / METRICS_BEFORE
     test_weights = Step('test the weights', ['tools/test.py', config, WEIGHTS, '--out', str(before), *settings], before)
