@@ -1,7 +1,10 @@
 import csv
+from functools import partial
 
+import numpy as np
 import openpyxl
 import pytest
+from scipy import stats
 
 from noise_mm.csv_table import write_table
 from noise_mm.report.folder import SummaryOptions, write_folder
@@ -139,3 +142,52 @@ def test_tidy_tables_of_an_earlier_run_do_not_stay(record, tmp_path):
     assert (tmp_path / 'cells.csv').exists() and (tmp_path / 'results.xlsx').exists()
     write_folder(tmp_path, [record('A1', 1)], is_complete=False)
     assert not (tmp_path / 'cells.csv').exists() and not (tmp_path / 'results.xlsx').exists()
+
+
+@pytest.mark.parametrize('test', ['welch', 'mann-whitney'])
+def test_the_comparison_can_be_recomputed_from_the_table_of_wells(record, tmp_path, test):
+    """Four conditions, each of three donors with two wells of one plate; as a reader would check them with SciPy."""
+    rng = np.random.default_rng(1)
+    lines, records = ['well,condition,donor,control'], []
+    for row, (condition, mean) in enumerate({'vehicle': 20, 'low': 30, 'high': 60, 'none': 20}.items()):
+        for column in range(6):
+            well = f'{"ABCD"[row]}{column + 1}'
+            lines.append(f'{well},{condition},d{column // 2},{"yes" if condition == "vehicle" else ""}')
+            records.append(record(well, int(rng.normal(mean, 4))))
+    (tmp_path / 'map.csv').write_text('\n'.join(lines))
+    write_folder(tmp_path, records, SummaryOptions(read_plate_map(tmp_path / 'map.csv'), test=test), is_complete=False)
+    means = {}
+    for row in rows_of(tmp_path / 'wells.csv'):
+        means.setdefault(row['condition'], {}).setdefault(row['donor'], []).append(float(row['count']))
+    means = {name: [np.mean(wells) for wells in donors.values()] for name, donors in means.items()}
+    others = [name for name in means if name != 'vehicle']
+    function = {'welch': partial(stats.ttest_ind, equal_var=False), 'mann-whitney': stats.mannwhitneyu}[test]
+    raw = np.array([function(means[name], means['vehicle']).pvalue for name in others])
+    order = np.argsort(raw)
+    holm = np.empty(3)
+    holm[order] = np.minimum(np.maximum.accumulate(raw[order] * [3, 2, 1]), 1)
+    table = {row['condition']: row for row in rows_of(tmp_path / 'conditions.csv')}
+    for name, values in means.items():
+        assert (table[name]['wells'], table[name]['count_n'], table[name]['unit']) == ('6', '3', 'donor')
+        assert float(table[name]['count_mean']) == pytest.approx(np.mean(values), rel=1e-5)
+        assert float(table[name]['count_sd']) == pytest.approx(np.std(values, ddof=1), rel=1e-5)
+    assert [float(table[name]['count_p_holm']) for name in others] == pytest.approx(holm, rel=1e-5)
+    assert table['vehicle']['count_p_holm'] == ''
+
+
+def test_tables_in_pandas(record, tmp_path):
+    pandas = pytest.importorskip('pandas')
+    for name in ('p_A1', 'p_B1'):
+        row = dict.fromkeys(CELL_COLUMNS, 1.5) | {'class': 'osteoclast'}
+        write_table(
+            tmp_path / f'{name}_cells.csv', CELL_COLUMNS, [row | {'name': f'osteoclast_{i:04d}'} for i in (1, 2)]
+        )
+    write_folder(tmp_path, [record('p_A1', 2, quality_flags='', sharpness=0.1), record('p_B1', 2)])
+    sheets = pandas.read_excel(tmp_path / 'results.xlsx', sheet_name=None)
+    assert list(sheets) == ['wells', 'cells', 'notes']
+    assert list(sheets['wells']['quality_flags'].fillna('')) == ['out of focus', '']
+    assert sheets['wells']['count'].tolist() == [2, 2]
+    cells = pandas.read_csv(tmp_path / 'cells.csv')
+    assert not cells.duplicated(['plate', 'well', 'field', 'name']).any()
+    pandas.testing.assert_frame_equal(cells, sheets['cells'], check_dtype=False)
+    assert cells.groupby('well').size().to_dict() == {'p_A1': 2, 'p_B1': 2}

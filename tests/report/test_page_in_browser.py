@@ -107,6 +107,7 @@ def folder(record, tmp_path_factory):
             well,
             count,
             nuclei=nuclei,
+            fusion_index=0.85,  # its axis has the tick 0.5
             notes=[f'note on {well}'],
             files={key: name.format(well) for key, name in names.items()},
         )
@@ -141,8 +142,8 @@ def test_what_is_shown(page):
     assert page.run(widths) == [4] * 5
     assert page.run("document.querySelectorAll('#histograms svg').length") == 2
     assert page.run("document.querySelectorAll('#histograms rect').length") == 2  # one bar each
-    assert page.run("document.querySelectorAll('#plots svg').length") == 5
-    assert page.run("document.querySelectorAll('#plots circle').length") == 15  # three wells each
+    assert page.run("document.querySelectorAll('#plots svg').length") == 6
+    assert page.run("document.querySelectorAll('#plots circle').length") == 18  # three wells each
     assert page.run('document.body.innerText').count('<i>RANKL</i>') >= 2
 
 
@@ -234,6 +235,9 @@ def test_nothing_is_clipped_or_too_wide(page, width):
         return inside ? [] : [text.textContent];
     })"""
     assert page.run(texts) == []
+    widths = "[...document.querySelectorAll('.plate .empty, .plate .well')].map((place) => place.offsetWidth)"
+    shown = [each for each in page.run(widths) if each]  # on a phone empty places are hidden
+    assert max(shown) <= min(shown) + 1
     page.run("location.hash = 'well=A10'")
     page.settle()
     assert page.run("document.getElementById('zoom').scrollWidth <= document.getElementById('zoom').clientWidth")

@@ -116,10 +116,12 @@ function conditionPlot(plot) {
   const width = 320, height = 210 + (longest > 9 ? 40 : 0), top = 26, right = 8, bottom = longest > 9 ? 70 : 30;
   const values = plot.groups.flatMap((group) => [...group.points.map(([, value]) => value), (group.mean ?? 0) + (group.sd ?? 0)]);
   const most = roundTop(Math.max(...values));
-  const left = 14 + CHARACTER_PX * shown(most).length, step = (width - left - right) / plot.groups.length;
+  const ticks = [0, most / 2, most];
+  const left = 14 + CHARACTER_PX * Math.max(...ticks.map((tick) => shown(tick).length));
+  const step = (width - left - right) / plot.groups.length;
   const y = (value) => height - bottom - (Math.max(value, 0) / most) * (height - bottom - top);
   const drawing = svg('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': plot.title });
-  for (const value of [0, most / 2, most]) {
+  for (const value of ticks) {
     drawing.append(svg('line', { x1: left, x2: width - right, y1: y(value), y2: y(value), stroke: '#dde2e6' }));
     drawing.append(svg('text', { x: left - 5, y: y(value) + 4, 'text-anchor': 'end' }, shown(value)));
   }
