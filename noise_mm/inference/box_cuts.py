@@ -50,9 +50,9 @@ def cut_sides(found: Detection, box: Sequence[float], size_px: tuple[int, int]) 
     for side, (end, line) in enumerate(zip(found.box, lines, strict=True)):
         is_inside = end > AT_BOX_PX if side < RIGHT else end < size_px[side - RIGHT] - AT_BOX_PX
         if is_inside and abs(end - box[side]) <= AT_BOX_PX:
-            extent = np.count_nonzero(found.mask.any(axis=1 if side in (LEFT, RIGHT) else 0))
-            longest_run = max(map(len, line.tobytes().split(b'\0')))
-            if longest_run >= max(STRAIGHT_PX, STRAIGHT_SHARE * extent):
+            run_px = max(map(len, line.tobytes().split(b'\0')))
+            across = 1 if side in (LEFT, RIGHT) else 0
+            if run_px >= STRAIGHT_PX and run_px >= STRAIGHT_SHARE * np.count_nonzero(found.mask.any(axis=across)):
                 sides.append(side)
     return sides
 
