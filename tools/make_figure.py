@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from mmengine.config import Config
 
-    from noise_mm.evaluation.configured_test import Source
+    from noise_mm.datasets.patch_datasets import Source
     from noise_mm.figures.shown_patches import ShownPatch
 
 EXAMPLE = """
@@ -39,13 +39,13 @@ def main() -> None:
     config = read_config(args)
     device = pick_device(args.device)
     from noise_mm.datasets.patch_images import read_patch
-    from noise_mm.evaluation.configured_test import sources_of_test
+    from noise_mm.evaluation.configured_test import tested_dataset
     from noise_mm.figures.qualitative import FigureRow, draw_figure
     from noise_mm.figures.shown_patches import choose_patches, named_patches, read_patches
     from noise_mm.files import require_folder
 
     require_folder(args.out.parent)
-    sources, classes = sources_of_test(config), tuple(config.classes)
+    sources, classes = tested_dataset(config).sources(), tuple(config.classes)
     every = [
         patch
         for source in sources

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -13,9 +13,6 @@ from noise_mm.errors import InputError
 from noise_mm.evaluation.coco_results import score_results_files
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation
 from noise_mm.evaluation.evaluators import evaluators_of, is_ours
-
-if TYPE_CHECKING:
-    from noise_mm.datasets.patch_datasets import Source
 
 
 def score_results(config: Config, results: Sequence[str | Path], allow_seen: bool = False) -> Evaluation:
@@ -36,7 +33,7 @@ def score_results(config: Config, results: Sequence[str | Path], allow_seen: boo
             f'{config.filename}: scores masks at {metric["mask_resolution"]} resolution, COCO results are compared at '
             'that of the patch. Set --cfg-options test_evaluator.mask_resolution=native.'
         )
-    dataset = _test_dataset(config)
+    dataset = tested_dataset(config)
     if dataset.split != 'all':
         raise InputError(
             f'{config.filename}: tests on split {dataset.split!r} of its batches, --results on the whole of them. '
@@ -95,7 +92,7 @@ def add_outputs(config: Config, curves_dir: Path, results_dir: Path | None = Non
                 'the patch. Leave it out, or set mask_resolution to native.'
             )
     if results_dir is not None:
-        dataset = _test_dataset(config)
+        dataset = tested_dataset(config)
         sources = [
             {'batch': each.batch, 'annotation_file': str(each.annotation_file), 'image_dir': str(each.image_dir)}
             for each in dataset.sources()
@@ -120,17 +117,12 @@ def metric_settings(config: Config) -> Mapping[str, Any]:
     return ours[0]
 
 
-def sources_of_test(config: Config) -> list['Source']:
-    """The annotation files of the test batches.
+def tested_dataset(config: Config) -> PatchDataset:
+    """Return the dataset that the config tests on; nothing is read yet.
 
     Raises:
-        InputError: If the config has no test batches, or one of them does not exist.
+        InputError: If the config has no test batches of this project.
     """
-    return _test_dataset(config).sources()
-
-
-def _test_dataset(config: Config) -> PatchDataset:
-    """The dataset that the config tests on; nothing is read yet."""
     settings = (config.get('test_dataloader') or {}).get('dataset')
     if not settings:
         raise InputError(f'{config.filename}: has no test data (no test_dataloader). Choose another config.')

@@ -7,14 +7,17 @@ those of COCO's own evaluation, to the last bit.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import shapely
 
+from noise_mm.coco.segmentation import column_runs
 from noise_mm.evaluation.matching import ImageOverlaps, Pairs
+from noise_mm.geometry.cell_masks import cell_masks
+from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.run_lengths import ColumnRuns, decode, joined
 
 MASKS_AT_ONCE = 1000  # of many images; their runs then stay in the processor's cache
@@ -264,3 +267,49 @@ def _in_common(
         ours, theirs = ours[overlap], theirs[overlap]
         sides = [*(each[overlap] for each in sides), side[overlap]]
     return ours, theirs, sides[0] * sides[1]
+
+
+def compare_outlines(
+    found: Sequence[Outline],
+    objects: Sequence[Outline],
+    classes: Sequence[str],
+    size_px: tuple[int, int],
+    *,
+    image_id: int | str,
+    batch: str,
+    well: str,
+) -> ImageOverlaps:
+    """Compare the outlines that were found in an image with those that are annotated there, by masks.
+
+    How it works: the numbers are those of masks of the whole image, a pixel being inside if its centre is, but each
+    outline is drawn once, in its own box, so that images of any size can be compared.
+
+    Args:
+        found: The n outlines found; one without a score counts as certain (score 1).
+        objects: The m annotated outlines, those to be ignored among them.
+        classes: Class names; every label must be one of them.
+        size_px: Width and height of the image; what lies beyond it has no pixels.
+        image_id: Id of the image.
+        batch: Its batch.
+        well: Its well.
+
+    Returns:
+        With the pairs of kind 'segm'. Areas are those within the outlines, exactly.
+    """
+    width_px, height_px = size_px
+    detections, regions = (
+        Instances(
+            np.array([classes.index(outline.label) for outline in side], dtype=np.int64),
+            None,
+            [column_runs(mask, height_px) for mask in cell_masks(side, size_px)],
+        )
+        for side in (found, objects)
+    )
+    scores = np.array([1.0 if each.score is None else each.score for each in found], dtype=np.float64)
+    ignored = np.array([outline.ignored for outline in objects], dtype=bool)
+    image = ImageInstances(image_id, batch, well, detections, scores, regions, ignored, (height_px, width_px))
+    (overlaps,) = compare_images([image])
+    areas, object_areas = (
+        np.array([each.geometry.area for each in side], dtype=np.float64) for side in (found, objects)
+    )
+    return replace(overlaps, areas_px2=areas, object_areas_px2=object_areas)

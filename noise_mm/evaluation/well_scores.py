@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from noise_mm.evaluation.agreement import agreement
 from noise_mm.evaluation.counts import errors
 from noise_mm.evaluation.evaluate import IOU_THRS, Evaluation, evaluate
-from noise_mm.evaluation.outline_overlaps import compare_outlines
+from noise_mm.evaluation.overlaps import compare_outlines
 from noise_mm.evaluation.report import make_report, score_text
 from noise_mm.geometry.outline import Outline
 from noise_mm.geometry.windows import area_um2

@@ -21,7 +21,7 @@ from shapely import MultiPolygon, Polygon
 
 from noise_mm.errors import InputError
 from noise_mm.evaluation.matching import join, match
-from noise_mm.evaluation.outline_overlaps import compare_outlines
+from noise_mm.evaluation.overlaps import compare_outlines
 from noise_mm.files import replacing
 from noise_mm.geometry.outline import Outline, parts_of
 

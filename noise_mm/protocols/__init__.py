@@ -1,4 +1,4 @@
 """The paper's experiments, all stages and folds.
 
-`plan` says what is to be run, `progress` what of it is done, `launch` starts commands, and `execution` does it all.
+`plan` says what is to be run, `launch` starts commands, and `execution` runs what is not done.
 """

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from noise_mm.evaluation.outline_overlaps import compare_outlines
+from noise_mm.evaluation.overlaps import compare_outlines
 from noise_mm.geometry.outline import Outline, polygonal_parts
 from noise_mm.geometry.pixels import fill_pixels
 
