@@ -39,13 +39,13 @@ def main() -> None:
     config = read_config(args)
     device = pick_device(args.device)
     from noise_mm.datasets.patch_images import read_patch
-    from noise_mm.evaluation.configured_test import tested_dataset
+    from noise_mm.evaluation.configured_test import dataset_of_test
     from noise_mm.figures.qualitative import FigureRow, draw_figure
     from noise_mm.figures.shown_patches import choose_patches, named_patches, read_patches
     from noise_mm.files import require_folder
 
     require_folder(args.out.parent)
-    sources, classes = tested_dataset(config).sources(), tuple(config.classes)
+    sources, classes = dataset_of_test(config).sources(), tuple(config.classes)
     every = [
         patch
         for source in sources

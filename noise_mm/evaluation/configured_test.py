@@ -33,7 +33,7 @@ def score_results(config: Config, results: Sequence[str | Path], allow_seen: boo
             f'{config.filename}: scores masks at {metric["mask_resolution"]} resolution, COCO results are compared at '
             'that of the patch. Set --cfg-options test_evaluator.mask_resolution=native.'
         )
-    dataset = tested_dataset(config)
+    dataset = dataset_of_test(config)
     if dataset.split != 'all':
         raise InputError(
             f'{config.filename}: tests on split {dataset.split!r} of its batches, --results on the whole of them. '
@@ -92,7 +92,7 @@ def add_outputs(config: Config, curves_dir: Path, results_dir: Path | None = Non
                 'the patch. Leave it out, or set mask_resolution to native.'
             )
     if results_dir is not None:
-        dataset = tested_dataset(config)
+        dataset = dataset_of_test(config)
         sources = [
             {'batch': each.batch, 'annotation_file': str(each.annotation_file), 'image_dir': str(each.image_dir)}
             for each in dataset.sources()
@@ -117,7 +117,7 @@ def metric_settings(config: Config) -> Mapping[str, Any]:
     return ours[0]
 
 
-def tested_dataset(config: Config) -> PatchDataset:
+def dataset_of_test(config: Config) -> PatchDataset:
     """Return the dataset that the config tests on; nothing is read yet.
 
     Raises:

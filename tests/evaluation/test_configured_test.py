@@ -4,7 +4,7 @@ import pytest
 
 from noise_mm.configuration import load_config
 from noise_mm.errors import InputError
-from noise_mm.evaluation.configured_test import add_outputs, results_of_batches, score_results, tested_dataset
+from noise_mm.evaluation.configured_test import add_outputs, dataset_of_test, results_of_batches, score_results
 
 
 def test_files_called_after_batches_are_theirs_whatever_the_order():
@@ -26,7 +26,7 @@ def test_files_that_fit_no_batch_are_refused(files, message):
 
 
 def test_the_annotation_files_are_those_of_the_test_batches(tiny_config, tiny_data):
-    (source,) = tested_dataset(load_config(tiny_config)).sources()
+    (source,) = dataset_of_test(load_config(tiny_config)).sources()
     assert (source.batch, source.annotation_file) == ('M2', tiny_data / 'M2' / 'annotations.json')
 
 
