@@ -38,6 +38,7 @@ FLAGS = ('fast', 'well_mask', 'resume')
 SUFFIXES = {'weights': ('.pt', '.pth'), 'nuclei_weights': ('.pt', '.pth'), 'plate_map': ('.csv', '.xlsx')}
 DOWNLOADED = ('*.csv', '*.xlsx', 'run.json', 'index.html', '*.geojson', '*.geojson.gz', '*_RoiSet.zip', '*_nuclei.roi')
 TILES = re.compile(r'^(?P<well>.+): (?P<done>\d+)/(?P<total>\d+) tiles, ')
+RESUMED = re.compile(r'^(?P<done>\d+) of \d+ wells are finished')
 WELL_DONE = re.compile(r'^(failed: .+|.+: \d+ cells, .+)$')
 
 
@@ -73,6 +74,8 @@ class Job:
             self.lines.append(line.rstrip())
             if tiles := TILES.match(line):
                 self.share_of_well = int(tiles['done']) / int(tiles['total'])
+            elif resumed := RESUMED.match(line):
+                self.wells_done = int(resumed['done'])
             elif WELL_DONE.match(line):
                 self.wells_done, self.share_of_well = self.wells_done + 1, 0.0
         self.process.wait()

@@ -254,3 +254,7 @@ def test_a_run_of_predict_itself_is_followed(load_tool, plate, tmp_path, repo_di
     report = job.report()
     assert (report['state'], report['has_page'], job.wells_done) == ('done', True, 2), report['log']
     assert sum(bool(app.TILES.match(line)) for line in job.lines) >= 2
+    form = {'wells': str(plate), 'weights': str(tmp_path / 'nano.pth'), 'resume': 'on'}
+    again = app.Job(*app.predict_command(form))
+    again.reader.join()
+    assert (again.state(), again.wells_done) == ('done', 2)
