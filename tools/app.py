@@ -125,6 +125,8 @@ def predict_command(form: Mapping[str, Any]) -> tuple[list[str], Path, int]:
     from noise_mm.slides.well_images import find_images
 
     filled = {name: str(value).strip() for name, value in form.items() if value not in (None, '', False)}
+    for name in filled.keys() & {'mpp', 'score_thr'}:
+        filled[name] = filled[name].replace(',', '.')  # as half of the world writes them
     for name, what in (('wells', 'a folder of wells'), ('weights', 'weights')):
         if not filled.get(name):
             raise InputError(f'Choose {what}.')

@@ -138,7 +138,7 @@ def test_what_is_missing_is_said(client, plate):
 
 def test_the_command_is_one_that_predict_takes(app, plate, load_tool, monkeypatch):
     form = {'wells': str(plate), 'weights': '-odd name.pth', 'nuclei_weights': 'nuclei', 'min_nuclei': ' 3 '}
-    form |= {'mpp': '0.5', 'score_thr': '0.3', 'plate_map': 'map.xlsx', 'exports': 'on', 'fast': 'on', 'resume': 'on'}
+    form |= {'mpp': '0,5', 'score_thr': '0.3', 'plate_map': 'map.xlsx', 'exports': 'on', 'fast': 'on', 'resume': 'on'}
     command, out, wells = app.predict_command(form)
     assert (out, wells) == (plate.with_name(f'{plate.name}_results'), 2)
     monkeypatch.setattr(sys, 'argv', command[1:])
