@@ -10,7 +10,7 @@ from noise_mm.errors import InputError, run_command
 from noise_mm.proposals.folder import propose_batch
 from noise_mm.proposals.trap_regions import ProposalSettings
 from noise_mm.report.output_files import check_output_folder
-from noise_mm.slides.well_images import find_images
+from noise_mm.slides.well_images import find_images, unread_note
 
 EPILOG = """\
 example:
@@ -54,6 +54,8 @@ def main() -> None:
             raise InputError(f'--{name} must lie between 0 and 10000 (got {value:g}).')
     settings = ProposalSettings(options.min_area, options.process, options.neck)
     images = find_images(options.wells)
+    if note := unread_note(options.wells):
+        print(note)
     check_output_folder(options.out, images)
     record = propose_batch(images, options.out, settings, options.mpp, options.threshold, options.scene)
     total = sum(record['wells'].values())

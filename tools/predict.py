@@ -334,13 +334,11 @@ def main() -> None:
     from noise_mm.report.output_files import check_output_folder
     from noise_mm.report.plate_map import read_plate_map
     from noise_mm.report.well_names import compile_pattern, read_names
-    from noise_mm.slides.well_images import by_well, find_images, unread_files
+    from noise_mm.slides.well_images import by_well, find_images, unread_note
 
     images = find_images(_wells(args))
-    unread = [file.name for file in unread_files(_wells(args))]
-    if unread:
-        more = f' and {len(unread) - 5} more, listed in run.json' if len(unread) > 5 else ''
-        print(f'note: not read, label images or no images of a known format: {", ".join(unread[:5])}{more}')
+    if note := unread_note(_wells(args)):
+        print(note)
     pattern = None if args.name_pattern is None else compile_pattern(args.name_pattern)
     names, _ = read_names(list(by_well(images)), pattern)
     plate_map = None if args.plate_map is None else read_plate_map(args.plate_map)

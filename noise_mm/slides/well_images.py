@@ -65,6 +65,13 @@ def unread_files(paths: Sequence[Path]) -> list[Path]:
     return [file for path in paths if path.is_dir() for file in _files_in(path) if not _is_well(file, path)]
 
 
+def unread_note(paths: Sequence[Path]) -> str:
+    """Return a line that names the first of `unread_files`; empty if there is none."""
+    names = [file.name for file in unread_files(paths)]
+    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+    return f'note: not read, label images or no images of a known format: {", ".join(names[:5])}{more}' if names else ''
+
+
 def _files_in(folder: Path) -> list[Path]:
     """Return the files in a folder; if no image is among them, those in its folders, as of plates, rows or wells, too.
 

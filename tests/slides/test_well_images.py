@@ -2,7 +2,7 @@ import pytest
 
 from noise_mm.errors import InputError
 from noise_mm.report.well_names import read_names
-from noise_mm.slides.well_images import by_well, find_images, unread_files, well_name
+from noise_mm.slides.well_images import by_well, find_images, unread_files, unread_note, well_name
 
 
 @pytest.fixture
@@ -64,6 +64,8 @@ def test_files_that_are_no_images_are_listed(plate):
         (plate / name).rename(plate / 'B' / name)
     assert [path.name for path in find_images([plate])] == ['A1.png', 'A2.png', 'A3.czi']
     assert len(unread_files([plate])) == 3
+    assert unread_note([plate]).endswith('known format: C1.vsi, notes.txt, hidden in a folder beside images.txt')
+    assert unread_note([plate / 'B' / 'A1.png']) == ''
 
 
 def test_umlauts_of_macos(plate):
