@@ -6,7 +6,6 @@ once and keeps the runs of labelled pixels, writing draws one band of rows at a 
 """
 
 import math
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
@@ -23,8 +22,8 @@ from shapely import MultiPolygon, Polygon
 from noise_mm.coco.file_issues import OutlineCollector
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes, replacing
+from noise_mm.formats.damaged_tiff import DAMAGED, check_chain
 from noise_mm.formats.png import PNG_SIGNATURE, without_metadata
-from noise_mm.formats.tiff_chain import check_chain
 from noise_mm.geometry.cell_masks import CellMask, cell_masks
 from noise_mm.geometry.outline import Outline, parts_of
 from noise_mm.geometry.pixels import mask_of_runs, row_runs, trace
@@ -45,11 +44,6 @@ BAND_PX = 512
 LARGEST_IMAGEJ_PX = 16_384
 LARGEST_PNG_PX = 2**30
 LARGEST_BAND_BYTES = 2**31
-# What tifffile and the codecs raise on damaged files; imagecodecs' errors are RuntimeErrors.
-DAMAGED = (
-    tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, SyntaxError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 class Runs(NamedTuple):
@@ -93,7 +87,9 @@ def read_label_image(
         planes = [_png_runs(path, size_px, collector)] if is_png else _tiff_runs(path, size_px, collector)
     except DAMAGED as error:
         kind = 'PNG' if is_png else 'TIFF'
-        raise InputError(f'{path}: not a whole {kind} ({error}). Save it again.') from error
+        raise InputError(
+            f'{path}: not a whole {kind} ({str(error) or type(error).__name__}). Save it again.'
+        ) from error
     outlines = [Outline(geometry, name=name) for name, geometry in _cells(planes, collector)]
     for outline in outlines:
         if size_px is not None and outline.geometry.area > math.prod(size_px) / 2:
@@ -205,8 +201,8 @@ def _check_page(page: tifffile.TiffPage, size_px: tuple[int, int] | None, collec
     if page.dtype is None or page.dtype.kind not in 'buif':
         raise collector.error(f'has pixels of the type {page.dtype}')
     _check_size((page.imagewidth, page.imagelength), size_px, collector)
-    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
-    if rows * page.imagewidth * page.dtype.itemsize > LARGEST_BAND_BYTES:
+    rows = page.tilelength * page.tiledepth if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    if rows * max(page.imagewidth, page.tilewidth) * page.dtype.itemsize > LARGEST_BAND_BYTES:
         raise collector.error('must be decoded in one piece of more than 2 GiB')
 
 

@@ -19,6 +19,8 @@ NUCLEUS = 'nucleus'
 REGION_CLASS = 'Region*'  # QuPath's own class for regions of interest
 NOT_CELLS = {'tile': 'tiles', 'tma_core': 'TMA cores', 'tmacore': 'TMA cores', 'root': 'the root object'}
 DETECTIONS = ('detection', 'cell')
+CELL_CLASSES = ('osteoclast', 'pre-osteoclast')
+MOST_HELD = 3  # annotations in one that is a cell: small ones may lie in the bend of a large one
 # QuPath before 0.4 has the name of its Java class for an id.
 OLD_TYPES = {
     'PathAnnotationObject': 'annotation', 'PathDetectionObject': 'detection', 'PathCellObject': 'cell',
@@ -59,8 +61,9 @@ def cells_among(features: Sequence[dict], collector: OutlineCollector) -> list[t
     """Return the objects that are cells, each with its number from 1, and note what is left out and why.
 
     Left out are points of the class `nucleus`; tiles, TMA cores and the root; and annotations without a class, or of
-    QuPath's class `Region*`, that hold detections other than nuclei: these are regions. Beside such regions, an
-    annotation without a class that holds nothing is an issue, because it may be either.
+    QuPath's class `Region*`, that hold detections other than nuclei, or osteoclasts: these are regions. Beside such
+    regions, an annotation without a class that holds nothing is an issue, because it may be either; so is one around
+    several others without a class, or over most of the image.
 
     The collector takes notes and issues.
     """
@@ -75,7 +78,7 @@ def cells_among(features: Sequence[dict], collector: OutlineCollector) -> list[t
             kept.append((number, feature))
     cells, regions = _without_regions(kept, collector)
     if regions:
-        left_out['annotations around detections, which are regions'] = regions
+        left_out['annotations around cells, which are regions'] = regions
     if left_out:
         collector.note(f'left out: {", ".join(f"{count} {what}" for what, count in left_out.items())}')
     _note_planes([feature for _, feature in cells], collector)
@@ -85,31 +88,62 @@ def cells_among(features: Sequence[dict], collector: OutlineCollector) -> list[t
 def _without_regions(
     numbered: Sequence[tuple[int, dict]], collector: OutlineCollector
 ) -> tuple[list[tuple[int, dict]], int]:
-    """Return the objects that are no regions around detections, and how many regions there are."""
-    detections = [feature for _, feature in numbered if object_type(feature) in DETECTIONS and not is_nucleus(feature)]
-    unclear = [
-        (number, feature)
-        for number, feature in numbered
-        if object_type(feature) not in DETECTIONS and class_name(feature) in ('', REGION_CLASS)
-    ]
-    if not detections or not unclear:
+    """Return the objects that are no regions around cells, and how many regions there are."""
+    unclear = [pair for pair in numbered if object_type(pair[1]) not in DETECTIONS and _may_be_region(pair[1])]
+    others = [pair[1] for pair in numbered if pair not in unclear]
+    detections = [each for each in others if object_type(each) in DETECTIONS and not is_nucleus(each)]
+    cells = detections + [each for each in others if each not in detections and _class(each) in CELL_CLASSES]
+    if not unclear:
         return list(numbered), 0
-    middles = shapely.STRtree(shapely.centroid([_extent(feature) for feature in detections]))
-    held = middles.query([_extent(feature) for _, feature in unclear], predicate='contains')[0]
-    holding = {unclear[place][0] for place in set(held.tolist())}
-    empty = [(number, feature) for number, feature in unclear if number not in holding]
-    if holding:
-        for number, feature in empty:
-            if not class_name(feature):
-                collector.add(
-                    f'feature {number}',
-                    'is an annotation without a class that holds no detection, beside others that do: give it the '
-                    f'class osteoclast if it is a cell, {REGION_CLASS} if it is a region',
-                )
-    elif empty:
+    extents = [_extent(feature) for _, feature in unclear]
+    regions = {unclear[place][0] for place in _holders(extents, [_extent(feature) for feature in cells])}
+    empty = [pair for pair in unclear if pair[0] not in regions and not class_name(pair[1])]
+    if regions:
+        for number, _ in empty:
+            collector.add(
+                f'feature {number}',
+                'is an annotation without a class that holds no detection, beside others that do: give it the '
+                f'class osteoclast if it is a cell, {REGION_CLASS} if it is a region',
+            )
+    elif detections and empty:
         collector.note(f'{len(empty)} annotations without a class beside {len(detections)} detections: taken for cells')
-    regions = holding | {number for number, feature in empty if class_name(feature) == REGION_CLASS}
+    elif not cells:
+        _add_frames(collector, unclear, extents)
+    if cells:
+        regions |= {number for number, feature in unclear if class_name(feature)}
     return [pair for pair in numbered if pair[0] not in regions], len(regions)
+
+
+def _class(feature: Mapping) -> str:
+    """Return the class of an object in small letters, without spaces around it."""
+    return class_name(feature).strip().lower()
+
+
+def _may_be_region(feature: Mapping) -> bool:
+    return _class(feature) in ('', 'region', 'region*')
+
+
+def _holders(extents: Sequence[shapely.Geometry], held: Sequence[shapely.Geometry]) -> list[int]:
+    """Return the places of the extents that hold the middle of another geometry, once for each that they hold."""
+    middles = shapely.STRtree(shapely.centroid(held))
+    return middles.query(extents, predicate='contains')[0].tolist()
+
+
+def _add_frames(
+    collector: OutlineCollector, unclear: Sequence[tuple[int, dict]], extents: Sequence[shapely.Geometry]
+) -> None:
+    """Add an issue for each annotation without a class that lies around many others, or over most of the image."""
+    counts = Counter(_holders(extents, extents))
+    half_px2 = np.inf if collector.size_px is None else np.prod(collector.size_px) / 2
+    for place, (number, _) in enumerate(unclear):
+        others = counts[place] - 1  # each holds itself
+        if others >= MOST_HELD or extents[place].area > half_px2:
+            what = f'lies around {others} others' if others > 0 else 'covers more than half of the image'
+            collector.add(
+                f'feature {number}',
+                f'is an annotation without a class that {what}: give it the class osteoclast if it is a cell, '
+                f'{REGION_CLASS} if it is a region',
+            )
 
 
 def _extent(feature: Mapping) -> shapely.Geometry:

@@ -21,13 +21,14 @@ from PIL.PngImagePlugin import PngImageFile
 
 from noise_mm.errors import InputError
 from noise_mm.files import read_bytes
+from noise_mm.formats.damaged_tiff import DAMAGED
 from noise_mm.formats.png import PNG_SIGNATURE, without_metadata
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.slides.chunked import Rgb, Slide
 from noise_mm.slides.color import rgb_on_white
 from noise_mm.slides.microscope import READERS, open_microscope_slide
 from noise_mm.slides.pixel_size import StatedSize, agreed_mpp, of_tags
-from noise_mm.slides.tiff import DAMAGED, TiffSlide, jpeg_is_complete
+from noise_mm.slides.tiff import TiffSlide, jpeg_is_complete
 
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 PNG_END = b'\0\0\0\0IEND\xaeB`\x82'

@@ -6,8 +6,6 @@ zarr store gives the same pixels, but it fills missing segments with zeros, that
 """
 
 import math
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -18,7 +16,7 @@ import numpy.typing as npt
 import tifffile
 
 from noise_mm.errors import InputError
-from noise_mm.formats.tiff_chain import check_chain
+from noise_mm.formats.damaged_tiff import DAMAGED, check_chain
 from noise_mm.geometry.orientation import ORIENTATIONS, UPRIGHT
 from noise_mm.geometry.outline import LARGEST_PX
 from noise_mm.slides.chunked import BACKGROUND, Rgb, Slide
@@ -39,12 +37,6 @@ LARGEST_CHUNK_BYTES = 3 * 2**30
 
 SAMPLE_PX, MOST_LEVEL_DIFFERENCE = 32, 12
 """Side of the places at which two images are compared, and grey values by which their means may differ."""
-
-DAMAGED = (
-    RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, ImportError,
-    NameError, MemoryError, EOFError, SyntaxError, struct.error, zlib.error, OSError,
-)  # fmt: skip
-"""What tifffile, other readers and the decoders raise for damaged files, zero and absurd tags among them."""
 
 AXIS_NAMES = {'Z': 'focal planes', 'C': 'channels as separate planes', 'T': 'time points', 'I': 'images', 'Q': 'images'}
 

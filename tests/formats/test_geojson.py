@@ -155,8 +155,8 @@ def test_fractions_are_refused(tmp_path):
 def test_coordinates_outside_the_image_are_refused(tmp_path):
     """Nanometres, or another image."""
     path = _write(tmp_path / 'a.geojson', _feature(name='OC1'))
-    with pytest.raises(InputError, match=r'a\.geojson: feature 1 \(OC1\): lies outside the image of 5 x 5 px'):
-        read_outlines(path, size_px=(5, 5))
+    with pytest.raises(InputError, match=r'a\.geojson: feature 1 \(OC1\): lies outside the image of 4 x 300 px'):
+        read_outlines(path, size_px=(4, 300))
 
 
 @pytest.mark.parametrize('name', ['Area \u00b5m^2', 'Cell: Area \u00b5m^2', 'Area um^2'])

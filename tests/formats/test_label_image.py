@@ -323,3 +323,12 @@ def test_an_animated_png_is_refused(tmp_path):
     frames[0].save(tmp_path / 'a.png', save_all=True, append_images=frames[1:])
     with pytest.raises(InputError, match=r'a\.png: is an animation of 2 pictures'):
         read_label_image(tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize('tag', ['TileWidth', 'TileLength'])
+def test_absurd_tiles_are_refused_before_they_are_decoded(tmp_path, tag):
+    tifffile.imwrite(tmp_path / 'a.tif', LABELS, tile=(16, 16), compression='zlib')
+    with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+b') as tiff:
+        tiff.pages[0].tags[tag].overwrite(2**31, dtype='I')
+    with pytest.raises(InputError, match=r'a\.tif: '):
+        read_label_image(tmp_path / 'a.tif')

@@ -33,7 +33,7 @@ def test_an_annotation_around_detections_is_a_region(tmp_path):
     notes = []
     outlines = read(tmp_path, feature(REGION, 'annotation'), *CELLS, notes=notes)
     assert [outline.geometry.area for outline in outlines] == [80] * 3
-    assert notes == ['left out: 1 annotations around detections, which are regions']
+    assert notes == ['left out: 1 annotations around cells, which are regions']
 
 
 def test_regions_with_a_class_of_their_own(tmp_path):
@@ -42,6 +42,26 @@ def test_regions_with_a_class_of_their_own(tmp_path):
     assert [outline.ignored for outline in kept] == [True, False, False, False]
     first, *_ = read(tmp_path, feature(REGION, 'annotation', 'debris'), *CELLS)
     assert first.label == 'debris'
+
+
+@pytest.mark.parametrize('name', [None, 'Region*', 'region', 'Region'])
+def test_an_annotation_around_drawn_osteoclasts_is_a_region(tmp_path, name):
+    drawn = [{**each, 'properties': feature(REGION, 'annotation', 'Osteoclast')['properties']} for each in CELLS]
+    assert len(read(tmp_path, feature(REGION, 'annotation', name), *drawn)) == 3
+
+
+def test_debris_in_a_drawn_cell_makes_it_no_region(tmp_path):
+    debris = feature(box(20, 20, 24, 24), 'annotation', 'Debris')
+    assert len(read(tmp_path, feature(box(10, 10, 40, 40), 'annotation'), debris)) == 2
+
+
+def test_frames_around_annotations_without_a_class_may_be_either(tmp_path):
+    drawn = [feature(geometry.shape(each['geometry']), 'annotation') for each in CELLS]
+    with pytest.raises(InputError, match=r'feature 1: is an annotation without a class that lies around 3 others'):
+        read(tmp_path, feature(box(5, 5, 70, 30), 'annotation'), *drawn)
+    with pytest.raises(InputError, match='covers more than half of the image'):
+        read(tmp_path, feature(REGION, 'annotation'))
+    assert len(read(tmp_path, *drawn)) == 3
 
 
 def test_an_empty_annotation_beside_regions_may_be_either(tmp_path):

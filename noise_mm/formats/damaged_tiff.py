@@ -1,6 +1,7 @@
-"""The chain of directories in a TIFF, walked once before anything relies on its end."""
+"""What damaged TIFF files do: directories without end, and errors of many kinds."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import tifffile
@@ -8,6 +9,12 @@ import tifffile
 from noise_mm.errors import InputError
 
 MOST_PAGES = 100_000
+
+DAMAGED = (
+    RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, AssertionError, ImportError,
+    NameError, MemoryError, EOFError, SyntaxError, struct.error, zlib.error, OSError,
+)  # fmt: skip
+"""What tifffile, other readers and the decoders raise for damaged files, zero and absurd tags among them."""
 
 
 def check_chain(path: str | Path, tiff: tifffile.TiffFile) -> None:
