@@ -72,6 +72,7 @@ def difference(runs: list['Run'], options: argparse.Namespace) -> 'Table':
         InputError: If one is not there, or is there more than once.
     """
     from noise_mm.evaluation.arms import difference_table, single_wells
+    from noise_mm.progress import Progress
 
     keys = list(dict.fromkeys(run.key for run in runs))
     for key in options.difference:
@@ -88,7 +89,12 @@ def difference(runs: list['Run'], options: argparse.Namespace) -> 'Table':
     chosen = [arms[key][0] for key in options.difference]
     for batch in single_wells(chosen[0]):
         print(f'note: {batch} has one well, so that no variation between its wells is in the interval', file=sys.stderr)
-    return difference_table(chosen, f'{options.kind}, {runs[0].measured}', options.draws, options.seed)
+    progress = Progress('bootstrap', options.draws, unit='draws of wells')
+    table = difference_table(
+        chosen, f'{options.kind}, {runs[0].measured}', options.draws, options.seed, lambda: progress.update(1)
+    )
+    progress.close()
+    return table
 
 
 def draw_curves(arms: dict[str, list['Arm']], run: 'Run', options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ the same draw (paired bootstrap; Efron and Tibshirani 1993, chapter 13: percenti
 the variation between wells. That of another training (seed) or another batch is not in it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,9 @@ class Arm:
         return {well: n for fold in self.folds for well, n in fold.objects_of_wells().items()}
 
 
-def difference_table(arms: Sequence[Arm], measured: str, draws: int = DRAWS, seed: int = 0) -> Table:
+def difference_table(
+    arms: Sequence[Arm], measured: str, draws: int = DRAWS, seed: int = 0, progress: Callable[[], None] | None = None
+) -> Table:
     """Return the difference of two arms at each threshold with its interval.
 
     Args:
@@ -53,6 +55,7 @@ def difference_table(arms: Sequence[Arm], measured: str, draws: int = DRAWS, see
         measured: For the title: how the numbers were measured.
         draws: How often wells are drawn.
         seed: Of the random numbers.
+        progress: Called after each draw.
 
     Raises:
         InputError: If the arms were not tested on the same wells.
@@ -60,7 +63,11 @@ def difference_table(arms: Sequence[Arm], measured: str, draws: int = DRAWS, see
     _require_same_wells(arms)
     wells = sorted(arms[0].objects_of_wells())
     point = np.array([arm.aps() for arm in arms])
-    drawn = np.array([[arm.aps(times) for arm in arms] for times in _draws(wells, draws, seed)])
+    drawn = np.zeros((draws, *point.shape))
+    for number, times in enumerate(_draws(wells, draws, seed)):
+        drawn[number] = [arm.aps(times) for arm in arms]
+        if progress is not None:
+            progress()
     baseline, method, *_ = arms
     columns = [baseline.name, method.name, 'difference', '95 % interval']
     shown = [point[0], point[1], point[1] - point[0], _intervals(drawn[:, 1] - drawn[:, 0])]
