@@ -22,6 +22,7 @@ from noise_mm.coco.segmentation import mask_annotation
 from noise_mm.datasets.coco_patches import parse_coco
 from noise_mm.evaluation.coco_results import score_results_files
 from noise_mm.files import read_json
+from noise_mm.formats.nuclei_points import read_nuclei_points
 from noise_mm.formats.read import read_outlines
 from noise_mm.formats.via import read_via
 from noise_mm.formats.yolo import read_yolo_rows
@@ -93,7 +94,14 @@ def _points() -> list[Parser]:
         'filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n'
         'a.png,12,"{}",1,0,"{""name"":""point"",""cx"":5,""cy"":6}","{}"\n'
     )
+    multi_point = ImagejRoi.frompoints(np.array([[3.5, 4], [20, 5], [18, 30]], np.float32))
+    multi_point.roitype = ROI_TYPE.POINT
+    marked = shapely.MultiPoint([(3, 4), (20, 5)])
+    geojson = {'type': 'Feature', 'geometry': shapely.geometry.mapping(marked), 'properties': {}}
     return [
+        Parser('points roi', 'a.roi', multi_point.tobytes(), read_nuclei_points),
+        Parser('points zip', 'a.zip', _zip({'a.roi': multi_point.tobytes()}), read_nuclei_points),
+        Parser('points geojson', 'a.geojson', json.dumps([geojson]).encode(), read_nuclei_points),
         Parser('via json', 'via.json', json.dumps(via).encode(), read_via),
         Parser('via csv', 'via.csv', csv.encode(), read_via),
         Parser('yolo', 'a.txt', b'0 0.5 0.5 0.2 0.4\n0 0 0 1 0 1 1\n', read_yolo_rows),
