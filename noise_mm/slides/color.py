@@ -15,7 +15,7 @@ def eight_bit(samples: npt.NDArray[np.generic], bits: int) -> npt.NDArray[np.uin
     if bits == 8:
         return samples.astype(np.uint8, copy=False)
     if bits > 8:
-        return (samples >> (bits - 8)).astype(np.uint8)
+        return np.minimum(samples >> (bits - 8), 255).astype(np.uint8)  # some files hold more bits than they state
     return samples.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
 
 

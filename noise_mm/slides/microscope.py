@@ -26,8 +26,7 @@ from noise_mm.slides.tiff_images import chosen_image
 
 CHUNK_PX = 1024
 SMALLEST_LEVEL_PX = 1024
-CZI_RGB = {'Bgr24': 8, 'Bgr48': 16}
-CZI_GREY = {'Gray8': 8, 'Gray16': 16}
+CZI_BITS = {'Bgr24': 8, 'Bgr48': 16, 'Gray8': 8, 'Gray16': 16}
 RESOLUTION_UNITS = {'inch': 2, 'centimeter': 3}
 
 
@@ -148,11 +147,11 @@ def _of_openslide(facts: Mapping[str, str]) -> list[StatedSize]:
 def _czi_images(czi: Any, path: Path) -> Iterator[list[Scan]]:
     """Yield the scenes of a CZI file; gaps between the tiles of a scene are white."""
     with czi.open_czi(str(path)) as file:
-        pixel_types, ranges = file.pixel_types, file.total_bounding_box_no_pyramid
+        pixel_type, ranges = next(iter(file.pixel_types.values()), 'none'), file.total_bounding_box_no_pyramid
         problem = _several({axis: end - first for axis, (first, end) in ranges.items() if axis in 'CZT'})
-        bits = (CZI_RGB | CZI_GREY).get(pixel_types[0])
+        bits = CZI_BITS.get(pixel_type)
         if bits is None:
-            problem = problem or f'pixels of type {pixel_types[0]} are not supported'
+            problem = problem or f'pixels of type {pixel_type} are not supported'
         plane = {axis: ranges[axis][0] for axis in 'CZT' if axis in ranges}
         scenes = file.scenes_bounding_rectangle_no_pyramid or {None: file.total_bounding_rectangle_no_pyramid}
         stated = _of_czi(file.raw_metadata)

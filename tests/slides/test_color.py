@@ -41,3 +41,7 @@ def test_ycbcr_against_the_inverse_written_out():
     samples = np.stack([luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402], axis=-1)
     back = rgb_from_ycbcr(np.clip(np.rint(samples), 0, 255).astype(np.uint8))
     assert np.abs(back.astype(int) - rgb).max() <= 2  # rounding to 8 bits on the way
+
+
+def test_more_bits_than_stated_are_white_and_do_not_begin_again():
+    assert eight_bit(np.array([4095, 4096, 65535], np.uint16), bits=12).tolist() == [255, 255, 255]
