@@ -1,4 +1,4 @@
-"""Each format on a small file; MRXS is read by the same lines as NDPI and BIF, and has no file here."""
+"""Each format on a small file."""
 
 import importlib
 import shutil
@@ -15,6 +15,7 @@ from tests.fixtures.microscope_files import (
     write_bif,
     write_czi,
     write_lif,
+    write_mrxs,
     write_nd2,
     write_ndpi,
     write_philips,
@@ -63,6 +64,18 @@ def test_each_format_gives_its_pixels_by_windows_and_its_pixel_size(tmp_path, pi
         small = slide.thumbnail(64)
         assert max(small.shape) == 64
         assert np.abs(small.mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 3
+
+
+def test_the_scanned_region_of_an_mrxs_slide_is_read(tmp_path, pixels):
+    pytest.importorskip('openslide')
+    write_mrxs(tmp_path / 'A1.mrxs', pixels, mpp=0.325)
+    with open_slide(tmp_path / 'A1.mrxs') as slide:
+        assert (slide.width_px, slide.height_px, slide.mpp) == (512, 512, pytest.approx(0.325))
+        assert slide.notes == ['the scanned region of 512 x 512 px is read; it begins at (256, 256) of the slide']
+        np.testing.assert_array_equal(slide.read(100, 200, 300, 200), pixels[200:400, 100:400])
+    (tmp_path / 'A1' / 'Data0000.dat').unlink()
+    with pytest.raises(InputError, match=r'A1\.mrxs: '), open_slide(tmp_path / 'A1.mrxs') as slide:
+        slide.read(0, 0, 100, 100)
 
 
 @pytest.mark.parametrize('compression', ['zstd0:ExplicitLevel=1', 'zstd1:ExplicitLevel=2;PreProcess=HiLoByteUnpack'])
