@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from noise_mm.geometry.tiles import Window
 from noise_mm.measure.well_disc import find_disc
 from noise_mm.slides.chunked import BACKGROUND
+from noise_mm.slides.resample import reduced
 
 QUALITY_COLUMNS = ('quality_flags', 'sharpness', 'shading_percent', 'stained_percent', 'bubbles')
 
@@ -93,7 +94,7 @@ def shading_percent(thumbnail: NDArray[np.uint8]) -> float:
     Args:
         thumbnail: The reduced image (height, width, 3).
     """
-    grey = cv2.cvtColor(_reduced(thumbnail, LIGHT_SIDE_PX), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(reduced(thumbnail, LIGHT_SIDE_PX), cv2.COLOR_RGB2GRAY)
     is_well = cv2.erode((grey < BACKGROUND).astype(np.uint8), np.ones((7, 7))) > 0  # without blended borders
     range_percent = _shading_percent(grey, is_well)
     if range_percent > MOST_SHADING_PERCENT and (disc := find_disc(thumbnail)):
@@ -126,7 +127,7 @@ def stained_percent(thumbnail: NDArray[np.uint8]) -> float:
     Args:
         thumbnail: The reduced image (height, width, 3).
     """
-    pixels = _reduced(thumbnail, STAIN_SIDE_PX).reshape(-1, 3).astype(np.float32)
+    pixels = reduced(thumbnail, STAIN_SIDE_PX).reshape(-1, 3).astype(np.float32)
     red, green, _ = np.log((np.median(pixels, axis=0) + 1) / (pixels + 1)).T
     return float(100 * np.mean(green - red > STAIN_DENSITY))
 
@@ -139,14 +140,14 @@ def count_bubbles(thumbnail: NDArray[np.uint8]) -> int:
     Args:
         thumbnail: The reduced image (height, width, 3).
     """
-    grey = cv2.cvtColor(_reduced(thumbnail, BUBBLE_SIDE_PX), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(reduced(thumbnail, BUBBLE_SIDE_PX), cv2.COLOR_RGB2GRAY)
     grey, side = cv2.GaussianBlur(grey, (0, 0), 1.0), max(grey.shape)
     largest = max(round(LARGEST_BUBBLE * side), LEAST_BUBBLE_PX + 1)
     # 100 and 0.85: least gradient of an edge, and how near to a perfect circle its pixels have to lie.
     circles = cv2.HoughCircles(grey, cv2.HOUGH_GRADIENT_ALT, 1.5, side / 100, None, 100, 0.85, LEAST_BUBBLE_PX, largest)
-    return (
-        0 if circles is None else sum(_has_rim(grey, *circle[:3]) for circle in circles.reshape(-1, circles.shape[-1]))
-    )
+    if circles is None:
+        return 0
+    return sum(_has_rim(grey, *circle[:3]) for circle in circles.reshape(-1, circles.shape[-1]))
 
 
 def _has_rim(grey: NDArray[np.uint8], x: float, y: float, radius: float) -> bool:
@@ -178,13 +179,12 @@ def quality_flags(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         least, of_plate = LEAST_SHARPNESS, plates.get(row['plate'], ())
         if len(of_plate) >= FEWEST_ON_PLATE:
             least = max(least, LEAST_OF_PLATE * statistics.median(of_plate))
-        values = {name: row.get(name) for name in QUALITY_COLUMNS}
+        sharp, shading, stained, bubbles = (row.get(name) for name in QUALITY_COLUMNS[1:])
         flags = {
-            'out of focus': values['sharpness'] is not None and values['sharpness'] < least,
-            'uneven light': (values['shading_percent'] or 0) > MOST_SHADING_PERCENT,
-            'no TRAP stain': values['stained_percent'] is not None
-            and values['stained_percent'] < LEAST_STAINED_PERCENT,
-            'bubbles': bool(values['bubbles']),
+            'out of focus': sharp is not None and sharp < least,
+            'uneven light': shading is not None and shading > MOST_SHADING_PERCENT,
+            'no TRAP stain': stained is not None and stained < LEAST_STAINED_PERCENT,
+            'bubbles': bool(bubbles),
         }
         yield '; '.join(flag for flag, is_raised in flags.items() if is_raised)
 
@@ -203,10 +203,3 @@ def image_quality(thumbnail: NDArray[np.uint8], windows: Iterable[NDArray[np.uin
         'stained_percent': stained_percent(thumbnail),
         'bubbles': count_bubbles(thumbnail),
     }
-
-
-def _reduced(picture: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Return the picture with a longer side of at most `side_px`."""
-    scale = min(1.0, side_px / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

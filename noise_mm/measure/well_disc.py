@@ -14,6 +14,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from noise_mm.slides.resample import reduced
+
 SEARCH_SIDES_PX = (64, 256)
 """Longest side of the pictures for the search and for the refinement."""
 
@@ -76,7 +78,7 @@ def find_disc(picture: NDArray[np.uint8]) -> Disc | None:
         picture: The whole well image reduced to some hundred pixels, (height, width, 3) RGB.
     """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    coarse, fine = (_reduced(grey, side) for side in SEARCH_SIDES_PX)
+    coarse, fine = (cv2.GaussianBlur(reduced(grey, side), (0, 0), 0.7).astype(np.float32) for side in SEARCH_SIDES_PX)
     height, width = coarse.shape
     steps = np.arange(1.0, max(coarse.shape), 1.0)
     radii = steps[(steps >= LEAST_RADIUS * min(width, height)) & (steps <= LARGEST_RADIUS * max(width, height))]
@@ -93,13 +95,6 @@ def find_disc(picture: NDArray[np.uint8]) -> Disc | None:
         if found is None:
             return None
     return found.scaled(grey.shape[1] / fine.shape[1], grey.shape[0] / fine.shape[0])
-
-
-def _reduced(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
-    """Return the picture with a longest side of at most `side_px`, slightly blurred."""
-    scale = min(1.0, side_px / max(grey.shape))
-    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-    return cv2.GaussianBlur(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), (0, 0), 0.7).astype(np.float32)
 
 
 def _best(grey: NDArray[np.float32], xs: NDArray, ys: NDArray, radii: NDArray) -> Disc | None:

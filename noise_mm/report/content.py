@@ -92,13 +92,18 @@ def measured_content(
     masks = cell_masks(outlines, size_px)
     cells = list(measure_cells(outlines, masks, size_px, pixel.known_um, counts))
     osteoclasts = [mask for mask, cell in zip(masks, cells, strict=True) if cell.label != PRE_OSTEOCLAST]
-    disc = _disc(thumbnail, size_px) if options.find_well else None
+    disc, well_area = find_disc(thumbnail) if options.find_well else None, None
+    if disc is not None:
+        disc = disc.scaled(size_px[0] / thumbnail.shape[1], size_px[1] / thumbnail.shape[0])
+        well_area = WellArea(disc.area_px2(size_px), 'disc')
+    elif options.well_area_px2 is not None:
+        well_area = WellArea(options.well_area_px2, 'given')
     measures = measure_well(
         cells,
         covered_px2(osteoclasts),
         size_px,
         pixel.known_um,
-        well_area=_well_area(disc, size_px, options),
+        well_area=well_area,
         nuclei=None if nuclei is None else len(nuclei),
         are_classed=options.min_nuclei is not None,
     )
@@ -120,19 +125,6 @@ def slide_notes(slide: Slide) -> list[str]:
         return list(slide.notes)
     turned = f'the EXIF orientation {slide.orientation} is not applied; places are those of the image as it is stored'
     return [*slide.notes, turned]
-
-
-def _disc(thumbnail: Rgb, size_px: tuple[int, int]) -> Disc | None:
-    """Return the disc of the well in pixels of the well image."""
-    disc = find_disc(thumbnail)
-    return disc and disc.scaled(size_px[0] / thumbnail.shape[1], size_px[1] / thumbnail.shape[0])
-
-
-def _well_area(disc: Disc | None, size_px: tuple[int, int], options: WellOptions) -> WellArea | None:
-    """Return the area that shares and densities refer to."""
-    if options.well_area_px2 is not None:
-        return WellArea(options.well_area_px2, 'given')
-    return None if disc is None else WellArea(disc.area_px2(size_px), 'disc')
 
 
 def _notes(

@@ -115,22 +115,10 @@ def _write_coco(path: Path, content: WellContent) -> None:
     )
 
 
-def _write_cells(path: Path, content: WellContent) -> None:
-    write_table(path, CELL_COLUMNS, (cell_row(cell, content.pixel) for cell in content.cells))
-
-
 def _write_nuclei(path: Path, content: WellContent) -> None:
     names = [outline.name for outline in content.outlines]
     rows = nuclei_rows(content.nuclei.xy_px, content.nuclei.scores, content.cell_of, names)
     write_table(path, NUCLEI_COLUMNS, rows)
-
-
-def _write_nuclei_roi(path: Path, content: WellContent) -> None:
-    write_multi_point(path, content.nuclei.xy_px)
-
-
-def _write_overlay(path: Path, content: WellContent) -> None:
-    write_bytes(path, png_bytes(content.overlay()))
 
 
 def _write_geojson(path: Path, content: WellContent) -> None:
@@ -164,12 +152,12 @@ def _write_labels(path: Path, content: WellContent) -> None:
 
 WRITERS: dict[str, Callable[[Path, WellContent], None]] = {
     'coco': _write_coco,
-    'csv': _write_cells,
+    'csv': lambda path, content: write_table(path, CELL_COLUMNS, (cell_row(c, content.pixel) for c in content.cells)),
     'nuclei': _write_nuclei,
-    'overlay': _write_overlay,
+    'overlay': lambda path, content: write_bytes(path, png_bytes(content.overlay())),
     'geojson': _write_geojson,
     'roi': _write_roi,
     'labels': _write_labels,
-    'nuclei_roi': _write_nuclei_roi,
+    'nuclei_roi': lambda path, content: write_multi_point(path, content.nuclei.xy_px),
 }
 """The writer of each format in `WELL_SUFFIXES`."""

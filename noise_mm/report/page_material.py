@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from noise_mm.geometry.outline import Outline
 from noise_mm.measure.cells import PRE_OSTEOCLAST, CellMeasures
 from noise_mm.report.content import WellContent
-from noise_mm.slides.chunked import Rgb, Slide
+from noise_mm.slides.chunked import Slide
+from noise_mm.slides.resample import reduced
 
 LONGEST_SIDE_PX = 900
 LARGEST_BYTES = 42_000
@@ -59,7 +60,6 @@ def page_material(content: WellContent, slide: Slide) -> dict[str, Any]:
         'size_px': list(content.size_px),
         'cells': page_cells(content, picture_px),
         'outlines_left_out': max(len(content.cells) - MOST_OUTLINES, 0),
-        'nuclei_xy': _nuclei(content, picture_px),
         'crops': crops(content, slide),
         'histograms': histograms(content.cells),
     }
@@ -70,13 +70,13 @@ def page_picture(content: WellContent) -> tuple[str, tuple[int, int]]:
 
     It is coarsened, and then made smaller, until it fits.
     """
-    picture = cv2.cvtColor(_reduced(content.thumbnail, LONGEST_SIDE_PX), cv2.COLOR_RGB2BGR)
+    picture = cv2.cvtColor(reduced(content.thumbnail, LONGEST_SIDE_PX), cv2.COLOR_RGB2BGR)
     while True:
         for quality in QUALITIES:
             data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
             if len(data) <= LARGEST_BYTES:
                 return _uri(data), (picture.shape[1], picture.shape[0])
-        picture = _reduced(picture, round(0.8 * max(picture.shape)))
+        picture = reduced(picture, round(0.8 * max(picture.shape)))
 
 
 def page_cells(content: WellContent, picture_px: tuple[int, int]) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def _crop(outline: Outline, cell: CellMeasures, size_px: tuple[int, int], slide:
     side = min(max(round(1.4 * max(width, height)), CROP_PX[0]), *size_px)
     x = min(max(left + width // 2 - side // 2, 0), size_px[0] - side)
     y = min(max(top + height // 2 - side // 2, 0), size_px[1] - side)
-    picture = _reduced(slide.read(x, y, side, side), CROP_PX[1])
+    picture = reduced(slide.read(x, y, side, side), CROP_PX[1])
     scale = picture.shape[0] / side
     data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])[
         1
@@ -163,14 +163,6 @@ def svg_path(outline: Outline, scale: NDArray[np.float64], origin: tuple[float, 
     return ''.join(parts)
 
 
-def _nuclei(content: WellContent, picture_px: tuple[int, int]) -> list[int]:
-    """Return x and y of the nuclei in turn, in `SUBPIXELS` of the picture."""
-    if content.nuclei is None:
-        return []
-    scale = np.array(picture_px) / content.size_px
-    return np.rint(content.nuclei.xy_px[: 10 * MOST_OUTLINES] * scale * SUBPIXELS).astype(int).ravel().tolist()
-
-
 def histograms(cells: Sequence[CellMeasures]) -> dict[str, list[int] | None]:
     """Count cells by size and by nuclei.
 
@@ -194,10 +186,3 @@ def histograms(cells: Sequence[CellMeasures]) -> dict[str, list[int] | None]:
 
 def _uri(jpeg: bytes) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode('ascii')
-
-
-def _reduced(picture: Rgb, side_px: int) -> Rgb:
-    """Return the picture with a longer side of at most `side_px`."""
-    scale = min(1.0, side_px / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

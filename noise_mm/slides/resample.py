@@ -8,6 +8,7 @@ piece to a whole number of pixels.
 import math
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 from scipy import sparse
 
@@ -22,6 +23,13 @@ MOST_SOURCE_PX = 2048
 
 ROUNDING = 1e-9
 """What floating point may add to a length of up to a million pixels; not a pixel that has to be kept."""
+
+
+def reduced(picture: Rgb, side_px: int) -> Rgb:
+    """Return a picture, area-averaged so that its longer side is at most `side_px`; never enlarged."""
+    scale = min(1.0, side_px / max(picture.shape[:2]))
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def scaled_length_px(length_px: int, scale: float) -> int:

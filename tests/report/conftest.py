@@ -149,7 +149,6 @@ def _record(well, count=10, notes=(), files=None, **row):
         'size_px': [400, 300],
         'cells': [_cell(well)] if count else [],
         'outlines_left_out': 0,
-        'nuclei_xy': [],
         'crops': [_cell(well) | {'picture': PICTURE, 'picture_px': [4, 3], 'scale': 1.0}] if count else [],
         'histograms': {'areas': areas, 'nuclei': nuclei},
     }
