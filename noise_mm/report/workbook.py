@@ -4,7 +4,9 @@ XLSX holds numbers as numbers, so that spreadsheets of any language read the dec
 """
 
 import csv
+import io
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ PLACE_COLUMNS = ('plate', 'well', 'field', 'condition', 'replicate')
 TIDY_COLUMNS = (*PLACE_COLUMNS, *CELL_COLUMNS)
 """Of `cells.csv`: where each cell is from, and its row of `<well>_cells.csv`."""
 
+TIMES = re.compile(rb'<dcterms:(created|modified).*?</dcterms:\1>')
 NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?')
 MOST_CELLS = 200_000
 """In the workbook; more take minutes to write and to open."""
@@ -69,8 +72,12 @@ def write_workbook(
         sheet = book.create_sheet('notes')
         for note in notes:
             sheet.append([_cell(sheet, note)])
-    with replacing(path) as temporary:
-        book.save(temporary)
+    content = io.BytesIO()
+    book.save(content)
+    with replacing(path) as temporary, zipfile.ZipFile(content) as source, zipfile.ZipFile(temporary, 'w') as target:
+        for name in source.namelist():  # again without the time of writing, so that equal results give equal bytes
+            data = TIMES.sub(b'', source.read(name)) if name == 'docProps/core.xml' else source.read(name)
+            target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
 def _cell(sheet: Any, value: Any) -> Any:
