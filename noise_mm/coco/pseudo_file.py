@@ -55,7 +55,7 @@ def pseudo_content(
 ) -> dict[str, Any]:
     """The content of a pseudo-label file.
 
-    Annotations keep their ids, unless these are doubled or below 1; those of nuclei follow.
+    Annotations are numbered from 1, those of nuclei last.
 
     Args:
         annotated: The content of `annotations.json`. Nuclei in it are left out.
@@ -68,12 +68,12 @@ def pseudo_content(
     if category_id not in {category['id'] for category in categories}:
         own = next(category for category in CATEGORIES if category['id'] == NUCLEUS_ID)
         categories.append({**own, 'id': category_id})
-    annotations = _with_valid_ids([each for each in annotated['annotations'] if each['category_id'] != category_id])
-    next_id = 1 + max((each['id'] for each in annotations), default=0)
-    weak = []
-    for image in annotated['images']:
-        for box, score in zip(nuclei[image['id']].boxes.tolist(), nuclei[image['id']].scores.tolist(), strict=True):
-            weak.append(_nucleus(next_id + len(weak), image['id'], category_id, box, score, score < score_thr))
+    annotations = [each for each in annotated['annotations'] if each['category_id'] != category_id]
+    weak = [
+        _nucleus(image['id'], category_id, box, score, score < score_thr)
+        for image in annotated['images']
+        for box, score in zip(nuclei[image['id']].boxes.tolist(), nuclei[image['id']].scores.tolist(), strict=True)
+    ]
     n_uncertain = sum(each['iscrowd'] for each in weak)
     counts = {'n_nuclei': len(weak) - n_uncertain, 'n_uncertain': n_uncertain}
     return {
@@ -81,7 +81,7 @@ def pseudo_content(
         'licenses': annotated.get('licenses', []),
         'categories': categories,
         'images': annotated['images'],
-        'annotations': annotations + weak,
+        'annotations': [{**each, 'id': number} for number, each in enumerate(annotations + weak, start=1)],
     }
 
 
@@ -93,19 +93,10 @@ def _nucleus_id(categories: Sequence[Mapping]) -> int:
     return NUCLEUS_ID if NUCLEUS_ID not in ids.values() else max(ids.values()) + 1
 
 
-def _with_valid_ids(annotations: Sequence[Mapping]) -> list[dict]:
-    """The annotations; numbered from 1 on if an id is missing, doubled or below 1."""
-    ids = [each.get('id') for each in annotations]
-    if len(set(ids)) == len(ids) and all(isinstance(each, int) and each >= 1 for each in ids):
-        return [dict(each) for each in annotations]
-    return [{**each, 'id': number} for number, each in enumerate(annotations, start=1)]
-
-
-def _nucleus(annotation_id: int, image_id: int, category_id: int, box: list, score: float, uncertain: bool) -> dict:
+def _nucleus(image_id: int, category_id: int, box: list, score: float, uncertain: bool) -> dict:
     x1, y1, x2, y2 = box
     width, height = round(x2 - x1, 2), round(y2 - y1, 2)
     return {
-        'id': annotation_id,
         'image_id': image_id,
         'category_id': category_id,
         'iscrowd': int(uncertain),

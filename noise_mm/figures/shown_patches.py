@@ -59,10 +59,15 @@ class ShownPatch:
         Raises:
             InputError: If a mask can't be read.
         """
-        return [outline_of(each.entry, each.category, self.size_px, str(self.path)) for each in self.annotations]
+        return [
+            outline_of(each.entry, each.category, self.size_px, str(self.path), each.ignored)
+            for each in self.annotations
+        ]
 
 
-def outline_of(entry: Mapping[str, Any], label: str, size_px: tuple[int, int], source: str) -> Outline:
+def outline_of(
+    entry: Mapping[str, Any], label: str, size_px: tuple[int, int], source: str, ignored: bool = False
+) -> Outline:
     """The outline of a COCO annotation or result.
 
     Raises:
@@ -73,7 +78,7 @@ def outline_of(entry: Mapping[str, Any], label: str, size_px: tuple[int, int], s
         geometry, _ = geometry_from_segmentation(entry.get('segmentation'), height, width)
     except (ValueError, TypeError) as error:
         raise InputError(f'{source}: a cell of it has no mask that can be read ({error}). {REMEDY}') from error
-    return Outline(geometry, label=label, score=entry.get('score'), ignored=_ignored(entry))
+    return Outline(geometry, label=label, score=entry.get('score'), ignored=ignored)
 
 
 def read_patches(annotation_file: Path, image_dir: Path, batch: str, classes: Sequence[str]) -> list[ShownPatch]:
@@ -142,10 +147,6 @@ def named_patches(patches: Sequence[ShownPatch], names: Sequence[str]) -> list[S
             )
         chosen += fitting
     return chosen
-
-
-def _ignored(entry: Mapping[str, Any]) -> bool:
-    return bool(entry.get('iscrowd') or entry.get('ignore'))
 
 
 def _shuffled(items: Sequence, rng: np.random.Generator) -> list:
