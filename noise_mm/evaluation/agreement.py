@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, spearmanr
 
 NORMAL_95 = 1.96  # 95 % of a normal distribution lie within so many standard deviations, as Bland and Altman have it
 
@@ -48,12 +48,13 @@ def agreement(annotated: Sequence[float], predicted: Sequence[float]) -> Agreeme
     bias = float(differences.mean()) if len(truth) else None
     deviation = float(differences.std(ddof=1)) if len(truth) > 1 else None
     limits = (None, None) if deviation is None else (bias - NORMAL_95 * deviation, bias + NORMAL_95 * deviation)
+    both_vary = len(truth) > 1 and np.ptp(truth) > 0 and np.ptp(found) > 0
     there = truth != 0
     percentages = 100 * np.abs(differences[there]) / truth[there]
     return Agreement(
         n_wells=len(truth),
-        pearson=_correlation(truth, found),
-        spearman=_correlation(rankdata(truth), rankdata(found)),
+        pearson=float(pearsonr(truth, found).statistic) if both_vary else None,
+        spearman=float(spearmanr(truth, found).statistic) if both_vary else None,
         concordance=_concordance(truth, found),
         bias=bias,
         deviation=deviation,
@@ -62,14 +63,6 @@ def agreement(annotated: Sequence[float], predicted: Sequence[float]) -> Agreeme
         absolute_percentage_error=float(percentages.mean()) if len(percentages) else None,
         n_percentages=len(percentages),
     )
-
-
-def _correlation(x: NDArray, y: NDArray) -> float | None:
-    """Pearson's coefficient; None where a side does not vary."""
-    if len(x) < 2 or not np.ptp(x) or not np.ptp(y):
-        return None
-    dx, dy = x - x.mean(), y - y.mean()
-    return float(np.clip((dx * dy).sum() / np.sqrt((dx**2).sum() * (dy**2).sum()), -1, 1))
 
 
 def _concordance(x: NDArray, y: NDArray) -> float | None:

@@ -7,21 +7,11 @@ The sums run over PATCHES. Patches that overlap show the same cell several times
 on both sides alike: the errors can be compared, but the numbers are not those of the cells in the well.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from noise_mm.evaluation.evaluate import Evaluation
 
 JsonRow = dict[str, str | int | float | None]
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over each image of the detections that count, or of the objects: (n_images,) each."""
-
-    numbers: np.ndarray
-    areas_px2: np.ndarray | None
 
 
 def count_report(evaluation: Evaluation) -> dict:
@@ -48,57 +38,48 @@ def count_report(evaluation: Evaluation) -> dict:
     }
 
 
-def _detected(evaluation: Evaluation, index: int, confidence: float) -> _Sums:
-    """The detections of a class with at least `confidence`; none if that is NaN."""
+def _detected(evaluation: Evaluation, index: int, confidence: float) -> dict[str, np.ndarray]:
+    """Sums over each image of the detections of a class with at least `confidence`; of none if that is NaN."""
     overlaps = evaluation.overlaps[evaluation.count_kind]
     ignored = evaluation.matches[evaluation.count_kind][evaluation.count_threshold].ignored
     counted = (overlaps.classes == index) & (overlaps.scores >= confidence) & ~ignored
     return _sums(counted, overlaps.images, [image.areas_px2 for image in evaluation.images])
 
 
-def _annotated(evaluation: Evaluation, index: int) -> _Sums:
+def _annotated(evaluation: Evaluation, index: int) -> dict[str, np.ndarray]:
+    """Sums over each image of the objects of a class."""
     overlaps = evaluation.overlaps[evaluation.count_kind]
     counted = (overlaps.object_classes == index) & ~overlaps.object_ignored
     return _sums(counted, overlaps.object_images, [image.object_areas_px2 for image in evaluation.images])
 
 
-def _sums(counted: np.ndarray, images: np.ndarray, areas_px2: list[np.ndarray | None]) -> _Sums:
-    n_images = len(areas_px2)
-    areas = None
+def _sums(counted: np.ndarray, images: np.ndarray, areas_px2: list[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Return the number and, where they are known, the areas of what counts in each image."""
+    sums = {'n': np.bincount(images[counted], minlength=len(areas_px2))}
     if all(each is not None for each in areas_px2):
         flat = np.concatenate([np.zeros(0), *areas_px2])
-        areas = np.bincount(images[counted], weights=flat[counted], minlength=n_images)
-    return _Sums(np.bincount(images[counted], minlength=n_images), areas)
+        sums['area_px2'] = np.bincount(images[counted], weights=flat[counted], minlength=len(areas_px2))
+    return sums
 
 
 def _rows(
-    keys: list[tuple[str, ...]], key_names: tuple[str, ...], name: str, found: _Sums, annotated: _Sums
+    keys: list[tuple[str, ...]],
+    key_names: tuple[str, ...],
+    name: str,
+    found: dict[str, np.ndarray],
+    annotated: dict[str, np.ndarray],
 ) -> list[JsonRow]:
     """One row for each different key of the images."""
-    different = sorted(set(keys))
-    numbers = {key: number for number, key in enumerate(different)}
+    rows = []
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
     of_image = np.array([numbers[key] for key in keys], dtype=np.int64)
-
-    def summed(values: np.ndarray) -> np.ndarray:
-        return np.bincount(of_image, weights=values, minlength=len(different))
-
-    n_images = summed(np.ones(len(keys)))
-    compared = {'n': [summed(each.numbers).astype(int) for each in (found, annotated)]}
-    if found.areas_px2 is not None:
-        compared['area_px2'] = [summed(each.areas_px2) for each in (found, annotated)]
-    return [
-        {
-            **dict(zip(key_names, key, strict=True)),
-            'class': name,
-            'n_images': int(n_images[k]),
-            **{
-                name: value
-                for what, (ours, theirs) in compared.items()
-                for name, value in errors(what, theirs[k].item(), ours[k].item()).items()
-            },
-        }
-        for k, key in enumerate(different)
-    ]
+    for key, number in numbers.items():
+        own = of_image == number
+        row = {**dict(zip(key_names, key, strict=True)), 'class': name, 'n_images': int(own.sum())}
+        for what in found:
+            row |= errors(what, annotated[what][own].sum().item(), found[what][own].sum().item())
+        rows.append(row)
+    return rows
 
 
 def errors(what: str, annotated: float, found: float, verb: str = 'detected') -> JsonRow:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from noise_mm.evaluation.evaluate import Evaluation
 from noise_mm.evaluation.matches_file import matches_path, write_matches
-from noise_mm.evaluation.precision_recall import CONFIDENCES, RECALLS, Score
+from noise_mm.evaluation.precision_recall import CONFIDENCES, RECALLS
 from noise_mm.files import replacing
 
 
@@ -33,10 +33,22 @@ def draw_curves(evaluation: Evaluation, folder: str | Path, note: str = '') -> N
             scores = [scores[index] for scores in by_threshold]
             if not scores[0].n_objects:
                 continue
+            recall_lines, confidence_lines = {}, {}
+            for thr, score in zip(evaluation.iou_thrs, scores, strict=True):
+                at = '' if np.isnan(score.confidence) else f' at {score.confidence:.3f}'
+                recall_lines[f'IoU {thr:.2f}: AP {score.ap:.3f}'] = score.precision_at_recall
+                confidence_lines[f'IoU {thr:.2f}: F1 {score.f1:.3f}{at}'] = score.f1_at_confidence
             title = f'{name}, {kind}, mode {evaluation.mode}' + (f', {note}' if note else '')
             stem = f'{kind}_{re.sub(r"[^A-Za-z0-9_-]+", "_", name)}'
-            _save(_precision_recall(scores, evaluation.iou_thrs, title), Path(folder) / f'{stem}_precision_recall.png')
-            _save(_f1_confidence(scores, evaluation.iou_thrs, title), Path(folder) / f'{stem}_f1_confidence.png')
+            for what, x, lines, axis_names in (
+                ('precision_recall', RECALLS, recall_lines, ('recall', 'precision')),
+                ('f1_confidence', CONFIDENCES, confidence_lines, ('confidence', 'F1')),
+            ):
+                figure = Figure(figsize=(6, 4.5), layout='constrained')
+                axes = figure.add_subplot(title=title)
+                _plot(axes, x, lines, axis_names)
+                axes.legend(fontsize='small')
+                _save(figure, Path(folder) / f'{stem}_{what}.png')
 
 
 def draw_arms(
@@ -60,30 +72,6 @@ def draw_arms(
     figure.suptitle(title, fontsize='medium')
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
     _save(figure, path)
-
-
-def _precision_recall(scores: list[Score], iou_thrs: tuple[float, ...], title: str) -> Figure:
-    lines = {
-        f'IoU {thr:.2f}: AP {score.ap:.3f}': score.precision_at_recall
-        for thr, score in zip(iou_thrs, scores, strict=True)
-    }
-    return _figure(RECALLS, lines, ('recall', 'precision'), title)
-
-
-def _f1_confidence(scores: list[Score], iou_thrs: tuple[float, ...], title: str) -> Figure:
-    lines = {}
-    for thr, score in zip(iou_thrs, scores, strict=True):
-        at = '' if np.isnan(score.confidence) else f' at {score.confidence:.3f}'
-        lines[f'IoU {thr:.2f}: F1 {score.f1:.3f}{at}'] = score.f1_at_confidence
-    return _figure(CONFIDENCES, lines, ('confidence', 'F1'), title)
-
-
-def _figure(x: np.ndarray, lines: dict[str, np.ndarray], axis_names: tuple[str, str], title: str) -> Figure:
-    figure = Figure(figsize=(6, 4.5), layout='constrained')
-    axes = figure.add_subplot(title=title)
-    _plot(axes, x, lines, axis_names)
-    axes.legend(fontsize='small')
-    return figure
 
 
 def _plot(axes: Axes, x: np.ndarray, lines: Mapping[str, np.ndarray], axis_names: tuple[str, str]) -> None:

@@ -31,21 +31,18 @@ def differences_from_paper(report: Mapping[str, Any]) -> list[str]:
         report: Content of a `metrics.json`.
     """
     run = report['run']
-    found = [*_measuring(report), *_testing(run.get('test_cfg'))]
+    found = [*_testing(report, run.get('test_cfg'))]
     training = run.get('training')
     if training is None:
         return [*found, 'how it was trained is not known']
     return [*found, *_training(training, run)]
 
 
-def _measuring(report: Mapping[str, Any]) -> Iterator[str]:
+def _testing(report: Mapping[str, Any], test_cfg: Mapping[str, Any] | None) -> Iterator[str]:
     if report['mode'] != paper_preset.MODE:
         yield f'mode {report["mode"]} instead of {paper_preset.MODE}'
     if 'segm' in report and report['mask_resolution'] != paper_preset.MASK_RESOLUTION:
         yield f'masks at {report["mask_resolution"]} resolution instead of {paper_preset.MASK_RESOLUTION}'
-
-
-def _testing(test_cfg: Mapping[str, Any] | None) -> Iterator[str]:
     for key, (what, expected) in TEST_CFG.items():
         value = (test_cfg or {}).get(key)
         value = value.get('iou_threshold') if isinstance(value, Mapping) else value
