@@ -1,6 +1,7 @@
-"""Measures time and memory of merging: synthetic cells, detected in the overlapping tiles of a well.
+"""Measures how time and memory of merging grow with the well: synthetic cells, detected in its overlapping tiles.
 
-Only merging is timed, not the making of the detections.
+Only merging is timed, not the making of the detections. Memory is the largest that the process has had so far, so wells
+should be given in rising order.
 """
 
 import argparse
@@ -13,32 +14,37 @@ from timing import Took, now, peak_memory_mib, table
 
 from noise_mm.errors import InputError, run_command
 
-EXAMPLE = 'example: python benchmarks/merge.py --tiles 240 --cells 300000'
+EXAMPLE = 'example: python benchmarks/merge.py --cells 100 1000 10000 100000'
 
 
 def main() -> None:
     """Read the options, merge and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
-    parser.add_argument('--tiles', type=int, default=48, help='tiles along each side of the well (default: 48)')
-    parser.add_argument('--cells', type=int, default=12_000, help='cells in the well (default: 12000)')
-    parser.add_argument('--tile-px', type=int, default=832, help='side of a tile (default: 832)')
-    parser.add_argument('--stride-px', type=int, default=416, help='distance between tiles (default: 416)')
+    parser.add_argument('--cells', type=int, nargs='+', default=[100, 1000, 10_000], help='cells of each well')
+    parser.add_argument('--per-tile', type=int, default=20, help='cells on the area of a tile (20)')
+    parser.add_argument('--tile-px', type=int, default=832, help='side of a tile (832)')
+    parser.add_argument('--stride-px', type=int, default=416, help='distance between tiles (416)')
     parser.add_argument('--jitter', action='store_true', help='shift detections by up to 2 px, so that they differ')
     args = parser.parse_args()
-    for name in ('tiles', 'cells', 'tile_px', 'stride_px'):
+    for name in ('per_tile', 'tile_px', 'stride_px'):
         if getattr(args, name) < 1:
             raise InputError(f'--{name.replace("_", "-")} must be at least 1 (got {getattr(args, name)}).')
-    print(measure(args.tiles, args.cells, args.tile_px, args.stride_px, args.jitter))
+    header = ['cells', 'tile detections', 'tiles', 'merged cells', 's of CPU', 'ms per cell', 'peak memory, MiB']
+    rows = [measure(cells, args.per_tile, args.tile_px, args.stride_px, args.jitter) for cells in args.cells]
+    print(table(header, rows))
 
 
-def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) -> str:
-    """Merge the tile detections of synthetic cells, one row of tiles after the other, and return the results."""
+def measure(cells: int, per_tile: int, tile_px: int, stride_px: int, jitter: bool) -> list:
+    """Merge the tile detections of synthetic cells, one row of tiles after the other, and return a row of the table."""
+    import math
+
     import numpy as np
 
     from noise_mm.geometry.tiles import window_grid
     from noise_mm.inference.detection import Detection
     from noise_mm.inference.merge.merge import Merger
 
+    tiles = max(1, 1 + math.ceil((math.sqrt(cells / per_tile) - 1) * tile_px / stride_px))
     side_px = tile_px + (tiles - 1) * stride_px
     rng = np.random.default_rng(0)
     shapes = [_ellipse(*rng.uniform(12, 60, 2)) for _ in range(64)]
@@ -63,15 +69,13 @@ def measure(tiles: int, cells: int, tile_px: int, stride_px: int, jitter: bool) 
                 detection = Detection.from_bitmap(part, x + left_px, y + top, 0.9, 0)
                 seen += [detection] if detection is not None else []
             detections += len(seen)
-            began = now()
+            began = now(with_children=False)
             merger.add_tile(window, seen)
-            took += now() - began
-        began = now()
+            took += now(with_children=False) - began
+        began = now(with_children=False)
         found += len(merger.finish_above(nxt[0].y) if nxt else merger.close())
-        took += now() - began
-    header = ['cells', 'tile detections', 'tiles', 'merged cells', 's', 'us per detection', 'peak memory, MiB']
-    row = [cells, detections, len(windows), found, took.wall_s, 1e6 * took.wall_s / detections, peak_memory_mib()]
-    return f'{table(header, [row])}\n{merger.report}'
+        took += now(with_children=False) - began
+    return [cells, detections, len(windows), found, took.cpu_s, 1e3 * took.cpu_s / cells, peak_memory_mib()]
 
 
 def _ellipse(radius_x: float, radius_y: float):

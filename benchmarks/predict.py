@@ -1,7 +1,8 @@
-"""Compares the speed of predicting a whole well with the network's bare forward pass, patch after patch, and SAHI.
+"""Compares the speed of predicting a whole well, with PyTorch and with ONNX Runtime, with the network's bare forward
+pass, with prediction patch after patch, and with SAHI.
 
-All run on the same tiles of the same well with the same weights, in turn; medians are printed. SAHI is left out where
-it is not installed (pip install sahi; it needs no torchvision).
+All run on the same tiles of the same well with the same weights, in turn; medians are printed. The others run with
+PyTorch. ONNX Runtime and SAHI are left out where they are not installed (pip install '.[cpu]'; pip install sahi).
 """
 
 import argparse
@@ -33,7 +34,8 @@ example:
   python benchmarks/predict.py configs/quickstart/yolov8-n-seg.py quickstart/training/best.pth \\
       quickstart/new_culture/M1/wells/M1_w05.tif
 """
-OURS, BARE, BY_PATCH, SAHI = 'this project', 'bare forward pass', 'patch after patch', 'SAHI'
+OURS, ONNX, BARE = 'this project', 'this project, ONNX Runtime', 'bare forward pass'
+BY_PATCH, SAHI = 'patch after patch', 'SAHI'
 SAHI_OVERLAP = 0.5  # as the stride of half a tile
 
 
@@ -52,11 +54,13 @@ def main() -> None:
     from noise_mm.slides.slide import open_slide
 
     config = load_config(args.config, parse_cfg_options(args.cfg_options))
-    detector = TileDetector(config, args.checkpoint, pick_device(args.device), args.score_thr)
+    device = pick_device(args.device)
+    detector = TileDetector(config, args.checkpoint, device, args.score_thr, backend='pytorch')
+    onnx_detector = TileDetector(config, args.checkpoint, device, args.score_thr, backend='auto')
     tile_px = config.get('patch_size_px', TileSettings.tile_px)
     settings = TileSettings(tile_px, tile_px // 2, args.batch_size)
     with open_slide(args.well) as slide:
-        schemes = schemes_of(slide, detector, settings)
+        schemes = schemes_of(slide, detector, onnx_detector, settings)
         synchronise = torch.cuda.synchronize if detector.device.type == 'cuda' else None
         print(report(slide, settings, run_in_turn(schemes, args.repeats, warm_up=1, synchronise=synchronise)))
 
@@ -84,7 +88,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def schemes_of(
-    slide: 'Slide', detector: 'TileDetector', settings: 'TileSettings'
+    slide: 'Slide', detector: 'TileDetector', onnx_detector: 'TileDetector', settings: 'TileSettings'
 ) -> dict[str, Callable[[], int | None]]:
     """Return what is compared: functions that do a whole well and return the number of cells, if they find any."""
     schemes = {
@@ -92,6 +96,8 @@ def schemes_of(
         OURS: lambda: by_us(slide, detector, settings),
         BY_PATCH: lambda: patch_after_patch(slide, detector, settings),
     }
+    if onnx_detector.metadata['backend'] == 'onnxruntime':
+        schemes[ONNX] = lambda: by_us(slide, onnx_detector, settings)
     if find_spec('sahi') is None:
         print('SAHI is not installed and left out.')
     else:

@@ -4,8 +4,8 @@ A slide of 100,000 px a side has 300,000 cells. As geometries their outlines tak
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import shapely
 
@@ -54,24 +54,10 @@ class LazyOutlines(Sequence[Outline]):
         """How many there are."""
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Outline: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Outline]: ...
-
     def __getitem__(self, index: int | slice) -> Outline | list[Outline]:
-        """One outline, or a list of some.
-
-        Raises:
-            IndexError: If there is none at that place.
-        """
+        """Return one outline, or a list of some; raises an IndexError where there is none."""
         places = range(self._count)[index]
         return [self._make(place) for place in places] if isinstance(places, range) else self._make(places)
-
-    def __iter__(self) -> Iterator[Outline]:
-        """One after the other."""
-        return map(self._make, range(self._count))
 
     def __eq__(self, other: object) -> bool:
         """Whether the other sequence has equal outlines in the same order."""
@@ -80,7 +66,3 @@ class LazyOutlines(Sequence[Outline]):
         return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
 
     __hash__ = None  # as of lists
-
-    def at(self, places: Sequence[int]) -> 'LazyOutlines':
-        """Those at some places."""
-        return LazyOutlines(len(places), lambda i: self._make(places[i]))

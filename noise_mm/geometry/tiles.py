@@ -64,15 +64,3 @@ def window_grid(width_px: int, height_px: int, tile_px: int, stride_px: int) -> 
     columns = list(enumerate(tile_starts(width_px, tile_px, stride_px)))
     rows = list(enumerate(tile_starts(height_px, tile_px, stride_px)))
     return [Window(row, column, x, y, tile_px, tile_px) for row, y in rows for column, x in columns]
-
-
-def starts_meeting(starts: list[int], tile_px: int, low_px: float, high_px: float) -> list[int]:
-    """Indices of the tiles along one axis that share more than a point with the interval from `low_px` to `high_px`.
-
-    Args:
-        starts: What `tile_starts` gave.
-        tile_px: Side of a tile in pixels.
-        low_px: Lower end of the interval, for example the left side of a cell's box.
-        high_px: Upper end.
-    """
-    return [index for index, start in enumerate(starts) if start < high_px and start + tile_px > low_px]

@@ -1,4 +1,4 @@
-"""Outlines of cells moved between a well and its windows: clipped, shifted, scaled and measured. Pure.
+"""Outlines of cells clipped to windows, scaled and measured. Pure.
 
 All in the pixel convention of `noise_mm.geometry.outline`: pixel corners at whole numbers, so that clipping to a
 window of whole pixels and drawing afterwards gives the same mask as drawing the cell and cropping it.
@@ -28,11 +28,6 @@ def clipped(
     inside = polygonal_parts(geometry.intersection(window))
     parts = [part for part in shapely.get_parts(inside) if part.area > SMALLEST_FRAGMENT_PX2]
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
-
-
-def shifted(geometry: Polygon | MultiPolygon, x: float, y: float) -> Polygon | MultiPolygon:
-    """The outline moved by (x, y): by minus a window's origin to go from the well into the window."""
-    return geometry if x == y == 0 else affinity.translate(geometry, x, y)
 
 
 def scaled(geometry: Polygon | MultiPolygon, factor: float) -> Polygon | MultiPolygon:

@@ -6,14 +6,12 @@ masks stay the same code. The graph is kept in the user's cache folder, under a 
 network.
 """
 
-import contextlib
 import copy
 import hashlib
 import importlib.util
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,31 +33,13 @@ OPSET = 17
 NEEDED = ('onnxruntime', 'onnx', 'onnxscript')  # the last two for the export only
 
 
-def choose_backend(name: str, model: nn.Module, device: torch.device, precision: str) -> str:
-    """Return 'onnxruntime' or 'pytorch' for one of `BACKENDS`; `auto` is ONNX Runtime wherever it can be used.
-
-    Raises:
-        InputError: If `onnxruntime` is asked for and can't be used.
-    """
-    if not onnx_is_installed():
-        obstacle = "its packages are not installed. Install them: pip install '.[cpu]'"
-    elif not can_export(model):
-        obstacle = 'it runs the YOLOv8 networks of this project only. Use --backend pytorch.'
-    elif device.type != 'cpu' or precision != 'fp32':
-        obstacle = 'it is for CPUs and fp32. Use --backend pytorch.'
-    else:
-        return PYTORCH if name == PYTORCH else ONNX
-    if name == ONNX:
-        raise InputError(f'--backend onnxruntime: {obstacle}')
-    return PYTORCH
-
-
 def prepare_backend(
     name: str, model: nn.Module, device: torch.device, precision: str, digest: str, size_px: tuple[int, int]
 ) -> str:
     """Make a model run with the backend that `name` stands for, and return that backend.
 
-    With `auto`, a graph that can't be made or kept is reported in one line, and PyTorch is used.
+    `auto` is ONNX Runtime wherever it can be used. A graph that can't be made or kept is then reported in one line, and
+    PyTorch is used.
 
     Args:
         name: Of `BACKENDS`.
@@ -72,7 +52,17 @@ def prepare_backend(
     Raises:
         InputError: If `onnxruntime` is asked for and can't be used.
     """
-    if choose_backend(name, model, device, precision) == PYTORCH:
+    if not onnx_is_installed():
+        obstacle = "its packages are not installed. Install them: pip install '.[cpu]'"
+    elif not can_export(model):
+        obstacle = 'it runs the YOLOv8 networks of this project only. Use --backend pytorch.'
+    elif device.type != 'cpu' or precision != 'fp32':
+        obstacle = 'it is for CPUs and fp32. Use --backend pytorch.'
+    else:
+        obstacle = ''
+    if name == ONNX and obstacle:
+        raise InputError(f'--backend onnxruntime: {obstacle}')
+    if name == PYTORCH or obstacle:
         return PYTORCH
     try:
         path = use_onnx(model, digest, size_px)
@@ -195,10 +185,12 @@ def export(model: nn.Module, path: str | Path, size_px: tuple[int, int]) -> None
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = DecodedNetwork(_plain_copy(model)).eval()
+    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # which the exporter expects
+    network = DecodedNetwork(plain).eval()
     names = OUTPUTS if isinstance(model.bbox_head, YOLOv8InsHead) else OUTPUTS[:2]
     # A folder: the exporter may put weights into a second file beside the graph.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the exporter's, which users can't act on
         temporary = Path(folder) / path.name
         with torch.inference_mode(False), torch.no_grad():
             torch.onnx.export(
@@ -212,19 +204,6 @@ def export(model: nn.Module, path: str | Path, size_px: tuple[int, int]) -> None
                 dynamo=False,
             )
         os.replace(temporary, path)
-
-
-def _plain_copy(model: nn.Module) -> nn.Module:
-    """Return a copy in the ordinary memory format, which the exporter expects."""
-    return copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's warnings, which users can't act on, from the terminal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
 
 
 def check_equal(model: nn.Module, graph: Path | OnnxNetwork, size_px: tuple[int, int]) -> float:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shapely import MultiPolygon, Polygon
+import numpy as np
+import shapely
+from shapely import MultiPolygon, Polygon, affinity
 
 from noise_mm.errors import InputError
 from noise_mm.geometry.outline import Outline
-from noise_mm.geometry.tiles import Window, starts_meeting, tile_starts, window_grid
-from noise_mm.geometry.windows import clipped, scaled, shifted
+from noise_mm.geometry.tiles import Window, window_grid
+from noise_mm.geometry.windows import clipped, scaled
 
 LARGEST_PATCH_PX = 16_384
 """A patch is held in memory whole; one of this size takes 0.8 GB."""
@@ -119,46 +121,37 @@ def plan_patches(
     Returns:
         Patches row by row.
     """
-    pieces: dict[tuple[int, int], list[Piece]] = {}
-    for cell, outline in enumerate(outlines):
-        for place, piece in _pieces_of(cell, outline, size_px, scale, settings):
-            pieces.setdefault(place, []).append(piece)
     grid = window_grid(*size_px, settings.patch_px, settings.stride_px)
-    empty = [(window.row, window.column) for window in grid if (window.row, window.column) not in pieces]
-    kept = _sample(empty, settings.keep_empty, f'{settings.seed}/{well}')
-    return [
-        Patch(window, pieces.get((window.row, window.column), []))
-        for window in grid
-        if (window.row, window.column) in pieces or (window.row, window.column) in kept
-    ]
+    left, top = np.array([(window.x, window.y) for window in grid]).T
+    frames = shapely.STRtree(shapely.box(left, top, left + settings.patch_px, top + settings.patch_px))
+    pieces: dict[Window, list[Piece]] = {}
+    for cell, outline in enumerate(outlines):
+        whole = scaled(outline.geometry, scale)
+        for index in sorted(frames.query(whole)):
+            piece = _piece(cell, outline, whole, grid[index], settings)
+            if piece is not None:
+                pieces.setdefault(grid[index], []).append(piece)
+    kept = _sample([window for window in grid if window not in pieces], settings.keep_empty, f'{settings.seed}/{well}')
+    return [Patch(window, pieces.get(window, [])) for window in grid if window in pieces or window in kept]
 
 
-def _pieces_of(
-    cell: int, outline: Outline, size_px: tuple[int, int], scale: float, settings: PatchSettings
-) -> list[tuple[tuple[int, int], Piece]]:
-    """Row and column of every patch that shows a part of one cell, and that part."""
-    whole = scaled(outline.geometry, scale)
-    left, top, right, bottom = whole.bounds
-    patch_px = settings.patch_px
-    columns, rows = (tile_starts(length_px, patch_px, settings.stride_px) for length_px in size_px)
-    found = []
-    for row in starts_meeting(rows, patch_px, top, bottom):
-        for column in starts_meeting(columns, patch_px, left, right):
-            x, y = columns[column], rows[row]
-            part = clipped(whole, x, y, patch_px, patch_px)
-            if part.is_empty:
-                continue
-            visible_fraction = min(part.area / whole.area, 1.0)
-            ignored = outline.ignored or visible_fraction < settings.sliver_fraction
-            geometry = scaled(shifted(part, -x, -y), settings.stored_scale)
-            found.append(((row, column), Piece(cell, geometry, visible_fraction, ignored)))
-    return found
+def _piece(
+    cell: int, outline: Outline, whole: Polygon | MultiPolygon, window: Window, settings: PatchSettings
+) -> Piece | None:
+    """The part of one cell that a patch shows; `whole` is the outline at the reference magnification."""
+    part = clipped(whole, window.x, window.y, window.width, window.height)
+    if part.is_empty:
+        return None
+    visible_fraction = min(part.area / whole.area, 1.0)
+    ignored = outline.ignored or visible_fraction < settings.sliver_fraction
+    geometry = scaled(affinity.translate(part, -window.x, -window.y), settings.stored_scale)
+    return Piece(cell, geometry, visible_fraction, ignored)
 
 
-def _sample(places: Sequence[tuple[int, int]], share: float, seed: str) -> set[tuple[int, int]]:
-    """A share of `places`, the same on every computer: those whose hashes with the seed come first."""
+def _sample(windows: Sequence[Window], share: float, seed: str) -> set[Window]:
+    """A share of `windows`, the same on every computer: those whose hashes with the seed come first."""
 
-    def rank(place: tuple[int, int]) -> bytes:
-        return hashlib.sha256(f'{seed}/{place[0]}/{place[1]}'.encode()).digest()
+    def rank(window: Window) -> bytes:
+        return hashlib.sha256(f'{seed}/{window.row}/{window.column}'.encode()).digest()
 
-    return set(sorted(places, key=rank)[: round(share * len(places))])
+    return set(sorted(windows, key=rank)[: round(share * len(windows))])

@@ -25,7 +25,6 @@ def test_a_sequence_like_a_list(outlines):
     lazy = LazyOutlines(3, outlines.__getitem__)
     assert len(lazy) == 3 and list(lazy) == outlines and lazy == outlines and lazy != outlines[:2]
     assert (lazy[0], lazy[-1], lazy[1:], lazy[::-2]) == (outlines[0], outlines[-1], outlines[1:], outlines[::-2])
-    assert list(lazy.at([2, 0])) == [outlines[2], outlines[0]]
     with pytest.raises(IndexError):
         lazy[3]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noise_mm.geometry.tiles import Window, starts_meeting, tile_starts, window_grid
+from noise_mm.geometry.tiles import Window, tile_starts, window_grid
 
 LENGTHS = st.integers(1, 5000)
 
@@ -52,15 +52,3 @@ def test_grid_runs_row_by_row():
         Window(1, 0, 0, 3, 4, 4), Window(1, 1, 1, 3, 4, 4),
         Window(2, 0, 0, 5, 4, 4), Window(2, 1, 1, 5, 4, 4),
     ]  # fmt: skip
-
-
-@given(tilings(), st.floats(0, 5000), st.floats(0.001, 500))
-def test_starts_meeting_are_those_that_overlap(tiling, low_px, extent_px):
-    starts = tile_starts(*tiling)
-    found = starts_meeting(starts, tiling[1], low_px, low_px + extent_px)
-    shared = [min(start + tiling[1], low_px + extent_px) - max(start, low_px) for start in starts]
-    assert found == [index for index, length in enumerate(shared) if length > 0]
-
-
-def test_touching_is_not_meeting():
-    assert starts_meeting([0, 10], 10, 10.0, 20.0) == [1]

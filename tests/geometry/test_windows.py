@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noise_mm.geometry.pixels import fill_pixels
-from noise_mm.geometry.windows import area_um2, clipped, scaled, shifted
+from noise_mm.geometry.windows import area_um2, clipped, scaled
 
 RING = shapely.box(2, 2, 12, 12).difference(shapely.box(4, 4, 10, 10))
 COMB = shapely.Polygon([(0, 0), (9, 0), (9, 8), (6, 8), (6, 2), (3, 2), (3, 8), (0, 8)])
@@ -43,8 +43,7 @@ def test_clip_and_draw_is_draw_and_crop(seed, x, y, width, height):
     radii = np.random.default_rng(seed + 1).uniform(3, 12, 9)
     cell = shapely.Polygon(np.stack([14 + radii * np.cos(angles), 13 + radii * np.sin(angles)], axis=1)).buffer(0)
     whole = fill_pixels(cell, -10, -10, 60, 60)
-    part = shifted(clipped(cell, x, y, width, height), -x, -y)
-    mask = fill_pixels(part, 0, 0, width, height)
+    mask = fill_pixels(clipped(cell, x, y, width, height), x, y, width, height)
     np.testing.assert_array_equal(mask, whole[y + 10 : y + 10 + height, x + 10 : x + 10 + width])
 
 
@@ -53,11 +52,6 @@ def test_scaling_keeps_the_origin_and_squares_areas():
     assert double.bounds == (4, 4, 24, 24)
     assert double.area == 4 * RING.area
     assert scaled(RING, 1) is RING
-
-
-def test_shifting_by_nothing_copies_nothing():
-    assert shifted(RING, 0, 0) is RING
-    assert shifted(RING, -2, 3).bounds == (0, 5, 10, 15)
 
 
 def test_area_in_square_micrometres():

@@ -86,6 +86,7 @@ class Merger:
         self.report = SeamReport()
         self._graph = MergeGraph((width_px, height_px), thresholds or MergeThresholds())
         self._line_matcher = LineMatcher(self._graph)
+        self._unresolved: list[tuple[int, int]] = []
         self._given: set[int] = set()  # detections whose cells were taken out, while others depend on them
 
     def add_tile(self, tile: Window, detections: Sequence[Detection]) -> None:
@@ -110,7 +111,7 @@ class Merger:
         settled, needed = graph.settled_and_needed(near | waiting)
         new = settled - self._given
         done = [cell for cell in cells_of(graph) if cell.detections[0] in new and self._is_kept(cell)]
-        self.report.unresolved = tuple(sorted(self.report.unresolved))
+        self.report.unresolved = tuple(sorted(self._unresolved))
         self._given = (self._given | settled) & needed
         graph.forget(set(graph.detections) - needed)
         self._line_matcher.forget()
@@ -137,7 +138,7 @@ class Merger:
         report.on_seam += any(detection.is_cut for detection in detections)
         if len(detections) == 1 and detections[0].is_cut and len(self._graph.tiles_meeting(detections[0].box)) > 1:
             left, top, right, bottom = detections[0].box
-            report.unresolved += (((left + right) // 2, (top + bottom) // 2),)
+            self._unresolved.append(((left + right) // 2, (top + bottom) // 2))
         cell.found = cell.found.marked(*[JOINED] * is_joined, *[UNVOTED] * (vote.looked == 1))
         return True
 

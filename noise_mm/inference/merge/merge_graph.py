@@ -1,6 +1,7 @@
 """The tile detections that are pending, and all that is known of how they belong together."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import shapely
@@ -52,8 +53,9 @@ class MergeGraph:
 
     def compare(self) -> None:
         """Compare the new detections with each other and with all that are pending."""
-        cores = [core_of(tile, self.size_px, self.thresholds.border_px) for tile in self.ends]
-        self._tiles, self._cores = (np.array(boxes).reshape(-1, 4) for boxes in (list(self.ends), cores))
+        self._tiles = sorted(self.ends)
+        self._cores = [core_of(tile, self.size_px, self.thresholds.border_px) for tile in self._tiles]
+        self._widest_px = max((tile[2] - tile[0] for tile in self._tiles), default=0)
         detections = self.detections
         between: dict[tuple[Box, Box], list[Pair]] = {}
         for key in self._new:
@@ -116,14 +118,18 @@ class MergeGraph:
 
     def tiles_showing(self, box: Box, share: float = SHOWN) -> set[Box]:
         """Return the cores of the tiles that show a share of a box well."""
-        width, height = _common_sides(self._cores, box)
-        looks = width * height >= max(share * (box[2] - box[0]) * (box[3] - box[1]), 1)
-        return set(map(tuple, self._cores[looks].tolist()))
+        least_px2 = max(share * _area(box), 1)
+        return {core for _, core in self._tiles_near(box) if _area(common(core, box)) >= least_px2}
 
     def tiles_meeting(self, box: Box) -> list[Box]:
         """Return the tiles that show some of a box."""
-        width, height = _common_sides(self._tiles, box)
-        return self._tiles[width * height > 0].tolist()
+        return [tile for tile, _ in self._tiles_near(box) if not is_empty(common(tile, box))]
+
+    def _tiles_near(self, box: Box) -> Iterator[tuple[Box, Box]]:
+        """Yield the tiles that share columns with a box, and their cores."""
+        first = bisect(self._tiles, (box[0] - self._widest_px,))
+        last = bisect(self._tiles, (box[2],))
+        return zip(self._tiles[first:last], self._cores[first:last], strict=True)
 
     def settled_and_needed(self, open_keys: set[int]) -> tuple[set[int], set[int]]:
         """Tell what new tiles can't change any more.
@@ -158,10 +164,8 @@ class MergeGraph:
         return found
 
 
-def _common_sides(boxes: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return widths and heights of what some boxes (n, 4) share with one; 0 where that is nothing."""
-    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    return np.maximum(sides, 0).T
+def _area(box: Box) -> int:
+    return 0 if is_empty(box) else (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _clipped(found: Detection, tile: Box) -> Detection | None:
