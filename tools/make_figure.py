@@ -34,7 +34,7 @@ in them plays no part. --patches shows given ones instead.
 
 
 def main() -> None:
-    """Chooses patches, finds cells in them by each method, and draws."""
+    """Choose patches, finds cells in them by each method, and draws."""
     args = parse_options()
     config = read_config(args)
     device = pick_device(args.device)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def read_config(args: argparse.Namespace) -> 'Config':
-    """The config, with the batches whose patches may be shown as its test batches.
+    """Return the config, with the batches whose patches may be shown as its test batches.
 
     Raises:
         InputError: If it is cross-validated, but a column is not: it would show patches that were trained on.
@@ -103,7 +103,7 @@ def find(
     device: 'torch.device',
     overrides: dict[str, Any],
 ) -> tuple[list[list], bool]:
-    """What one column shows in each patch, and whether that was seen: --model has three values, --results has two."""
+    """Return what a column shows in each patch, and whether that was seen in training."""
     from noise_mm.figures.columns import found_by_network, found_in_results
     from noise_mm.files import read_json
 
@@ -123,7 +123,7 @@ def find(
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line.
+    """Return the options of the command line.
 
     Raises:
         InputError: If there is no column, or a number is out of range.
@@ -153,7 +153,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('--rows', type=int, default=6, help='how many patches to draw (default: 6)')
     parser.add_argument('--seed', type=int, default=0, help='another seed draws others (default: 0)')
     parser.add_argument('--patches', nargs='+', metavar='NAME', help='show these instead, e.g. A1_0_416 or H1/A1_0_416')
-    parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='least confidence (default: 0.25)')
+    parser.add_argument('--score-thr', type=float, default=0.25, metavar='S', help='score threshold (default: 0.25)')
     parser.add_argument('--fold', metavar='BATCH', help='show patches of this batch')
     add_allow_seen_option(parser)
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0, ... (auto: a GPU if there is one)')

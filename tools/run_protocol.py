@@ -50,7 +50,7 @@ OWN_OPTIONS = {
 
 
 def main() -> None:
-    """Reads the options, makes the plan, carries it out, and prints the table."""
+    """Read the options, makes the plan, carries it out, and prints the table."""
     options = parse_options()
     from noise_mm.protocols.execution import dry_run, run
     from noise_mm.protocols.launch import Launcher
@@ -83,12 +83,12 @@ def main() -> None:
 
 
 def more(missing: list[Path]) -> str:
-    """How many files are missing besides the first."""
+    """Return how many files are missing besides the first."""
     return f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
 
 
 def study_of(options: argparse.Namespace) -> 'Study':
-    """What the options ask for.
+    """Return what the options ask for.
 
     Raises:
         InputError: If `--cfg-options` has a setting for which there is an option.
@@ -131,7 +131,7 @@ def study_of(options: argparse.Namespace) -> 'Study':
 
 
 def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
-    """Prints the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
+    """Print the tables of the runs in some folders and writes them to `<method>_<protocol>[_<fold>...].md`."""
     from noise_mm.checkpoints.provenance import passes_text
     from noise_mm.evaluation.report import METRICS_FILE
     from noise_mm.evaluation.table_formats import render
@@ -150,7 +150,7 @@ def write_tables(study: 'Study', folders: list[Path], with_paper: bool) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,7 +177,7 @@ def parse_options() -> argparse.Namespace:
         '--resume',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='whether trainings that were cut go on from their last checkpoint, or begin anew (default: they go on)',
+        help='whether trainings that were cut go on from their last checkpoint, or begin again (default: they go on)',
     )
     add(
         '--as-paper',

@@ -25,7 +25,7 @@ confidence from which on cells are to be counted here.
 
 
 def main() -> None:
-    """Pairs, reads, scores, writes and prints."""
+    """Pair, reads, scores, writes and prints."""
     args = parse_options()
     from noise_mm.csv_table import write_table
     from noise_mm.evaluation.agreement_figure import draw_agreement
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def seen_wells(predictions: Path, wells: list, allow_seen: bool) -> list[str] | None:
-    """The batches of the wells that the network has seen in training; None where its record does not say.
+    """Return the batches of the wells that the network has seen in training; None where its record does not say.
 
     Raises:
         InputError: If there are some, and this is not allowed.
@@ -79,7 +79,7 @@ def seen_wells(predictions: Path, wells: list, allow_seen: bool) -> list[str] | 
 
 
 def require_both(files, allow_missing: bool) -> None:
-    """Names the wells that lack one side.
+    """Name the wells that lack one side.
 
     Raises:
         InputError: If there are some and that is not allowed, or no well has both sides.
@@ -98,7 +98,7 @@ def require_both(files, allow_missing: bool) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line.
+    """Return the options of the command line.
 
     Raises:
         InputError: If one is out of range, or the output would lie among the predictions.

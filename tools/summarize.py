@@ -27,7 +27,7 @@ examples:
 
 
 def main() -> None:
-    """Finds the files, and makes tables or figures of them."""
+    """Find the files, and makes tables or figures of them."""
     options = parse_options()
     from noise_mm.evaluation.table_formats import render
     from noise_mm.evaluation.tables import Run, make_tables, refuse_seen
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def arms_of(runs: list['Run'], kind: str) -> dict[str, list['Arm']]:
-    """The arms of some runs by key, one for each seed, with what their tests found."""
+    """Return the arms of some runs by key, one for each seed, with what their tests found."""
     from noise_mm.evaluation.arms import Arm
     from noise_mm.evaluation.matches_file import matches_path, read_matches
     from noise_mm.evaluation.report import curves_folder
@@ -66,7 +66,7 @@ def arms_of(runs: list['Run'], kind: str) -> dict[str, list['Arm']]:
 
 
 def difference(runs: list['Run'], options: argparse.Namespace) -> 'Table':
-    """The difference of the arms that --difference names.
+    """Return the difference of the arms that --difference names.
 
     Raises:
         InputError: If one is not there, or is there more than once.
@@ -98,7 +98,7 @@ def difference(runs: list['Run'], options: argparse.Namespace) -> 'Table':
 
 
 def draw_curves(arms: dict[str, list['Arm']], run: 'Run', options: argparse.Namespace) -> None:
-    """Draws the precision-recall curves of all arms."""
+    """Draw the precision-recall curves of all arms."""
     from noise_mm.evaluation.curves import draw_arms
 
     every = [arm for of_key in arms.values() for arm in of_key]
@@ -108,7 +108,7 @@ def draw_curves(arms: dict[str, list['Arm']], run: 'Run', options: argparse.Name
 
 
 def with_scores(runs: list['Run'], kind: str, named: set[str]) -> list['Run']:
-    """The runs that have such scores or were named themselves; of others, such as detectors of stage 1, it is said."""
+    """Return the runs that have such scores or were named themselves; name the others on standard error."""
     shown = [run for run in runs if kind in run.report or run.source in named]
     for run in runs:
         if shown and run not in shown:
@@ -117,7 +117,7 @@ def with_scores(runs: list['Run'], kind: str, named: set[str]) -> list['Run']:
 
 
 def find_metrics(work_dirs: list[Path]) -> list[Path]:
-    """The metrics.json files in and below some folders, each once; files that are named themselves included.
+    """Return the metrics.json files in and below some folders, each once; files that are named themselves included.
 
     Raises:
         InputError: If a folder does not exist or has none.
@@ -136,7 +136,7 @@ def find_metrics(work_dirs: list[Path]) -> list[Path]:
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description='Prints the tables of the NOISe paper from the metrics.json files that tools/test.py writes: for '
         'each configuration its folds with average and sample standard deviation (Table 2), and all configurations '

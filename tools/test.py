@@ -27,7 +27,7 @@ examples:
 
 
 def main() -> None:
-    """Reads the options and runs the evaluation."""
+    """Read the options and runs the evaluation."""
     args = parse_options()
     if (args.checkpoint is None) == (args.results is None):
         raise InputError('what to score: give either a checkpoint or --results, not both and not neither.')
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
-    """Runs the network on the test data, in one process or in several."""
+    """Run the network on the test data, in one process or in several."""
     start_processes(args.launcher)
     from mmengine.dist import is_main_process
 
@@ -64,7 +64,7 @@ def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
 
 
 def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
-    """Scores COCO results on the same patches, without a network."""
+    """Score COCO results on the same patches, without a network."""
     for value, option in ((args.save_results, '--save-results'), (args.launcher != 'none', '--launcher')):
         if value:
             raise InputError(f'{option}: is of no use with --results, which are files already. Leave it out.')
@@ -95,7 +95,7 @@ def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
 
 
 def write_and_print(out: Path, report: dict | None, numbers: dict[str, float]) -> None:
-    """Writes the report, or the bare numbers of a config with another metric, and prints them."""
+    """Write the report, or the bare numbers of a config with another metric, and prints them."""
     from noise_mm.evaluation.report import curves_folder, table_text
     from noise_mm.files import write_json
 
@@ -108,7 +108,7 @@ def write_and_print(out: Path, report: dict | None, numbers: dict[str, float]) -
 
 
 def parse_options() -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )

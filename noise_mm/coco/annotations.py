@@ -27,7 +27,7 @@ def coco_annotation(
     segmentation: dict[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """One COCO annotation; `area` and `bbox` (x, y, width, height) are exactly those of `geometry`, in pixels.
+    """Return one COCO annotation; `area` and `bbox` (x, y, width, height) are exactly those of `geometry`, in pixels.
 
     Args:
         annotation_id: From 1: COCO's evaluation takes 0 for "no match".

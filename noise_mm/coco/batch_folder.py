@@ -36,7 +36,7 @@ def canonical_label(label: str) -> str:
 
 
 def patch_file_name(well: str, row_px: int, column_px: int) -> str:
-    """The `file_name` of a patch: `images/<well>_<row>_<col>.png`, offsets in pixels of the reference magnification."""
+    """Return the `file_name` of a patch; offsets are in pixels of the reference magnification."""
     return f'images/{well}_{row_px}_{column_px}.png'
 
 
@@ -53,7 +53,7 @@ def image_entry(
     mpp: float | None,
     **more: Any,
 ) -> dict[str, Any]:
-    """One entry of a COCO file's `images`, with all keys that this project needs; `more` follows them."""
+    """Return one entry of a COCO file's `images`, with all keys that this project needs; `more` follows them."""
     size = {'id': image_id, 'file_name': file_name, 'width': width, 'height': height}
     return {**size, 'batch': batch, 'well': well, 'x': x, 'y': y, 'mpp': mpp, **more}
 
@@ -65,7 +65,7 @@ def coco_dictionary(
     categories: Iterable[Mapping[str, Any]] = CATEGORIES,
     info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A COCO dataset as a dictionary, checked for the mistakes that COCO tools don't report.
+    """Return a COCO dataset as a dictionary, checked for the mistakes that COCO tools don't report.
 
     Args:
         images: `images` entries; ids from 1.
@@ -95,7 +95,7 @@ def write_batch(
     *,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes `annotations.json` and `wells.json` of a batch folder, each whole or not at all.
+    """Write `annotations.json` and `wells.json` of a batch folder, each whole or not at all.
 
     `annotations.json` is written last, so a folder that has it is complete. The images themselves are the
     caller's. Equal arguments give equal bytes.
@@ -121,7 +121,7 @@ def write_batch(
 
 
 def refuse_existing(folder: str | Path) -> None:
-    """Refuses a batch folder that is there already, so that long work does not end in vain.
+    """Refuse a batch folder that is there already, so that long work does not end in vain.
 
     Raises:
         InputError: If `folder` is a file, or a folder that is not empty.
@@ -133,7 +133,7 @@ def refuse_existing(folder: str | Path) -> None:
 
 @contextmanager
 def new_batch_folder(folder: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `folder`, with `images/`, that becomes `folder` when the block ends well.
+    """Give a temporary folder beside `folder`, with `images/`, that becomes `folder` when the block ends well.
 
     If the block raises, nothing is left of it.
 

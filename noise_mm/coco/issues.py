@@ -87,12 +87,12 @@ ONE_SIDED = Kind('split with an empty side', 'Add wells, or set another split_un
 
 
 def errors_of(issues: Iterable[Issue]) -> list[Issue]:
-    """The issues that are more than notes."""
+    """Return the issues that are more than notes."""
     return [issue for issue in issues if not issue.kind.is_note]
 
 
 def listing(issues: Iterable[Issue], limit: int) -> list[str]:
-    """The issues in lines, kind by kind in the order of their first issue, errors before notes.
+    """Return the issues in lines, kind by kind in the order of their first issue, errors before notes.
 
     Args:
         issues: What was found.
@@ -109,6 +109,6 @@ def listing(issues: Iterable[Issue], limit: int) -> list[str]:
 
 
 def limited(lines: Sequence[str], limit: int) -> list[str]:
-    """The first lines, indented, and how many more there are."""
+    """Return the first lines, indented, and how many more there are."""
     more = [f'  ... and {len(lines) - limit} more'] if len(lines) > limit else []
     return [f'  {line}' for line in lines[:limit]] + more

@@ -6,7 +6,7 @@ nuclei come from:
 
     made_from   all that the nuclei follow from; a file is up to date if this is what it would be made from again
     detector    name of the checkpoint and config, the batches it was trained on, and the batch that was held out
-    threshold   least confidence of a nucleus, how it was chosen, and precision and recall with it
+    threshold   score threshold of a nucleus, how it was chosen, and precision and recall with it
     n_nuclei, n_uncertain, noise_mm (version)
 """
 
@@ -33,12 +33,12 @@ FOLD_PREFIX = 'without_'  # the last part of `pseudo_dir`, before the batch that
 
 
 def pseudo_path(data_root: str | Path, pseudo_dir: str, batch: str) -> Path:
-    """Where the pseudo-labels of a batch are."""
+    """Return where the pseudo-labels of a batch are."""
     return Path(data_root) / pseudo_dir / f'{batch}.json'
 
 
 def label_command(data_root: str | Path, pseudo_dir: str, batch: str) -> str:
-    """The command that labels a batch anew."""
+    """Return the command that labels a batch again."""
     folder = Path(pseudo_dir)
     fold = ''
     if folder.name.startswith(FOLD_PREFIX):
@@ -53,7 +53,7 @@ def label_command(data_root: str | Path, pseudo_dir: str, batch: str) -> str:
 def pseudo_content(
     annotated: Mapping[str, Any], nuclei: Mapping[int, 'WeakNuclei'], score_thr: float, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of a pseudo-label file.
+    """Return the content of a pseudo-label file.
 
     Annotations are numbered from 1, those of nuclei last.
 
@@ -86,7 +86,7 @@ def pseudo_content(
 
 
 def _nucleus_id(categories: Sequence[Mapping]) -> int:
-    """The id of the category nucleus: the file's own, else the usual one if it is free, else a new one."""
+    """Return the id of the category nucleus: the file's own, else the usual one if it is free, else a new one."""
     ids = {category['name']: category['id'] for category in categories}
     if NUCLEUS in ids:
         return ids[NUCLEUS]
@@ -112,7 +112,7 @@ def _nucleus(image_id: int, category_id: int, box: list, score: float, uncertain
 
 
 def differences(path: Path, made_from: Mapping[str, Any]) -> list[str] | None:
-    """What has changed since a pseudo-label file was made: names of entries of `made_from`; none if up to date.
+    """Return what has changed since a pseudo-label file was made: names of entries of `made_from`; none if up to date.
 
     Returns:
         None if there is no such file, or nothing that says what it was made from.
@@ -120,7 +120,7 @@ def differences(path: Path, made_from: Mapping[str, Any]) -> list[str] | None:
     try:
         recorded = provenance_of(read_json(path)).get('made_from') if path.exists() else None
     except InputError:
-        return None  # it is to be written anew
+        return None  # it is to be written again
     if not isinstance(recorded, Mapping):
         return None
     now = json.loads(json.dumps(made_from))
@@ -128,14 +128,14 @@ def differences(path: Path, made_from: Mapping[str, Any]) -> list[str] | None:
 
 
 def provenance_of(content: Any) -> Mapping[str, Any]:
-    """`info.pseudo_labels` of a file's content; empty if it has none."""
+    """Return `info.pseudo_labels` of a file's content; empty if it has none."""
     info = content.get('info') if isinstance(content, Mapping) else None
     provenance = info.get(INFO_KEY) if isinstance(info, Mapping) else None
     return provenance if isinstance(provenance, Mapping) else {}
 
 
 def digest_of_images(paths: Iterable[str | Path]) -> str:
-    """One SHA-256 for the names and contents of images, read by as many threads as there are cores.
+    """Return one SHA-256 for the names and contents of images, read by as many threads as there are cores.
 
     The content and not the time of the last change, so that a copied dataset is not labelled again.
 
@@ -149,7 +149,7 @@ def digest_of_images(paths: Iterable[str | Path]) -> str:
 
 
 def digest_of_json(value: Any) -> str:
-    """The SHA-256 of a value written as JSON."""
+    """Return the SHA-256 of a value written as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -159,7 +159,7 @@ def digest_of_json(value: Any) -> str:
 def check_pseudo_labels(
     content: Any, data_root: str | Path, pseudo_dir: str, batch: str, held_out: Sequence[str]
 ) -> None:
-    """Refuses pseudo-labels that are not of this batch, not of its present annotations, or have seen test data.
+    """Refuse pseudo-labels that are not of this batch, not of its present annotations, or have seen test data.
 
     Whether the osteoclasts are still those of `<batch>/annotations.json` is asked where that file exists. A file of
     another program, without `info.pseudo_labels`, can't be asked what its detector was trained on.
@@ -198,7 +198,7 @@ def check_pseudo_labels(
 
 
 def _objects(content: Any) -> Counter | None:
-    """All images, and all objects but nuclei, in any order: what can be trained on. None if this is no COCO file."""
+    """Return all images, and all objects but nuclei, in any order; None if this is no COCO file."""
     try:
         names = {category['id']: category['name'] for category in content['categories']}
         files = {image['id']: image['file_name'] for image in content['images']}

@@ -64,7 +64,7 @@ class CocoResultsWriter(BaseMetric):
         require_folder(self.folder)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Adds the results of some images.
+        """Add the results of some images.
 
         Args:
             data_batch: Not used.
@@ -91,7 +91,7 @@ class CocoResultsWriter(BaseMetric):
             self.results.append((batch, results))
 
     def compute_metrics(self, results: list[tuple[str, list[dict]]]) -> dict[str, float]:
-        """Writes the files, one for every batch even if nothing was found there; gives no numbers."""
+        """Write the files, one for every batch even if nothing was found there; gives no numbers."""
         by_batch = defaultdict(list)
         for batch, of_image in results:
             by_batch[batch] += of_image
@@ -101,5 +101,5 @@ class CocoResultsWriter(BaseMetric):
 
 
 def _numbers(values: Any) -> np.ndarray:
-    """Numbers of a tensor or array in double precision, in which they are scored."""
+    """Return numbers of a tensor or array in double precision, in which they are scored."""
     return (values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)).astype(np.float64)

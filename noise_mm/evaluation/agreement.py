@@ -42,7 +42,7 @@ class Agreement:
 
 
 def agreement(annotated: Sequence[float], predicted: Sequence[float]) -> Agreement:
-    """The agreement of (n,) predicted with (n,) annotated values, one for each well."""
+    """Return the agreement of (n,) predicted with (n,) annotated values, one for each well."""
     truth, found = np.asarray(annotated, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     differences = found - truth
     bias = float(differences.mean()) if len(truth) else None

@@ -16,7 +16,7 @@ from noise_mm.files import replacing
 def draw_agreement(
     path: str | Path, rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Any], note: str = ''
 ) -> None:
-    """Draws the figure as PNG.
+    """Draw the figure as PNG.
 
     Args:
         path: The file.
@@ -51,7 +51,7 @@ def draw_agreement(
 def _scatter(
     axes: Axes, annotated: np.ndarray, predicted: np.ndarray, batches: np.ndarray, words: str, values: Mapping[str, Any]
 ) -> None:
-    """Predicted against annotated, with the line on which both are equal."""
+    """Draw predicted against annotated, with the line on which both are equal."""
     most = max(annotated.max(initial=0), predicted.max(initial=0)) * 1.05 or 1
     axes.plot([0, most], [0, most], color='0.5', linewidth=1, linestyle='--')
     _points(axes, annotated, predicted, batches)
@@ -70,7 +70,7 @@ def _bland_altman(
     values: Mapping[str, Any],
     unit: float,
 ) -> None:
-    """Difference against mean, with bias and limits of agreement."""
+    """Draw difference against mean, with bias and limits of agreement."""
     _points(axes, (annotated + predicted) / 2, predicted - annotated, batches)
     axes.axhline(0, color='0.5', linewidth=1, linestyle='--')
     for key, style, name in (('bias', '-', 'bias'), ('lower_limit', ':', None), ('upper_limit', ':', '95 % limits')):
@@ -84,7 +84,7 @@ def _bland_altman(
 
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, batches: np.ndarray) -> None:
-    """One colour for each batch."""
+    """Draw points, one colour for each batch."""
     for number, batch in enumerate(sorted(set(batches.tolist()))):
         of_batch = batches == batch
         axes.scatter(x[of_batch], y[of_batch], s=20, color=f'C{number % 10}', label=batch, zorder=3)

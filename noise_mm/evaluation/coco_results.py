@@ -43,7 +43,7 @@ def evaluate_coco_results(
     mode: str = 'coco',
     classes: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Scores the results of one COCO dataset.
+    """Score the results of one COCO dataset.
 
     Annotations with `iscrowd` or `ignore` are ignored regions. Where boxes are scored, a result or annotation without
     `bbox` has that of its mask. All detections count, however many an image has.
@@ -78,7 +78,7 @@ def score_results_files(
     classes: Sequence[str] | None = None,
     allow_seen: bool = False,
 ) -> Evaluation:
-    """Scores files of COCO results, as `evaluate_coco_results` does.
+    """Score files of COCO results, as `evaluate_coco_results` does.
 
     Args:
         ground_truth_paths: COCO files, one for each batch, such as `data/osteoclast/H1/annotations.json`. Images that

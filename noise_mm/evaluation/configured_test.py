@@ -16,7 +16,7 @@ from noise_mm.evaluation.evaluators import evaluators_of, is_ours
 
 
 def score_results(config: Config, results: Sequence[str | Path], allow_seen: bool = False) -> Evaluation:
-    """Scores any tool's COCO results on the test batches of a config, by the settings of its metric.
+    """Score any tool's COCO results on the test batches of a config, by the settings of its metric.
 
     Args:
         config: From `noise_mm.configuration.load_config`.
@@ -53,7 +53,7 @@ def score_results(config: Config, results: Sequence[str | Path], allow_seen: boo
 
 
 def results_of_batches(results: Sequence[str | Path], batches: Sequence[str]) -> list[Path]:
-    """The results files in the order of the batches: those called `<batch>.json` by name, others as they are given.
+    """Return the results files in the order of the batches: `<batch>.json` by name, others as they are given.
 
     Raises:
         InputError: If only some are called after the batches, or there is neither one for each nor one for all.
@@ -73,7 +73,7 @@ def results_of_batches(results: Sequence[str | Path], batches: Sequence[str]) ->
 
 
 def add_outputs(config: Config, curves_dir: Path, results_dir: Path | None = None) -> None:
-    """Makes the test write curves and, if wanted, COCO results. A `curves_dir` in the config itself is kept.
+    """Make the test write curves and, if wanted, COCO results. A `curves_dir` in the config itself is kept.
 
     Args:
         config: Changed in place. Another metric than `OsteoclastMetric` draws no curves.
@@ -103,7 +103,7 @@ def add_outputs(config: Config, curves_dir: Path, results_dir: Path | None = Non
 
 
 def metric_settings(config: Config) -> Mapping[str, Any]:
-    """The settings of the config's `OsteoclastMetric` for tests.
+    """Return the settings of the config's `OsteoclastMetric` for tests.
 
     Raises:
         InputError: If it has none.

@@ -15,7 +15,7 @@ JsonRow = dict[str, str | int | float | None]
 
 
 def count_report(evaluation: Evaluation) -> dict:
-    """Counts and areas as `metrics.json` holds them, see `report`."""
+    """Return counts and areas as `metrics.json` holds them, see `report`."""
     at = evaluation.count_threshold
     scores = evaluation.scores[evaluation.count_kind][at]
     wells, batches = [], []
@@ -39,7 +39,7 @@ def count_report(evaluation: Evaluation) -> dict:
 
 
 def _detected(evaluation: Evaluation, index: int, confidence: float) -> dict[str, np.ndarray]:
-    """Sums over each image of the detections of a class with at least `confidence`; of none if that is NaN."""
+    """Return sums over each image of the detections of a class with at least `confidence`; of none if that is NaN."""
     overlaps = evaluation.overlaps[evaluation.count_kind]
     ignored = evaluation.matches[evaluation.count_kind][evaluation.count_threshold].ignored
     counted = (overlaps.classes == index) & (overlaps.scores >= confidence) & ~ignored
@@ -47,7 +47,7 @@ def _detected(evaluation: Evaluation, index: int, confidence: float) -> dict[str
 
 
 def _annotated(evaluation: Evaluation, index: int) -> dict[str, np.ndarray]:
-    """Sums over each image of the objects of a class."""
+    """Return sums over each image of the objects of a class."""
     overlaps = evaluation.overlaps[evaluation.count_kind]
     counted = (overlaps.object_classes == index) & ~overlaps.object_ignored
     return _sums(counted, overlaps.object_images, [image.object_areas_px2 for image in evaluation.images])
@@ -69,7 +69,7 @@ def _rows(
     found: dict[str, np.ndarray],
     annotated: dict[str, np.ndarray],
 ) -> list[JsonRow]:
-    """One row for each different key of the images."""
+    """Return one row for each different key of the images."""
     rows = []
     numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
     of_image = np.array([numbers[key] for key in keys], dtype=np.int64)

@@ -80,7 +80,7 @@ def fitness(evaluation: Evaluation) -> float:
 
 
 def check_settings(kinds: Sequence[str], iou_thrs: Sequence[float], mode: str) -> None:
-    """Refuses settings that can't be scored by.
+    """Refuse settings that can't be scored by.
 
     Raises:
         InputError: If a kind of region or the mode is unknown, or thresholds are missing or not in (0, 1].
@@ -100,7 +100,7 @@ def evaluate(
     iou_thrs: Sequence[float] = IOU_THRS,
     mode: str = 'coco',
 ) -> Evaluation:
-    """Scores a dataset.
+    """Score a dataset.
 
     Args:
         images: Its images, in any order.

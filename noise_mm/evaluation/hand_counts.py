@@ -1,8 +1,8 @@
 """Counts by hand against the counts of a model, and the score threshold that fits a plate best.
 
-How it works: a model's cells come with scores, so its count of a well is a falling function of the score threshold. The
-threshold suggested for a plate is the one with the smallest mean absolute difference to the counts by hand. What it is
-worth on wells that were not counted is estimated by leaving out each counted well in turn.
+How it works: a model's cells come with scores, so its count of a well decreases with the score threshold. The threshold
+suggested for a plate is the one with the smallest mean absolute difference to the counts by hand. What it is worth
+on wells that were not counted is estimated by leaving out each counted well in turn.
 """
 
 import csv

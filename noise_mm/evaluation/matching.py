@@ -3,7 +3,7 @@
 The expensive part, comparing every detection with every object of its image, is done once and kept as the pairs that
 overlap (`ImageOverlaps`, joined to the `Overlaps` of a dataset). Every threshold and every metric starts from there.
 
-Two modes. In both, detections choose by falling score among the objects of their class with IoU >= threshold:
+Two modes. In both, detections choose by descending score among the objects of their class with IoU >= threshold:
 
 * `coco` (pycocotools): each takes the free object of largest IoU. One that finds none free, but overlaps an ignored
   region, is itself ignored: neither right nor wrong. Ignored regions may be taken any number of times.
@@ -77,9 +77,9 @@ class Overlaps:
         object_classes: (M,) int64.
         object_ignored: (M,) bool.
         object_images: (M,) int64.
-        order: (N,) int64 the detections by falling score.
-        candidates: The pairs with objects that are not ignored, by falling score of the detection, then by falling
-            IoU. Its `detections` are ranks: positions in `order`.
+        order: (N,) int64 the detections by descending score.
+        candidates: The pairs with objects that are not ignored, by descending score of the detection, then IoU.
+            Its `detections` are ranks: positions in `order`.
         ignored_overlaps: (N,) float64 largest overlap with an ignored region, by rank; -1 for none.
     """
 
@@ -113,12 +113,12 @@ class Matches:
 
 
 def in_order(images: Sequence[ImageOverlaps]) -> list[ImageOverlaps]:
-    """The images by their ids: the order in which they are to be joined."""
+    """Return the images by their ids: the order in which they are to be joined."""
     return sorted(images, key=lambda image: image.image_id)
 
 
 def join(images: Sequence[ImageOverlaps], kind: str) -> Overlaps:
-    """The overlaps of a whole dataset.
+    """Return the overlaps of a whole dataset.
 
     Args:
         images: In the order of their ids, see `in_order`.
@@ -155,7 +155,7 @@ def join(images: Sequence[ImageOverlaps], kind: str) -> Overlaps:
 
 
 def match(overlaps: Overlaps, iou_thr: float, mode: str = 'coco') -> Matches:
-    """Matches all images at one threshold.
+    """Match all images at one threshold.
 
     How it works: in rounds, all at once. Every free detection asks the best object it has not asked yet; every object
     keeps the asker of highest score and sends the others away, one it kept earlier included. As all objects prefer
@@ -194,7 +194,7 @@ def match(overlaps: Overlaps, iou_thr: float, mode: str = 'coco') -> Matches:
 
 
 def _by_preference(ranks: np.ndarray, objects: np.ndarray, ious: np.ndarray) -> Pairs:
-    """The pairs by rank of the detection, then falling IoU, then falling number of the object."""
+    """Return the pairs by rank of the detection, then descending IoU, then descending number of the object."""
     order = np.lexsort((-objects, -ious, ranks))
     return Pairs(ranks[order], objects[order], ious[order])
 
@@ -204,6 +204,6 @@ def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
 
 
 def _shifted(indices: list[np.ndarray], sizes: list[int]) -> np.ndarray:
-    """Indices within images as indices within the dataset."""
+    """Return indices within images as indices within the dataset."""
     starts = np.cumsum([0, *sizes[:-1]])
     return _joined(indices, np.int64) + np.repeat(starts[: len(indices)], [len(each) for each in indices])

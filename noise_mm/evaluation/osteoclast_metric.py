@@ -80,7 +80,7 @@ class OsteoclastMetric(BaseMetric):
         super().__init__(**kwargs)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Adds the overlaps in some images to `results`.
+        """Add the overlaps in some images to `results`.
 
         Args:
             data_batch: Not used.
@@ -102,7 +102,7 @@ class OsteoclastMetric(BaseMetric):
             ) from error
 
     def compute_metrics(self, results: list[ImageOverlaps]) -> dict[str, float]:
-        """The numbers of all images; keeps the report, prints the table and draws the curves.
+        """Return the numbers of all images; keep the report, print the table and draw the curves.
 
         Raises:
             InputError: If the names of the classes are not known.
@@ -157,7 +157,7 @@ def image_instances(sample: Mapping, kinds: Sequence[str], mask_resolution: str)
 
 
 def mask_size(sample: Mapping, mask_resolution: str) -> tuple[int, int]:
-    """Height and width of the masks of an image.
+    """Return height and width of the masks of an image.
 
     Raises:
         InputError: If the sample lacks what is needed to know it.
@@ -179,12 +179,12 @@ def _array(values: Any, dtype: type) -> np.ndarray:
 
 
 def _as_xywh(boxes: np.ndarray) -> np.ndarray:
-    """(n, 4) x1, y1, x2, y2 as x, y, width, height."""
+    """Return boxes (n, 4) x1, y1, x2, y2 as x, y, width, height."""
     return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
 
 
 def _ignored(instances: Sequence[Mapping]) -> np.ndarray:
-    """(m,) bool, True for ignored regions."""
+    """Return (m,) bool, True for ignored regions."""
     return np.array([bool(each.get('ignore_flag', 0)) for each in instances], dtype=bool)
 
 

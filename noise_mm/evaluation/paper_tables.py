@@ -33,6 +33,6 @@ CONFIGURATIONS = {TABLE_2_PROTOCOL: TABLE_2_AVERAGE, **TABLE_3}
 
 
 def values_of(row: str) -> dict[float, tuple[str, str, str]]:
-    """Precision, recall and mAP of a row by IoU threshold, as printed."""
+    """Return precision, recall and mAP of a row by IoU threshold, as printed."""
     cells = row.split()
     return {thr: tuple(cells[3 * k : 3 * k + 3]) for k, thr in enumerate(IOU_THRS)}

@@ -57,7 +57,7 @@ class Score:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """The counted detections of one class by falling score: (n,) scores, cumulated true and false positives."""
+    """The counted detections of one class by descending score: (n,) scores, cumulated true and false positives."""
 
     scores: np.ndarray
     true: np.ndarray
@@ -68,7 +68,7 @@ class _Ranked:
 def score_classes(
     overlaps: Overlaps, matches: Matches, mode: str, n_classes: int, weights: np.ndarray | None = None
 ) -> list[Score]:
-    """The scores of all classes at the threshold of `matches`.
+    """Return the scores of all classes at the threshold of `matches`.
 
     Args:
         overlaps: What was matched.
@@ -84,7 +84,7 @@ def score_classes(
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """Means over the classes that have objects; counts are sums. The confidence is kept if it is common to all."""
+    """Return means over the classes that have objects; counts are sums. The confidence is kept if all have the same."""
     present = [each for each in scores if each.n_objects] or list(scores)
     confidences = {each.confidence for each in present}
     names = ('precision', 'recall', 'f1', 'ap', 'precision_at_recall', 'f1_at_confidence')
@@ -109,7 +109,7 @@ def _rank(overlaps: Overlaps, matches: Matches, index: int, weights: np.ndarray 
 
 
 def _without_point(ranked: _Ranked) -> Score:
-    """Zeros for a class that was not found, NaN for one that has no objects; the confidence is NaN."""
+    """Return zeros for a class that was not found, NaN for one that has no objects; the confidence is NaN."""
     value = 0.0 if ranked.n_objects else np.nan
     n_true, n_false = (int(sums[-1]) if len(sums) else 0 for sums in (ranked.true, ranked.false))
     flat = np.full(len(RECALLS), value), np.full(len(CONFIDENCES), value)
@@ -145,7 +145,7 @@ def _coco_score(ranked: _Ranked) -> Score:
 
 
 def _envelope_at_recalls(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """(101,) the largest precision from each of `RECALLS` on; 0 where the recall is not reached."""
+    """Return (101,) the largest precision from each of `RECALLS` on; 0 where the recall is not reached."""
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return envelope[np.searchsorted(recall, RECALLS, side='left')]
 
@@ -179,7 +179,7 @@ def _ultralytics_scores(ranked: Sequence[_Ranked]) -> list[Score]:
 
 
 def _at_confidences(ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall at `CONFIDENCES`, (1000,) each; above the highest score they are 1 and 0."""
+    """Return precision and recall at `CONFIDENCES`, (1000,) each; above the highest score they are 1 and 0."""
     if not ranked.n_objects or not len(ranked.scores):
         return np.zeros(len(CONFIDENCES)), np.zeros(len(CONFIDENCES))
     precision = ranked.true / (ranked.true + ranked.false)
@@ -191,7 +191,7 @@ def _at_confidences(ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ultralytics_curve(ranked: _Ranked) -> np.ndarray:
-    """(101,) the precision envelope, from (recall 0, precision 1) to (1, 0), at `RECALLS`; zeros without detections."""
+    """Return (101,) the precision at `RECALLS`, on the envelope from (recall 0, precision 1) to (1, 0)."""
     if not len(ranked.scores):
         return np.zeros(len(RECALLS))
     recall = np.concatenate([[0.0], ranked.true / ranked.n_objects, [1.0]])

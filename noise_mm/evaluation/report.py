@@ -60,7 +60,7 @@ def curves_folder(metrics: Path) -> Path:
 def make_report(
     evaluation: Evaluation, mask_resolution: str = 'native', run: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The content of `metrics.json`, as described above.
+    """Return the content of `metrics.json`, as described above.
 
     Args:
         evaluation: What was scored.
@@ -86,7 +86,7 @@ def make_report(
 
 
 def flat_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """The means as numbers by name: `segm_mAP50`, `segm_P50`, `segm_R50`, `segm_mAP50_95`; and `fitness`.
+    """Return the means as numbers by name: `segm_mAP50`, `segm_P50`, `segm_R50`, `segm_mAP50_95`; and `fitness`.
 
     With several classes there are numbers of each class, whose keys end in its name, `segm_mAP50_nucleus`. They say mAP
     there too, so that MMEngine's hooks know that more is better. The first key is the mAP at 0.5 where that was asked
@@ -108,12 +108,12 @@ def flat_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def table_text(report: Mapping[str, Any]) -> str:
-    """P, R and mAP at each threshold as the paper's tables have them, for reading; then counts and areas of batches."""
+    """Return P, R and mAP at each threshold, for reading, as the paper's tables have them; then counts and areas."""
     return '\n\n'.join([score_text(report), '\n'.join(_count_lines(report['counts']))])
 
 
 def score_text(report: Mapping[str, Any], images: str = 'images') -> str:
-    """P, R and mAP at each threshold, for reading.
+    """Return P, R and mAP at each threshold, for reading.
 
     Args:
         report: From `make_report`.
@@ -221,7 +221,7 @@ def _count_lines(counts: Mapping[str, Any]) -> list[str]:
 
 
 def _well_line(wells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How far the wells of a batch are off, each taken by itself; nothing where there is but one."""
+    """Return how far the wells of a batch are off, each taken by itself; nothing where there is but one."""
     if len(wells) < 2:
         return []
     parts = []

@@ -107,7 +107,7 @@ class Run:
 def make_tables(
     runs: Sequence[Run], kind: str = 'segm', with_paper: bool = False, allow_seen: bool = False
 ) -> list[Table]:
-    """A table of folds for each configuration that has some, then one of all configurations.
+    """Return a table of folds for each configuration that has some, then one of all configurations.
 
     Runs measured in different ways (mode, resolution of masks) never share a table.
 
@@ -160,7 +160,7 @@ def average_and_deviation(columns: Sequence[Sequence[float | str | None]]) -> tu
 
 
 def rounded(value: float | Number, digits: int = 3) -> str:
-    """A number with `digits` decimals, halves away from zero; '-' for None."""
+    """Return a number with `digits` decimals, halves away from zero; '-' for None."""
     if value is None:
         return UNDEFINED
     return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
@@ -170,7 +170,7 @@ def rounded(value: float | Number, digits: int = 3) -> str:
 
 
 def _is_report(report: Any) -> bool:
-    """Whether a file's content has all that the tables are made of."""
+    """Return whether a file's content has all that the tables are made of."""
     if not isinstance(report, Mapping) or report.get('schema') != SCHEMA or not report.keys() >= REPORT_KEYS:
         return False
     try:
@@ -183,7 +183,7 @@ def _is_report(report: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether this is a number, or None for what is not defined."""
+    """Return whether this is a number, or None for what is not defined."""
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
@@ -264,7 +264,7 @@ def label_of(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
 
 
 def _place(run: Run) -> tuple:
-    """Sorts runs as the paper does: by protocol, then method, then fold; what it has not comes last, by name."""
+    """Sort runs as the paper does: by protocol, then method, then fold; what it has not comes last, by name."""
     places = [
         (names.index(value), '') if value in names else (len(names), value or '~')
         for value, names in ((run.protocol, PROTOCOLS), (run.method, tuple(METHOD_NAMES)))
@@ -273,7 +273,7 @@ def _place(run: Run) -> tuple:
 
 
 def _fold_place(run: Run) -> tuple[int, str]:
-    """The paper's number of the fold, less one, and the held-out batch; other batches come after the paper's."""
+    """Return the paper's number of the fold, less one, and the held-out batch; other batches come after the paper's."""
     batches = tuple(paper_tables.TABLE_2_FOLDS)
     return (batches.index(run.fold) if run.fold in batches else len(batches)), run.fold or ''
 
@@ -283,7 +283,7 @@ def _values(run: Run, show: _Show) -> list[float | None]:
 
 
 def _fold_table(runs: Sequence[Run], label: str, show: _Show) -> Table:
-    """The layout of Table 2."""
+    """Return the folds of a configuration in the layout of Table 2."""
     is_papers = (runs[0].method, runs[0].protocol) == paper_tables.TABLE_2_PROTOCOL
     paper = paper_tables.TABLE_2_FOLDS if is_papers else {}
     numbers = [_fold_place(run)[0] for run in runs]
@@ -303,7 +303,7 @@ def _fold_table(runs: Sequence[Run], label: str, show: _Show) -> Table:
 
 
 def _configuration_table(groups: Sequence[Sequence[Run]], show: _Show) -> Table:
-    """The layout of Table 3; configurations with folds show their average."""
+    """Return all configurations in the layout of Table 3; those with folds show their average."""
     rows = []
     for runs in groups:
         averages, _ = average_and_deviation(list(zip(*(_values(run, show) for run in runs), strict=True)))

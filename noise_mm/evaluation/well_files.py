@@ -163,7 +163,7 @@ def _stated_mpp(image: CocoImage, path: Path) -> float | None:
 
 
 def require_labels(wells: Collection[WellPair], classes: Collection[str]) -> dict[str, int]:
-    """How many outlines have labels that are not scored, after a check that some annotations have one that is.
+    """Return how many outlines have labels that are not scored, after a check that some annotations have one that is.
 
     Raises:
         InputError: If no annotated outline is of one of the classes.

@@ -63,12 +63,12 @@ def score_wells(
     mode: str = 'coco',
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of `scores.json`.
+    """Return the content of `scores.json`.
 
     That of `metrics.json` (see `report`) with wells for images and 'well' for `mask_resolution`, and instead of
     `counts`:
 
-        score_thr      least confidence of the cells that are counted below
+        score_thr      score threshold of the cells that are counted below
         as_predicted   [{iou_thr, precision, recall, f1, n_true_positives}] of all cells that are counted: what a user
                        gets, while `segm` reads P and R at the best confidence
         wells          a row for each well with the keys `WELL_COLUMNS`; matches at IoU 0.5 (or nearest to it)
@@ -118,7 +118,7 @@ def score_wells(
 
 
 def well_score_text(report: Mapping[str, Any]) -> str:
-    """The numbers of `score_wells` for reading: P, R and mAP, and how counts and areas of wells agree."""
+    """Return the numbers of `score_wells` for reading: P, R and mAP, and how counts and areas of wells agree."""
     delivered = [
         f'IoU {row["iou_thr"]:.2f} {_number(row["precision"])} and {_number(row["recall"])}'
         for row in report['as_predicted']
@@ -133,7 +133,7 @@ def well_score_text(report: Mapping[str, Any]) -> str:
 
 
 def _agreement_lines(agreements: Mapping[str, Any]) -> list[str]:
-    """A table of the agreement, for all wells and for each batch of two wells or more."""
+    """Return a table of the agreement, for all wells and for each batch of two wells or more."""
     groups = {'all': agreements['all']}
     if len(agreements['batches']) > 1:
         several = {name: pair for name, pair in agreements['batches'].items() if pair['n']['n_wells'] > 1}
@@ -159,12 +159,12 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _counted(evaluation: Evaluation, score_thr: float, at: int) -> NDArray[np.bool_]:
-    """(N,) the cells found that count: confident enough, and not on an ignored region."""
+    """Return (N,) the cells found that count: confident enough, and not on an ignored region."""
     return (evaluation.overlaps[KIND].scores >= score_thr) & ~evaluation.matches[KIND][at].ignored
 
 
 def _as_predicted(evaluation: Evaluation, score_thr: float) -> list[dict[str, Any]]:
-    """Precision and recall of all cells that count. Less confident ones choose last, so they change no match."""
+    """Return precision and recall of all cells that count. Ones of lower score choose last, so they change no match."""
     n_objects = int(np.count_nonzero(~evaluation.overlaps[KIND].object_ignored))
     rows = []
     for at, thr in enumerate(evaluation.iou_thrs):

@@ -34,14 +34,14 @@ def found_by_network(
     overrides: Mapping[str, Any] | None = None,
     allow_seen: bool = False,
 ) -> tuple[list[list[Outline]], bool]:
-    """The cells that a network finds in each patch, in pixels of the patch, and whether it has seen one in training.
+    """Return the cells that a network finds in each patch, in its pixels, and whether it has seen one in training.
 
     Args:
         config: Config of the network.
         checkpoint: Its weights; `{fold}` stands for the batch of a patch.
         patches: The patches.
         classes: Which classes are shown.
-        score_thr: Less confident cells are left out.
+        score_thr: Cells of lower scores are left out.
         device: Where it runs.
         overrides: Changes to the config, see `load_config`.
         allow_seen: Show also patches of batches that the network has seen in training.
@@ -75,13 +75,13 @@ def found_in_results(
     category_names: dict[str, dict[int, str]],
     allow_seen: bool = False,
 ) -> tuple[list[list[Outline]], bool]:
-    """The cells of each patch in files of COCO results, and whether these are on data that were seen in training.
+    """Return the cells of each patch in files of COCO results, and whether these are on data seen in training.
 
     Args:
         results: The file; `{fold}` stands for the batch of a patch. Without it, all patches must be of one batch,
             because image ids of two may be the same.
         patches: The patches.
-        score_thr: Less confident results are left out.
+        score_thr: Results of lower scores are left out.
         category_names: For each batch the names of the categories shown, by id.
         allow_seen: Show also results that are marked as on data that were seen in training.
 
@@ -117,7 +117,7 @@ def found_in_results(
 
 
 def _by_file(pattern: str, patches: Sequence[ShownPatch]) -> dict[str, list[int]]:
-    """The indices of the patches that each file is for."""
+    """Return the indices of the patches that each file is for."""
     of_file = defaultdict(list)
     for index, patch in enumerate(patches):
         of_file[pattern.replace(FOLD, patch.batch)].append(index)

@@ -55,7 +55,7 @@ class FigureRow:
 
 
 def draw_figure(path: str | Path, rows: Sequence[FigureRow], methods: Sequence[str]) -> None:
-    """Draws the figure as PNG, PDF or SVG, which the suffix says.
+    """Draw the figure as PNG, PDF or SVG, which the suffix says.
 
     Args:
         path: The file.
@@ -74,7 +74,7 @@ def draw_figure(path: str | Path, rows: Sequence[FigureRow], methods: Sequence[s
 
 
 def compose_figure(rows: Sequence[FigureRow], methods: Sequence[str]) -> Figure:
-    """The figure before it is written; arguments as of `draw_figure`."""
+    """Return the figure before it is written; arguments as of `draw_figure`."""
     n_columns = len(methods) + 1
     heights = [row.pixels.shape[0] / row.pixels.shape[1] for row in rows]
     size = PANEL_INCH * n_columns + 0.3, PANEL_INCH * sum(heights) + 0.7
@@ -94,7 +94,7 @@ def compose_figure(rows: Sequence[FigureRow], methods: Sequence[str]) -> Figure:
 def judge(
     found: Sequence[Outline], objects: Sequence[Outline], size_px: tuple[int, int]
 ) -> tuple[list[str], list[bool]]:
-    """Which cells are right, and which were missed, at mask IoU 0.5 as in `matching`, mode coco.
+    """Return which cells are right, and which were missed, at mask IoU 0.5 as in `matching`, mode coco.
 
     Args:
         found: n outlines.
@@ -116,7 +116,7 @@ def judge(
 
 
 def scale_bar_um(width_um: float) -> int | float:
-    """The length of a scale bar for a picture of this width: 1, 2 or 5 times a power of ten, near a fifth of it."""
+    """Return the length of a scale bar: 1, 2 or 5 times a power of ten, near a fifth of the picture's width."""
     wanted = width_um * BAR_SHARE
     power = 10.0 ** np.floor(np.log10(wanted))
     length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
@@ -147,14 +147,14 @@ def _draw_found(axes: Axes, row: FigureRow, found: Sequence[Outline]) -> None:
 
 
 def _show(axes: Axes, pixels: np.ndarray) -> None:
-    """The patch; its pixel corners are at whole numbers, as those of outlines."""
+    """Draw the patch; its pixel corners are at whole numbers, as those of outlines."""
     height, width = pixels.shape[:2]
     axes.imshow(pixels, extent=(0, width, height, 0), interpolation='antialiased')
     axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
 
 def _outline(axes: Axes, geometry: Polygon | MultiPolygon, colour: str, dashed: bool = False) -> None:
-    """A line with a light hem, filled faintly; holes stay open."""
+    """Draw a line with a light hem, filled faintly; holes stay open."""
     rings = [Line(shapely.get_coordinates(ring), closed=True) for ring in shapely.get_rings(parts_of(geometry))]
     line = Line.make_compound_path(*rings)
     if not dashed:
@@ -165,7 +165,7 @@ def _outline(axes: Axes, geometry: Polygon | MultiPolygon, colour: str, dashed: 
 
 
 def _confidence(axes: Axes, outline: Outline, colour: str, size_px: tuple[int, int]) -> None:
-    """The confidence within the largest part of the cell, as far as the border lets a number be read."""
+    """Write the confidence within the largest part of the cell, as far as the border lets a number be read."""
     point = max(parts_of(outline.geometry), key=lambda part: part.area).representative_point()
     margins = NUMBER_SHARE[0] * size_px[0], NUMBER_SHARE[1] * size_px[0]
     x, y = (np.clip(at, m, size - m) for at, m, size in zip((point.x, point.y), margins, size_px, strict=True))
@@ -175,7 +175,7 @@ def _confidence(axes: Axes, outline: Outline, colour: str, size_px: tuple[int, i
 
 
 def _scale_bar(axes: Axes, width_px: int, height_px: int, um_per_px: float) -> None:
-    """A bar with its length, on a light ground, in the lower right corner."""
+    """Draw a bar with its length, on a light ground, in the lower right corner."""
     length_um = scale_bar_um(width_px * um_per_px)
     length_px, unit = length_um / um_per_px, width_px / 100
     right, bottom = width_px - 3 * unit, height_px - 3 * unit

@@ -54,7 +54,7 @@ class ShownPatch:
         return sum(not annotation.ignored for annotation in self.annotations)
 
     def outlines(self) -> list[Outline]:
-        """What is annotated.
+        """Return what is annotated.
 
         Raises:
             InputError: If a mask can't be read.
@@ -68,7 +68,7 @@ class ShownPatch:
 def outline_of(
     entry: Mapping[str, Any], label: str, size_px: tuple[int, int], source: str, ignored: bool = False
 ) -> Outline:
-    """The outline of a COCO annotation or result.
+    """Return the outline of a COCO annotation or result.
 
     Raises:
         InputError: If it has no mask or a faulty one.
@@ -82,7 +82,7 @@ def outline_of(
 
 
 def read_patches(annotation_file: Path, image_dir: Path, batch: str, classes: Sequence[str]) -> list[ShownPatch]:
-    """The patches of one batch, in the order of its annotation file.
+    """Return the patches of one batch, in the order of its annotation file.
 
     Raises:
         InputError: If the file can't be read or is no COCO dataset.
@@ -100,7 +100,7 @@ def read_patches(annotation_file: Path, image_dir: Path, batch: str, classes: Se
 
 
 def choose_patches(patches: Sequence[ShownPatch], count: int, seed: int) -> list[ShownPatch]:
-    """Draws patches at random among those with annotated cells, evenly over batches and their wells.
+    """Draw patches at random among those with annotated cells, evenly over batches and their wells.
 
     The batches, in the order of their names, give one patch each in turn; within a batch its wells do, in an order that
     is drawn; so does which patch of a well comes first. Which cells a model finds plays no part. The rows come sorted
@@ -125,7 +125,7 @@ def choose_patches(patches: Sequence[ShownPatch], count: int, seed: int) -> list
 
 
 def named_patches(patches: Sequence[ShownPatch], names: Sequence[str]) -> list[ShownPatch]:
-    """The patches of these names: `A1_0_416`, `A1_0_416.png`, or with the batch: `M1/A1_0_416`.
+    """Return the patches of these names: `A1_0_416`, `A1_0_416.png`, or with the batch: `M1/A1_0_416`.
 
     Raises:
         InputError: If a name fits no patch, or patches of several batches.
@@ -154,6 +154,6 @@ def _shuffled(items: Sequence, rng: np.random.Generator) -> list:
 
 
 def _in_turn(queues: Sequence[Sequence]) -> list:
-    """The first of each queue, then the second of each, and so on."""
+    """Return the first of each queue, then the second of each, and so on."""
     longest = max(map(len, queues), default=0)
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

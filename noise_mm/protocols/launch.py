@@ -46,7 +46,7 @@ class Launcher:
     srun_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks the options."""
+        """Check the options."""
         if self.gpus < 1:
             raise InputError(f'--gpus {self.gpus}: there must be one at least.')
         if self.kind == 'none' and self.gpus > 1:
@@ -55,7 +55,7 @@ class Launcher:
             raise InputError('--partition, --srun-args: are for SLURM. Add --launcher slurm.')
 
     def command(self, tool: str, arguments: Sequence[str]) -> list[str]:
-        """The command that runs tools/TOOL.py with these arguments; those of `SINGLE` in one process always."""
+        """Return the command that runs tools/TOOL.py with these arguments; those of `SINGLE` in one process always."""
         words = [shown(ROOT / 'tools' / f'{tool}.py'), *arguments]
         single = tool in SINGLE
         if self.kind == 'none' or (self.kind == 'pytorch' and single):
@@ -68,7 +68,7 @@ class Launcher:
         return [*self._srun(tool, 1 if single else self.gpus), sys.executable, '-u', *words]
 
     def _srun(self, name: str, gpus: int) -> list[str]:
-        """As tools/slurm_train.sh."""
+        """Return the words before the command, as in tools/slurm_train.sh."""
         per_node = min(gpus, GPUS_PER_NODE)
         return [
             'srun',
@@ -83,7 +83,7 @@ class Launcher:
         ]
 
     def check(self) -> None:
-        """Refuses what can't be started here.
+        """Refuse what can't be started here.
 
         Raises:
             InputError: If there is no srun.
@@ -93,13 +93,13 @@ class Launcher:
 
 
 def shown(path: Path) -> str:
-    """A path as a user in the current folder would type it."""
+    """Return a path as a user in the current folder would type it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def run(command: Sequence[str], what: str) -> None:
-    """Runs a command, whose output goes where this process's goes; it ends when this process is killed.
+    """Run a command, whose output goes where this process's goes; it ends when this process is killed.
 
     Raises:
         InputError: If it fails; it has said why itself.
@@ -117,7 +117,7 @@ def run(command: Sequence[str], what: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Asks Linux to end this process with its parent: started again, two trainings would write to one folder.
+    """Ask Linux to end this process with its parent: started again, two trainings would write to one folder.
 
     SIGTERM and not SIGKILL, so that torchrun and srun end their processes too.
     """
@@ -128,7 +128,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
-    """Keeps a second `run_protocol` out of a folder while this one works there; a killed one leaves no lock behind.
+    """Keep a second `run_protocol` out of a folder while this one works there; a killed one leaves no lock behind.
 
     Raises:
         InputError: If another one works there, or the folder can't be made.

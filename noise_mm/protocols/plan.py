@@ -125,7 +125,7 @@ class Step:
         return self.folder / BEST_NAME
 
     def arguments(self, config: str | Path, resume: bool = False) -> list[str]:
-        """The command line after the tool's name.
+        """Return the command line after the tool's name.
 
         Args:
             config: How the config is to be called.
@@ -141,12 +141,12 @@ class Step:
 
 @functools.cache
 def resolved_config(config: str, cfg_options: tuple[str, ...] = (), fold: str | None = None) -> Config:
-    """A config of `configs/` as a tool resolves it. Not to be changed: all callers get the same one."""
+    """Return a config of `configs/` as a tool resolves it. Not to be changed: all callers get the same one."""
     return load_config(CONFIGS / config, parse_cfg_options(list(cfg_options)), fold)
 
 
 def data_of(study: Study) -> Data:
-    """The data of a study, from its options and else from the configs.
+    """Return the data of a study, from its options and else from the configs.
 
     Raises:
         InputError: If batches don't make up the protocol, a fold is not one of them, or an option can't be followed.
@@ -195,7 +195,7 @@ def _check_batches(study: Study, mouse: Sequence[str], human: Sequence[str]) -> 
 
 
 def plan(study: Study, data: Data) -> list[Step]:
-    """All commands of a study in their order, those of a fold together; what folds share comes once."""
+    """Return all commands of a study in their order, those of a fold together; what folds share comes once."""
     steps: dict[tuple[str, Path], Step] = {}
     for fold in data.folds:
         for step in _steps_of_fold(study, data, fold):
@@ -275,7 +275,7 @@ def _allow_seen(study: Study) -> tuple[str, ...]:
 def _stage_3_options(
     study: Study, needs: tuple[Path, ...], fold: str | None, early_fold: str | None
 ) -> tuple[str, ...]:
-    """Batches where they are not those of the config, and stage 2 where it is not where the config expects it."""
+    """Return batches where they are not those of the config, and stage 2 where the config expects it elsewhere."""
     trained = study.human if study.protocol == 'h2h' else study.mouse
     options = _setting('train_batches', trained)
     if study.protocol == 'm2h':
@@ -290,7 +290,7 @@ def _stage_3_options(
 
 
 def options_for(config: str, study: Study) -> tuple[str, ...]:
-    """The settings of the study for this config: its epochs, where labels of nuclei are, and its `KEY=VALUE`.
+    """Return the settings of the study for this config: its epochs, where labels of nuclei are, and its `KEY=VALUE`.
 
     Labels lie below the folder of all runs, so that studies in other folders have others. Of `KEY=VALUE` a dotted one,
     such as `default_hooks.pseudo_labels.score_thr=0.3`, is for the configs that have `default_hooks.pseudo_labels`; if

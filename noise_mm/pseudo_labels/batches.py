@@ -46,7 +46,7 @@ class BatchPatches:
 
 
 def read_batches(data_root: str | Path, batches: Iterable[str]) -> tuple[list[BatchPatches], list[str]]:
-    """Reads and checks the batches that are there.
+    """Read and check the batches that are there.
 
     Returns:
         The batches, and the names of those without a folder.
@@ -65,7 +65,7 @@ def read_batches(data_root: str | Path, batches: Iterable[str]) -> tuple[list[Ba
 
 
 def read_batch_patches(folder: Path, batch: str) -> BatchPatches:
-    """Reads and checks one batch folder; see `read_batches`."""
+    """Read and check one batch folder; see `read_batches`."""
     path = folder / 'annotations.json'
     annotated = read_json(path)
     categories = annotated.get('categories') if isinstance(annotated, dict) else None

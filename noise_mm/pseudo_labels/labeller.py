@@ -83,7 +83,7 @@ class NucleusLabeller:
     def __call__(
         self, records: Sequence[Mapping], least: float = 0.0, progress: Callable[[int], None] | None = None
     ) -> list[WeakNuclei]:
-        """The nuclei of each patch, on every rank.
+        """Return the nuclei of each patch, on every rank.
 
         Each rank takes whole batches in turn, so that the network sees the same batches whatever the number of ranks.
 
@@ -132,12 +132,12 @@ class _Patches(Dataset):
 
 
 def _plain(settings: Mapping) -> dict:
-    """Settings as they are in a JSON file."""
+    """Return settings as they are in a JSON file."""
     return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
 
 
 def _nucleus_label(config: Config, meta: Mapping) -> int:
-    """The index of the class nucleus, by the checkpoint or else by the config."""
+    """Return the index of the class nucleus, by the checkpoint or else by the config."""
     names = (meta.get('dataset_meta') or {}).get('classes') or config.get('classes') or ()
     names = [names] if isinstance(names, str) else list(names)
     if NUCLEUS not in names:
@@ -149,7 +149,7 @@ def _nucleus_label(config: Config, meta: Mapping) -> int:
 
 
 def _facts(config: Config, checkpoint: str | Path, meta: Mapping) -> dict[str, Any]:
-    """Where the detector comes from, after a check that the checkpoint and the config agree on its training data.
+    """Return where the detector comes from, if checkpoint and config agree on its training data.
 
     Labels tell the next stage what they have seen; that must not rest on an option that was given or forgotten.
     """

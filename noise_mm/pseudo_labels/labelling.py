@@ -58,7 +58,7 @@ class LabelSettings:
     min_distance_px: float = MIN_DISTANCE_PX
 
     def __post_init__(self) -> None:
-        """Checks the values."""
+        """Check the values."""
         for name in ('score_thr', 'uncertain_from'):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value <= 1):
@@ -74,7 +74,7 @@ class LabelSettings:
             )
 
     def made_from(self) -> dict[str, Any]:
-        """Those entries of a file's `made_from` that this decides and the detector doesn't know."""
+        """Return those entries of a file's `made_from` that this decides and the detector doesn't know."""
         score_thr = MAXIMUM_F1 if self.score_thr is None else self.score_thr
         return {'score_thr': score_thr, 'uncertain_from': self.uncertain_from}
 
@@ -92,7 +92,7 @@ def label_batches(
     pseudo_dir: str,
     force: bool = False,
 ) -> list[str]:
-    """Writes the pseudo-label files that are missing or out of date, and says of each why.
+    """Write the pseudo-label files that are missing or out of date, and log of each why.
 
     To be called on all ranks; the first one writes. The files are the same for any number of ranks. Each is written
     when it is whole, so that labelling that was cut goes on with the next one.
@@ -143,7 +143,7 @@ def label_batches(
 
 
 def made_from_of(patches: BatchPatches, detector: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the labels of a batch follow from: detector, settings, osteoclasts and images."""
+    """Return all that the labels of a batch follow from: detector, settings, osteoclasts and images."""
     return {
         **detector,
         'annotations_sha256': sha256_of(patches.annotations_file),
@@ -153,7 +153,7 @@ def made_from_of(patches: BatchPatches, detector: Mapping[str, Any]) -> dict[str
 
 
 def _is_due(path: Path, made_from: Mapping[str, Any], force: bool) -> bool:
-    """Whether a file has to be written; says why or why not."""
+    """Return whether a file has to be written; log why or why not."""
     changed = differences(path, made_from)
     if changed == [] and not force:
         print_log(f'{path}: up to date, skipped', logger='current')
@@ -161,13 +161,13 @@ def _is_due(path: Path, made_from: Mapping[str, Any], force: bool) -> bool:
     if changed is None:
         why = 'is there but does not say what it was made from' if path.exists() else 'is not there yet'
     else:
-        why = f'changed since: {", ".join(changed)}' if changed else 'up to date, but wanted anew'
+        why = f'changed since: {", ".join(changed)}' if changed else 'up to date, but asked for again'
     print_log(f'{path}: {why}; labelling', logger='current')
     return True
 
 
 def _validation_data(config: Config) -> list[dict]:
-    """The records of the detector's validation patches, with their `instances`."""
+    """Return the records of the detector's validation patches, with their `instances`."""
     settings = copy.deepcopy(config.val_dataloader.dataset)
     if 'cache' in settings:
         settings['cache'] = 'none'
@@ -177,7 +177,7 @@ def _validation_data(config: Config) -> list[dict]:
 
 
 def _digest_of(validation: Sequence[Mapping] | None) -> str | None:
-    """One digest for the pictures and marked nuclei of the validation patches."""
+    """Return one digest for the pictures and marked nuclei of the validation patches."""
     if validation is None:
         return None
     boxes = [[[each['bbox'], each['ignore_flag']] for each in record['instances']] for record in validation]
@@ -185,7 +185,7 @@ def _digest_of(validation: Sequence[Mapping] | None) -> str | None:
 
 
 def _choose_threshold(labeller: NucleusLabeller, validation: Sequence[Mapping]) -> Threshold:
-    """The threshold of maximum F1; `USUAL_SCORE_THR` and a warning if no nucleus is found. The same on all ranks."""
+    """Return the threshold of maximum F1; with a warning `USUAL_SCORE_THR` if no nucleus is found."""
     records = [{**record, 'instances': []} for record in validation]
     threshold = best_threshold(labeller(records), [record['instances'] for record in validation])
     if threshold is None:
@@ -207,7 +207,7 @@ def _choose_threshold(labeller: NucleusLabeller, validation: Sequence[Mapping]) 
 
 
 def _least_score(score_thr: float, uncertain_from: float | None) -> float:
-    """The least confidence of what is written."""
+    """Return the score threshold of what is written."""
     if uncertain_from is None or uncertain_from < score_thr:
         return uncertain_from or score_thr
     print_log(
@@ -220,7 +220,7 @@ def _least_score(score_thr: float, uncertain_from: float | None) -> float:
 
 
 def _find(labeller: NucleusLabeller, patches: BatchPatches, least: float) -> list[WeakNuclei]:
-    """The nuclei of all patches of a batch, on every rank; the first one shows how far the work is."""
+    """Return the nuclei of all patches of a batch, on every rank; the first one shows how far the work is."""
     records = patches.records
     if not is_main_process():
         return labeller(records, least)

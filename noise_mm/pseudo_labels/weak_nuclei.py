@@ -1,4 +1,4 @@
-"""From detections of nuclei in a patch to the boxes that are written as labels, and their least confidence. Pure."""
+"""From detections of nuclei in a patch to the boxes that are written as labels, and their score threshold. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class WeakNuclei:
         return len(self.scores)
 
     def from_score(self, least: float) -> 'WeakNuclei':
-        """Those with at least this confidence."""
+        """Return those with at least this confidence."""
         taken = self.scores >= least
         return WeakNuclei(self.boxes[taken], self.scores[taken])
 
@@ -69,7 +69,7 @@ def weak_nuclei(
 
 
 def uniform_boxes(boxes: np.ndarray, size_px: tuple[int, int], box_px: float) -> np.ndarray:
-    """Boxes of one size at the centres of detections; (n, 4) both, not clipped to the patch.
+    """Return boxes of one size at the centres of detections; (n, 4) both, not clipped to the patch.
 
     Hand-marked boxes are cut off at the patch's border, and so are detections that learnt from them. The middle of
     what is left is not where the nucleus is: of such a detection the inner edge counts, and half a box from it is the
@@ -85,7 +85,7 @@ def uniform_boxes(boxes: np.ndarray, size_px: tuple[int, int], box_px: float) ->
 
 @dataclass(frozen=True)
 class Threshold:
-    """The least confidence of a label, and how good labels are with it.
+    """The score threshold of labels, and how good labels are with it.
 
     Attributes:
         score_thr: The confidence.
@@ -105,7 +105,7 @@ class Threshold:
 
 
 def best_threshold(found: Sequence[WeakNuclei], truth: Sequence[Sequence[dict]]) -> Threshold | None:
-    """The confidence of maximum F1 at IoU 0.5 with hand-marked nuclei, matched as in COCO; None if nothing is right.
+    """Return the confidence of maximum F1 at IoU 0.5 with hand-marked nuclei; None if nothing is right.
 
     Args:
         found: The nuclei found in each image, also unlikely ones.
@@ -129,5 +129,5 @@ def _instances_of(found: WeakNuclei, marked: Sequence[dict], image_id: int) -> I
 
 
 def _boxes_as_instances(boxes: np.ndarray) -> Instances:
-    """Boxes x1, y1, x2, y2 of one class."""
+    """Return boxes x1, y1, x2, y2 of one class."""
     return Instances(np.zeros(len(boxes), np.int64), np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), None)
