@@ -11,7 +11,7 @@ import unicodedata
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import tifffile
 
@@ -24,15 +24,7 @@ LARGEST_COMPANION_BYTES = 2**28
 COVERED = 0.99  # of the glass slide: such a view is Leica's macro picture
 
 
-class HasName(Protocol):
-    """An image that messages can name."""
-
-    @property
-    def name(self) -> str:
-        """Return what its file calls it."""
-
-
-Named = TypeVar('Named', bound=HasName)
+Named = TypeVar('Named')  # an image of any class, with a `name`
 
 
 class TiffImage(NamedTuple):
