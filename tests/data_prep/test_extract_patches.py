@@ -425,7 +425,7 @@ FAULTS = {
     use_micrometres: ('bad.geojson', 'um'),
     take_rois_away: ('bad.tif', 'no annotation file'),
     add_namesake: ("'bad'", 'bad.png, bad.tif'),
-    write_text: ('bad.tif', 'not a TIFF'),
+    write_text: ('bad.tif', 'not an image of a known format'),
     break_a_tile: ('bad.tif', 'tile or strip 12'),
 }
 
