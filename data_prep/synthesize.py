@@ -19,7 +19,7 @@ from noise_mm.errors import InputError, run_command
 from noise_mm.files import require_folder
 from noise_mm.patches.parallel import completed
 from sample_cultures import generator_hash
-from sample_cultures.batches import BATCHES, DOMAIN_SHIFT, PRESETS, Preset, batch_named
+from sample_cultures.batches import BATCHES, DOMAIN_SHIFT, PRESETS, batch_named
 from sample_cultures.writing import WellCounts, WellTask, is_finished, write_well
 
 MOST = {'size': 200_000, 'wells': 100_000, 'workers': 1_000}  # a well of 200,000 px has 120 GB of pixels
@@ -90,7 +90,7 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
             raise InputError(f'--{name.replace("_", "-")} {value}: too small. Choose {least} or more.')
     preset = PRESETS[options.preset]
     batches = [batch_named(name, options.domain_shift).name for name in dict.fromkeys(options.batches or preset.wells)]
-    first = options.first_well
+    first, most = options.first_well, max(preset.wells.values())  # wells of a batch that is not in the preset
     return [
         WellTask(
             out=options.out,
@@ -103,13 +103,8 @@ def _tasks(options: argparse.Namespace) -> list[WellTask]:
             with_nuclei=options.nuclei_wells is None or number - first < options.nuclei_wells,
         )
         for batch in batches
-        for number in range(first, first + _well_count(options, preset, batch))
+        for number in range(first, first + (options.wells or preset.wells.get(batch, most)))
     ]
-
-
-def _well_count(options: argparse.Namespace, preset: Preset, batch: str) -> int:
-    """Wells of a batch; for a batch that is not in the preset, as many as its largest one has."""
-    return options.wells or preset.wells.get(batch, max(preset.wells.values()))
 
 
 def _write(task: WellTask) -> WellCounts:
@@ -118,18 +113,17 @@ def _write(task: WellTask) -> WellCounts:
 
 
 def _progress_printer(task: WellTask) -> Callable[[int, int], None]:
-    """Prints how far a large well has come, every `SECONDS_BETWEEN_LINES`."""
+    """Return what prints how far a large well has come, every `SECONDS_BETWEEN_LINES`."""
     began = printed = time.monotonic()
 
     def tell(rows: int, all_rows: int) -> None:
         nonlocal printed
         now = time.monotonic()
         if rows < all_rows and now - printed >= SECONDS_BETWEEN_LINES:
-            printed = now
-            rate = rows * task.size_px / 1e6 / (now - began)
-            left = _clock((now - began) * (all_rows - rows) / rows)
-            line = f'{task.well}: {100 * rows // all_rows} %, {rate:.1f} MPx/s, {left} left'
-            print(line, file=sys.stderr, flush=True)
+            printed, seconds = now, now - began
+            rate, left = rows * task.size_px / 1e6 / seconds, _clock(seconds * (all_rows - rows) / rows)
+            share = 100 * rows // all_rows
+            print(f'{task.well}: {share} %, {rate:.1f} MPx/s, {left} left', file=sys.stderr, flush=True)
 
     return tell
 

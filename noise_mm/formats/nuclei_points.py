@@ -12,9 +12,9 @@ from noise_mm.formats.geojson import features_of
 from noise_mm.formats.imagej_points import read_imagej_points
 from noise_mm.formats.packed_json import is_zipped_json, read_packed_json
 from noise_mm.formats.qupath_objects import POINTS, class_name, is_nucleus, mapping, points_in
+from noise_mm.formats.read import JSON_SUFFIXES
 from noise_mm.formats.via import UNKNOWN_SIZE, read_via
 
-JSON_SUFFIXES = ('.json', '.json.gz', '.geojson', '.geojson.gz')
 SUFFIXES = ('.csv', '.roi', '.zip', *JSON_SUFFIXES)
 
 
