@@ -16,7 +16,7 @@ import numpy as np
 
 from noise_mm.coco.file_issues import FileIssues
 from noise_mm.errors import InputError
-from noise_mm.files import parse_json, read_json, write_json, write_text
+from noise_mm.files import parse_json, read_json, write_text
 from noise_mm.formats.text_rows import csv_rows
 
 REMEDY = 'Correct these in VIA and export the annotations again.'
@@ -78,25 +78,15 @@ def read_via(path: str | Path) -> list[ViaImage]:
 def write_via_points(
     path: str | Path, points: Mapping[str, Sequence[ViaPoint]], file_sizes: Mapping[str, int] | None = None
 ) -> None:
-    """Write points as a VIA 2 annotation export, `.csv` or `.json` by the suffix; whole or not at all.
+    """Write points as a VIA 2 annotation export, CSV; whole or not at all.
 
     Args:
         path: File to write.
         points: Points by image file name; an image without points is written too.
         file_sizes: Sizes of the image files in bytes. VIA finds images by name and size, so it can add the
             regions to a project only if these are right.
-
-    Raises:
-        InputError: If the suffix is another.
     """
-    path, sizes = Path(path), file_sizes or {}
-    suffix = path.suffix.lower()
-    if suffix == '.csv':
-        write_text(path, _csv_text(points, sizes))
-    elif suffix == '.json':
-        write_json(path, dict(_json_entry(name, each, sizes.get(name, UNKNOWN_SIZE)) for name, each in points.items()))
-    else:
-        raise InputError(f'{path}: VIA annotations are .csv or .json files. Choose one of these suffixes.')
+    write_text(path, _csv_text(points, file_sizes or {}))
 
 
 # One region: name and file size of its image, place in the file for messages, shape (None if the image has no region)
@@ -188,12 +178,6 @@ def _shape(point: ViaPoint) -> dict[str, Any]:
     """Return VIA's shape of a point; whole coordinates as whole numbers, as VIA writes them."""
     x, y = (int(value) if value == int(value) else value for value in (point.x, point.y))
     return {'name': 'point', 'cx': x, 'cy': y}
-
-
-def _json_entry(name: str, points: Sequence[ViaPoint], size: int) -> tuple[str, dict[str, Any]]:
-    """Return key and value of one image in a JSON export."""
-    regions = [{'shape_attributes': _shape(point), 'region_attributes': dict(point.attributes)} for point in points]
-    return f'{name}{size}', {'filename': name, 'size': size, 'regions': regions, 'file_attributes': {}}
 
 
 def _csv_text(points: Mapping[str, Sequence[ViaPoint]], sizes: Mapping[str, int]) -> str:

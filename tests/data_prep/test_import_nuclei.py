@@ -14,9 +14,9 @@ from shapely import box
 
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.imagej_points import write_multi_point
-from noise_mm.formats.via import ViaPoint, write_via_points
+from noise_mm.formats.via import ViaPoint
 from noise_mm.geometry.outline import Outline
-from tests.fixtures.files import read_batch
+from tests.fixtures.files import read_batch, write_via
 
 
 @dataclass
@@ -72,8 +72,8 @@ def test_points_become_boxes_in_patches(run, add_image, tmp_path):
     add_image('M1/a.png', 832, 832)
     pixels = add_image('M1/b.png', 1000, 900)
     add_image('M2/a.png', 300, 200)
-    write_via_points(tmp_path / 'images/M1/via.csv', {'a.png': [ViaPoint(5, 400)], 'b.png': [ViaPoint(500, 890)]})
-    write_via_points(tmp_path / 'images/M2/via.json', {'a.png': [ViaPoint(300, 200), ViaPoint(9, 9), ViaPoint(9, 9)]})
+    write_via(tmp_path / 'images/M1/via.csv', {'a.png': [ViaPoint(5, 400)], 'b.png': [ViaPoint(500, 890)]})
+    write_via(tmp_path / 'images/M2/via.json', {'a.png': [ViaPoint(300, 200), ViaPoint(9, 9), ViaPoint(9, 9)]})
     result = run('--via', 'images/M1/via.csv', 'images/M2/via.json', '--mpp', 0.7784, '--seed', 3)
     assert result.returncode == 0, result.stderr
     assert '4 nuclei in 3 images' in result.stdout
@@ -112,7 +112,7 @@ def test_points_become_boxes_in_patches(run, add_image, tmp_path):
 def test_split_is_by_image_and_follows_the_seed(run, add_image, tmp_path):
     for number in range(10):
         add_image(f'{number}.png', 900, 40)
-    write_via_points(tmp_path / 'via.json', {f'{number}.png': [ViaPoint(20, 20)] for number in range(10)})
+    write_via(tmp_path / 'via.json', {f'{number}.png': [ViaPoint(20, 20)] for number in range(10)})
     splits = []
     for seed in (1, 1, 2):
         result = run('--via', 'via.json', '--seed', seed, '--batch', 'M3', '--mpp', 0.7784)
@@ -127,7 +127,7 @@ def test_split_is_by_image_and_follows_the_seed(run, add_image, tmp_path):
 
 def test_another_magnification_is_resampled(run, add_image, tmp_path):
     add_image('a.png', 400, 300)
-    write_via_points(tmp_path / 'via.csv', {'a.png': [ViaPoint(100, 50)]})
+    write_via(tmp_path / 'via.csv', {'a.png': [ViaPoint(100, 50)]})
     result = run('--via', 'via.csv', '--mpp', 2 * 0.7784, '--box-um', 20 * 0.7784, '--val-fraction', 0)
     assert result.returncode == 0, result.stderr
     dataset, wells = read_batch(tmp_path / 'out/nuclei')
@@ -141,7 +141,7 @@ def test_another_magnification_is_resampled(run, add_image, tmp_path):
 def test_images_without_points_are_left_out_loudly(run, add_image, tmp_path):
     add_image('a.png', 40, 40)
     add_image('b.png', 40, 40)
-    write_via_points(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)], 'b.png': []})
+    write_via(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)], 'b.png': []})
     result = run('--via', 'via.csv', '--val-fraction', 0)
     assert 'left out, without a single point (--keep-unmarked takes them): b.png' in result.stdout
     (tmp_path / 'out/nuclei').rename(tmp_path / 'out/first')
@@ -152,18 +152,18 @@ def test_images_without_points_are_left_out_loudly(run, add_image, tmp_path):
 def test_bad_input_is_refused_and_nothing_is_left(run, add_image, tmp_path):
     add_image('a.png', 40, 40)
     via = tmp_path / 'via.csv'
-    write_via_points(via, {'a.png': [ViaPoint(20, 41)]})
+    write_via(via, {'a.png': [ViaPoint(20, 41)]})
     _fails(run('--via', via, '--val-fraction', 0), 'via.csv', '1 points of a.png lie outside the image of 40 x 40 px')
-    write_via_points(via, {'b.png': [ViaPoint(1, 1)], 'c.png': []})
+    write_via(via, {'b.png': [ViaPoint(1, 1)], 'c.png': []})
     _fails(run('--via', via), 'via.csv: image b.png is not there', 'c.png is not there')
     add_image('M1/a.png', 40, 40)
-    write_via_points(via, {'a.png': [ViaPoint(1, 1)]})
+    write_via(via, {'a.png': [ViaPoint(1, 1)]})
     _fails(run('--via', via), 'image a.png is there several times')
     beside = tmp_path / 'images' / 'M1' / 'via.csv'
-    write_via_points(beside, {'a.png': [ViaPoint(1, 1)]})
+    write_via(beside, {'a.png': [ViaPoint(1, 1)]})
     _fails(run('--via', beside, beside), 'stands for the same as')
     _fails(run('--via', beside), 'one image cannot be split', '--val-fraction 0')
-    write_via_points(beside, {'a.png': []})
+    write_via(beside, {'a.png': []})
     _fails(run('--via', beside), 'no point in the files')
     assert not list((tmp_path / 'out').glob('*')) and not list((tmp_path / 'out').glob('.*'))
 
@@ -172,7 +172,7 @@ def test_damaged_image_is_named(run, add_image, tmp_path):
     add_image('a.png', 400, 400)
     path = tmp_path / 'images' / 'a.png'
     path.write_bytes(path.read_bytes()[:-5000])
-    write_via_points(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)]})
+    write_via(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)]})
     _fails(run('--via', 'via.csv', '--val-fraction', 0), 'a.png')
     assert not (tmp_path / 'out' / 'nuclei').exists()
 
@@ -180,7 +180,7 @@ def test_damaged_image_is_named(run, add_image, tmp_path):
 @pytest.mark.parametrize('option', ['--box-px', '--box-um', '--mpp'])
 def test_sizes_must_be_positive(run, add_image, tmp_path, option):
     add_image('a.png', 40, 40)
-    write_via_points(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)]})
+    write_via(tmp_path / 'via.csv', {'a.png': [ViaPoint(20, 20)]})
     _fails(run('--via', 'via.csv', option, 0), f'{option} must be positive')
 
 
@@ -218,7 +218,7 @@ def test_sample_cultures_are_taken_as_they_lie(run, add_image, tmp_path):
         add_image(f'{batch}/labels/{batch}_w01.png', 100, 80)
         points = {f'{batch}_w01.png': [ViaPoint(50, 40)]}
         (tmp_path / 'images' / batch / 'nuclei').mkdir()
-        write_via_points(tmp_path / 'images' / batch / 'nuclei' / f'{batch}_w01.csv', points)
+        write_via(tmp_path / 'images' / batch / 'nuclei' / f'{batch}_w01.csv', points)
     result = run('--via', 'images/M1/nuclei/M1_w01.csv', 'images/M2/nuclei/M2_w01.csv')
     assert result.returncode == 0, result.stderr
     dataset, _ = read_batch(tmp_path / 'out/nuclei')
@@ -236,7 +236,7 @@ def test_points_are_places_in_the_image_that_a_browser_shows(run, tmp_path, orie
     Image.fromarray(stored).save(tmp_path / 'images/a.png', exif=exif)
     shown = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / 'images/a.png')))
     y, x = np.argwhere(shown[..., 0] == 0).mean(axis=0) + 0.5
-    write_via_points(tmp_path / 'images/via.json', {'a.png': [ViaPoint(x, y)]})
+    write_via(tmp_path / 'images/via.json', {'a.png': [ViaPoint(x, y)]})
     for exif_option, expected in (('turned', (125, 45)), ('stored', (x, y))):
         shutil.rmtree(tmp_path / 'out', ignore_errors=True)
         result = run('--via', 'images/via.json', '--val-fraction', 0, '--mpp', 0.7784, '--exif', exif_option)
@@ -251,7 +251,7 @@ def test_points_are_places_in_the_image_that_a_browser_shows(run, tmp_path, orie
 @pytest.mark.parametrize('batch', ['../../x', '/tmp/x', 'a/b', '', '.hidden'])
 def test_a_batch_that_would_lead_out_of_its_folder_is_refused(run, add_image, tmp_path, batch):
     add_image('a.png', 90, 80)
-    write_via_points(tmp_path / 'images/via.csv', {'a.png': [ViaPoint(5, 40)]})
+    write_via(tmp_path / 'images/via.csv', {'a.png': [ViaPoint(5, 40)]})
     before = sorted(tmp_path.rglob('*'))
     _fails(run('--via', 'images/via.csv', '--val-fraction', 0, '--batch', batch), '--batch', 'becomes a folder name')
     assert sorted(tmp_path.rglob('*')) == before
@@ -262,7 +262,7 @@ def test_points_of_imagej_and_qupath_give_the_boxes_that_via_gives(run, add_imag
     points = [(100, 50), (300.25, 200.5)]
     for name in ('a', 'b', 'c'):
         add_image(f'M1/{name}.png', 416, 416)
-    write_via_points(tmp_path / 'a.csv', {'a.png': [ViaPoint(*point) for point in points]})
+    write_via(tmp_path / 'a.csv', {'a.png': [ViaPoint(*point) for point in points]})
     write_multi_point(tmp_path / 'b_nuclei.roi', points)
     write_geojson(tmp_path / 'c.geojson', [Outline(box(5, 5, 90, 90))], nuclei_px=np.array(points))
     result = run('--points', 'a.csv', 'b_nuclei.roi', 'c.geojson', '--val-fraction', 0, '--mpp', 0.7784)
@@ -289,7 +289,7 @@ def test_scene_of_files_that_hold_several(run, tmp_path):
     with tifffile.TiffWriter(tmp_path / 'images/a.tif') as file:
         for side, value in ((100, 9), (300, 200)):
             file.write(np.full((side, side, 3), value, np.uint8), photometric='rgb')
-    write_via_points(tmp_path / 'via.csv', {'a.tif': [ViaPoint(200, 200)]})
+    write_via(tmp_path / 'via.csv', {'a.tif': [ViaPoint(200, 200)]})
     _fails(run('--via', 'via.csv', '--val-fraction', 0), 'a.tif: holds 2 images', '--scene 1 to 2')
     assert run('--via', 'via.csv', '--val-fraction', 0, '--scene', 2).returncode == 0
     dataset, _ = read_batch(tmp_path / 'out' / 'nuclei')

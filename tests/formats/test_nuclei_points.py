@@ -8,8 +8,9 @@ from shapely import box
 from noise_mm.errors import InputError
 from noise_mm.formats.geojson import write_geojson
 from noise_mm.formats.nuclei_points import read_nuclei_points
-from noise_mm.formats.via import ViaPoint, write_via_points
+from noise_mm.formats.via import ViaPoint
 from noise_mm.geometry.outline import Outline
+from tests.fixtures.files import write_via
 
 POINTS = [(1.5, 2.25), (30.0, 4.0)]
 
@@ -51,7 +52,7 @@ def test_where_some_points_are_of_the_class_nucleus_only_these_count(tmp_path):
 
 def test_via_files_are_read_as_before(tmp_path):
     for suffix in ('.csv', '.json'):
-        write_via_points(tmp_path / f'a{suffix}', {'b.png': [ViaPoint(3, 4)]}, {'b.png': 7})
+        write_via(tmp_path / f'a{suffix}', {'b.png': [ViaPoint(3, 4)]}, {'b.png': 7})
         assert read_nuclei_points(tmp_path / f'a{suffix}') == [('b.png', 7, [(3.0, 4.0)], [])]
 
 
