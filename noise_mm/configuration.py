@@ -313,11 +313,7 @@ def _merge_hooks(config: Config | ConfigDict) -> None:
 
 
 def _fill_model(config: Config | ConfigDict) -> None:
-    """Give this project's detector the size and the number of classes of the top level.
-
-    Raises:
-        InputError: If the model says otherwise.
-    """
+    """Give this project's detector the size and the number of classes of the top level; refuse contradictions."""
     model = config.get('model') or {}
     model = model.get('module', model)  # what test-time augmentation wraps
     if not _is_detector(model):
@@ -339,11 +335,7 @@ def _fill_model(config: Config | ConfigDict) -> None:
 
 
 def _check_values(config: Config | ConfigDict) -> None:
-    """Refuse sizes and counts that nothing could be made of, and make lists of single names.
-
-    Raises:
-        InputError: With the name of the setting.
-    """
+    """Refuse sizes and counts that nothing could be made of, and make lists of single names."""
     for key in ('train_batches', 'test_batches', 'init_from'):
         if isinstance(config.get(key), str):
             config[key] = [config[key]]
@@ -365,11 +357,7 @@ def _check_values(config: Config | ConfigDict) -> None:
 
 
 def _refuse_misspelled(config: Config | ConfigDict) -> None:
-    """Refuse names of the top level that are nearly those of settings, and would do nothing.
-
-    Raises:
-        InputError: With the name that is probably meant.
-    """
+    """Refuse names of the top level that are nearly those of settings, and would do nothing."""
     if not _is_ours(config):
         return
     known = SETTINGS | MMENGINE_NAMES

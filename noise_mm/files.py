@@ -93,11 +93,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename a complete file to its final name.
-
-    Raises:
-        FileInUseError: If another program holds the file of that name open; Windows forbids to replace it then.
-    """
+    """Rename a complete file to its final name, which Windows forbids while another program holds that open."""
     try:
         os.replace(temporary, path)
     except PermissionError as error:

@@ -115,10 +115,7 @@ def _rows_by_name(ours: Tensor, theirs: Tensor, classes: Sequence[str], their_cl
 
 
 def _refuse_misfit(path: str | Path, loaded: Mapping, theirs: Mapping, ours: Mapping) -> None:
-    """Raises if what can be loaded is nothing, or is no convolution of the backbone where there are some.
-
-    Two YOLOv8 of different sizes share a few tensors: counters of batch norm, and some of the head.
-    """
+    """Raise if nothing was loaded, or no convolution of the backbone: YOLOv8s of two sizes share a few tensors."""
     weights = [name for name, value in loaded.items() if value.ndim]
     kernels = {name for name, value in ours.items() if name.startswith('backbone.') and value.ndim > 1}
     if weights and (not kernels or kernels & set(weights)):

@@ -111,10 +111,7 @@ def _load(path: Path, file: IO[bytes], map_location: Any, objects_as_records: bo
 
 @contextmanager
 def _only_safe(classes: list[type]) -> Iterator[None]:
-    """Let torch use these classes and its own, but none that other code in this process has called safe.
-
-    `torch.serialization.safe_globals` would add to those, and does not exist in torch 2.4.
-    """
+    """Let torch (2.4 on) build these classes and its own, and none that other code in this process has called safe."""
     with _LOCK:
         before = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
@@ -146,12 +143,7 @@ def _scan_zip(file: IO[bytes], is_stand_in: Callable[[str], bool]) -> set[str]:
 
 
 def _zip_entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the entries by their names inside their one folder.
-
-    Raises:
-        BadZipFile: If reading them would take more memory than the file is large, or if torch's reader, which ignores
-            case and takes offsets literally, could see other entries than Python's.
-    """
+    """Return the entries by name, if Python's reader and torch's, which ignores case, must see the same ones."""
     infos = archive.infolist()
     names = [info.orig_filename for info in infos]  # before anything is cut off or replaced
     folders = {name.partition('/')[0] for name in names}

@@ -91,11 +91,7 @@ def opened_weights(name: str, masks: bool = True) -> Iterator[Weights]:
 
 
 def _described(source: Path, checkpoint: Path) -> Weights:
-    """Return weights with the config of their network.
-
-    Raises:
-        InputError: If the checkpoint is not one of this project's YOLOv8.
-    """
+    """Return weights with the config of their network."""
     content = load_checkpoint_file(checkpoint)
     meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
     try:

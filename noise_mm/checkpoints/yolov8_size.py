@@ -82,11 +82,7 @@ def size_of(shapes: Mapping[str, tuple[int, ...]]) -> YOLOv8Size:
 
 
 def _width(channels: Mapping[int, int]) -> tuple[float, int] | None:
-    """(width factor, most channels of the last stage) that give these channels by layer, or None.
-
-    Rounding up to a step of channels leaves an interval of factors for each layer; the largest factor in all of them
-    is taken.
-    """
+    """(width factor, most channels of the last stage) that give these channels; the largest factor of several."""
     for last_stage in _LAST_STAGES:
         base = {layer: min(count, last_stage) for layer, count in _CHANNELS.items()}
         factor = min(channels[layer] / base[layer] for layer in base)

@@ -62,11 +62,7 @@ def parse_coco(value: Any, source: str, classes: Sequence[str]) -> list[dict]:
 
 
 def _instance(annotation: CocoAnnotation, label: int | None) -> dict:
-    """Return one object as MMDetection's datasets hold it.
-
-    Raises:
-        ValueError: If it has neither outline nor box, or one that is damaged or, as run lengths, of another image.
-    """
+    """Return one object as MMDetection's datasets hold it; ValueError if it has no good outline or box."""
     instance = {'bbox_label': label, 'ignore_flag': int(annotation.ignored)}
     segmentation = annotation.entry.get('segmentation')
     if not segmentation:
@@ -83,11 +79,7 @@ def _instance(annotation: CocoAnnotation, label: int | None) -> dict:
 
 
 def _box(box: Any) -> list[float]:
-    """Return a box x, y, width, height.
-
-    Raises:
-        ValueError: If it is none, or has no area.
-    """
+    """Return a box x, y, width, height; ValueError if it is none, or has no area."""
     is_list = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
     if not is_list or not all(-1e9 < value < 1e9 for value in box) or min(box[2:]) <= 0:
         raise ValueError('it has neither an outline nor a box with an area')

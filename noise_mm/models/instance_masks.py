@@ -250,13 +250,7 @@ def image_window(
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """How the pixels along one axis of an image are interpolated from the cells of the prototype grid.
-
-    Attributes:
-        weights: (pixels, cells).
-        first: For each pixel the first cell with a weight.
-        last: For each pixel the last one.
-    """
+    """How pixels along one axis are interpolated: weights (pixels, cells), first and last cell of each pixel."""
 
     weights: np.ndarray
     first: list[int]

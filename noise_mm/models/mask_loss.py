@@ -87,17 +87,7 @@ def mask_loss(
 def _part_loss(
     rows: Tensor, own_coefs: Tensor, taken: Tensor, pixels: Tensor, owner: Tensor, truth: Tensor, weights: Tensor
 ) -> Tensor:
-    """Return the weighted sum of the cross entropy of some tiles.
-
-    Args:
-        rows: (batch_size * h * w, num_protos) prototypes of each pixel.
-        own_coefs: (targets, k, num_protos) coefficients of the anchors of each target.
-        taken: (targets, k) bool, which of them are anchors; the others only fill the array.
-        pixels: (tiles, TILE_PX) rows of `rows`.
-        owner: (tiles,) target of each tile.
-        truth: (tiles, TILE_PX) bool, the target's mask.
-        weights: (tiles, TILE_PX) of each pixel.
-    """
+    """Return the weighted cross entropy of some tiles; `taken` (targets, k) says which coefficients count."""
     tiles = rows.index_select(0, pixels.flatten()).unflatten(0, pixels.shape)
     logits = tiles @ own_coefs[owner].mT  # (tiles, TILE_PX, k)
     weights = weights[..., None] * taken[owner, None]
@@ -107,18 +97,7 @@ def _part_loss(
 
 
 def _anchors_by_target(images: Tensor, image: Tensor, anchor: Tensor, gt_inds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Group assigned anchors by their target.
-
-    Args:
-        images: (n,) the image of each target.
-        image: (p,) the image of each assigned anchor.
-        anchor: (p,) its number within the image.
-        gt_inds: (batch_size, num_anchors) its target within the image.
-
-    Returns:
-        The t targets that have an anchor, (t,) indices into `images`; their anchors, (t, k) numbers within the image,
-        filled up with 0; and (t, k) bool, which of these are anchors. At least the first one of each target is.
-    """
+    """Return the t targets with an anchor (t,), their anchors (t, k) filled up with 0, which of these are (t, k)."""
     order = images.argsort(stable=True)  # of one image after the other
     counts = images.long().bincount(minlength=len(gt_inds))
     rows = order[(counts.cumsum(0) - counts)[image] + gt_inds[image, anchor]]
@@ -132,17 +111,7 @@ def _anchors_by_target(images: Tensor, image: Tensor, anchor: Tensor, gt_inds: T
 
 
 def _tiles(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut the pixels inside boxes into tiles of `TILE_PX` pixels, row by row.
-
-    Args:
-        boxes: (t, 4) x1, y1, x2, y2 in pixels of the grid.
-        height: Rows of the grid.
-        width: Columns of the grid.
-
-    Returns:
-        The box of each tile (m,); its pixels (m, TILE_PX), counted row by row on the grid; and (m, TILE_PX) bool, which
-        of these are inside and not only fill the tile. A box that holds no pixel has no tile.
-    """
+    """Cut the pixels in boxes into tiles: the box of each (m,), its pixels (m, TILE_PX), which are inside it."""
     limits = boxes.new_tensor([width, height, width, height])
     x1, y1, x2, y2 = torch.minimum(boxes.ceil().clamp(min=0), limits).long().unbind(dim=1)
     columns = (x2 - x1).clamp(min=0)

@@ -115,16 +115,7 @@ class YOLOv8TaskAlignedAssigner(BatchTaskAlignedAssigner):
     def _pairs(
         self, pred_bboxes: Tensor, pred_scores: Tensor, points: Tensor, image: Tensor, labels: Tensor, boxes: Tensor
     ) -> '_Pairs':
-        """Find the pairs of the n targets of a batch with the anchors inside their boxes.
-
-        Args:
-            pred_bboxes: As in `forward`.
-            pred_scores: As in `forward`.
-            points: (num_priors, 2).
-            image: (n,) the image of each target.
-            labels: (n,) its class.
-            boxes: (n, 4) its box.
-        """
+        """Pair the n targets of a batch (image, class, box of each) with the anchors inside their boxes."""
         targets_at_once = max(1, MAX_PAIRS // len(points))
         parts = []
         for first in range(0, max(len(boxes), 1), targets_at_once):
@@ -158,15 +149,7 @@ class YOLOv8TaskAlignedAssigner(BatchTaskAlignedAssigner):
 
 
 class _Pairs(NamedTuple):
-    """Pairs of a target and an anchor inside its box, as arrays of the same length.
-
-    Attributes:
-        target: Number of the target in the batch.
-        prior: Number of the anchor in its image.
-        overlap: Complete IoU, not below 0.
-        metric: Alignment metric.
-        wanted: bool, whether the anchor is one of the `topk` of the target.
-    """
+    """Pairs of a target of the batch and an anchor of its image, inside its box; `wanted`: in the target's `topk`."""
 
     target: Tensor
     prior: Tensor
@@ -180,18 +163,7 @@ class _Pairs(NamedTuple):
 
 
 def _owners(pairs: _Pairs, place: Tensor, gt: Tensor, num_places: int) -> tuple[Tensor, Tensor]:
-    """Decide which target each anchor of the batch learns.
-
-    Args:
-        pairs: All pairs.
-        place: The anchor of each pair, counted through the batch.
-        gt: The target of each pair, counted in its image.
-        num_places: Anchors of the batch.
-
-    Returns:
-        (num_places,) int64 targets, counted in their image, 0 where nothing is assigned; and (num_places,) bool, where
-        something is.
-    """
+    """Return the target of each anchor of the batch, 0 where there is none, and whether there is one."""
     wants = torch.zeros(num_places, dtype=torch.long, device=place.device).index_add_(0, place, pairs.wanted.long())
     gt_inds = torch.zeros_like(wants)
     gt_inds[place[pairs.wanted]] = gt[pairs.wanted]  # right where one target wants the anchor
@@ -204,16 +176,7 @@ def _owners(pairs: _Pairs, place: Tensor, gt: Tensor, num_places: int) -> tuple[
 
 
 def _anchors_inside(points: Tensor, boxes: Tensor, margin: float = 1e-9) -> Tensor:
-    """Which anchor centres lie inside which boxes by more than `margin`.
-
-    Args:
-        points: (num_priors, 2) x, y.
-        boxes: (n, 4) x1, y1, x2, y2.
-        margin: Pixels; the value of YOLOv8, which keeps a centre exactly on an edge outside.
-
-    Returns:
-        (n, num_priors) bool.
-    """
+    """(n, num_priors) bool: which points lie inside which boxes by more than YOLOv8's margin, so never on an edge."""
     x, y = points[:, 0], points[:, 1]
     x1, y1, x2, y2 = boxes[..., None].unbind(dim=1)  # each (n, 1)
     return (x - x1 > margin) & (x2 - x > margin) & (y - y1 > margin) & (y2 - y > margin)

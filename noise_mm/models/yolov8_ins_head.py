@@ -288,10 +288,7 @@ def _as_format(masks: UndrawnMasks, mask_format: str, drawable: bool) -> list[di
 
 
 def _boxes_on_grid(boxes: Tensor, input_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Tensor:
-    """Return boxes (n, 4) in pixels of the prototype grid, from network-input pixels.
-
-    As fractions of the input first, which is how YOLOv8 rounds them: a border may lie exactly on a pixel.
-    """
+    """Return boxes in pixels of the prototype grid, by way of fractions of the input: YOLOv8's way of rounding."""
     height, width = input_hw
     rows, columns = grid_hw
     fractions = boxes / boxes.new_tensor([width, height, width, height])
