@@ -305,10 +305,13 @@ def _is_detector(model: Any) -> bool:
 
 
 def _merge_hooks(config: Config | ConfigDict) -> None:
-    """Add `hooks`, the older name of the project's part of `default_hooks`, to those."""
+    """Add `hooks`, the older name of the project's part of `default_hooks`, to those; None on either side removes."""
     if config.get('hooks') and 'default_hooks' in config and 'hooks_are_listed' not in config:
         merged = Config({'default_hooks': config.default_hooks})
-        merged.merge_from_dict({'default_hooks': config.pop('hooks')})
+        hooks = {
+            name: hook for name, hook in config.pop('hooks').items() if merged.default_hooks.get(name, {}) is not None
+        }
+        merged.merge_from_dict({'default_hooks': hooks})
         config.default_hooks = merged.default_hooks
 
 

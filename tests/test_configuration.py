@@ -123,6 +123,12 @@ def test_changing_one_hook_keeps_the_others(child, name):
     assert changed.ema is None
 
 
+def test_hook_removed_by_one_name_stays_away_under_the_other(child):
+    text = 'hooks = dict(ema=dict(momentum=0.5), close_mosaic=None)\ndefault_hooks = dict(ema=None)'
+    hooks = load_config(child(text)).default_hooks
+    assert (hooks.ema, hooks.close_mosaic) == (None, None)
+
+
 def test_own_list_of_hooks_comes_on_top(child):
     config = load_config(child("custom_hooks = [dict(type='MyHook')]"))
     assert config.custom_hooks == [{'type': 'MyHook'}]

@@ -127,3 +127,28 @@ def test_augmentation_at_test_time(tiny_config, child, tmp_path, masks):
             runner.test()
     else:
         assert 'osteoclast/bbox_mAP50' in runner.test()
+
+
+def test_results_of_a_test_in_a_file(child, checkpoint, tmp_path):
+    """MMDetection's tools/test.py --out, for its analysis_tools."""
+    import pickle
+
+    from mmengine.registry import RUNNERS
+
+    config = Config.fromfile(child("model = dict(size='n')"))
+    config.work_dir, config.load_from = str(tmp_path), str(checkpoint)
+    dump = dict(type='mmdet.DumpDetResults', out_file_path=str(tmp_path / 'results.pkl'))
+    config.test_evaluator = [config.test_evaluator, dump]
+    RUNNERS.build(config).test()
+    found = pickle.loads((tmp_path / 'results.pkl').read_bytes())[0]['pred_instances']
+    assert len(found['masks']) == len(found['scores']) > 0
+    assert found['masks'][0]['size'] == [128, 128]
+
+
+def test_cost_of_the_network(child):
+    """MMDetection's analysis_tools/get_flops.py."""
+    from mmdet.registry import MODELS
+    from mmengine.analysis import get_model_complexity_info
+
+    model = MODELS.build(Config.fromfile(child("model = dict(size='n')")).model).eval()
+    assert get_model_complexity_info(model, (3, 64, 64))['flops'] > 1e7

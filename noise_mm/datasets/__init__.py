@@ -13,20 +13,3 @@ from noise_mm.datasets.transforms import (
     PatchMosaic,
     RandomQuarterTurn,
 )
-
-__all__ = [
-    'DrawTargetMasks',
-    'FitPatch',
-    'LoadPatch',
-    'LoadTargets',
-    'NucleiDataset',
-    'OsteoclastDataset',
-    'OsteoclastNucleiDataset',
-    'PackPatch',
-    'PatchAffine',
-    'PatchMosaic',
-    'RandomQuarterTurn',
-    'StainJitter',
-    'collate_patches',
-    'collate_with_ignored',
-]

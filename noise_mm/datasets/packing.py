@@ -1,6 +1,7 @@
 """From the targets of a patch to a sample, and from samples to a batch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.dataset import COLLATE_FUNCTIONS
 from mmyolo.datasets import yolov5_collate
@@ -13,11 +14,17 @@ class PackPatch(PackDetInputs):
     """MMYOLO's `PackDetInputs` whose samples MMDetection's visualizers can draw.
 
     MMYOLO puts the index map of `DrawTargetMasks` where MMDetection expects a panoptic segmentation. Here it is
-    `index_map` of the sample, and `gt_instances.masks` are the outlines. Use it with `collate_patches`.
+    `index_map` of the sample, and `gt_instances.masks` are the outlines. Use it with `collate_patches`. As in
+    MMDetection's, `meta_keys` of steps that a pipeline does not have, such as `flip`, are left out.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.known_keys = self.meta_keys
 
     def transform(self, results: dict) -> dict:
         """Return `inputs` and `data_samples`."""
+        self.meta_keys = [key for key in self.known_keys if key in results]
         outlines = results.pop('gt_outlines', None)
         packed = super().transform(results)
         sample = packed['data_samples']

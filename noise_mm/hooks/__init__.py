@@ -8,14 +8,3 @@ from noise_mm.hooks.finite_loss_hook import FiniteLossHook
 from noise_mm.hooks.nuclei_pseudo_label_hook import NucleiPseudoLabelHook
 from noise_mm.hooks.schedule_hook import YOLOv8ScheduleHook
 from noise_mm.hooks.step_ema_hook import StepEMAHook
-
-__all__ = [
-    'BestCheckpointHook',
-    'CloseMosaicHook',
-    'EpochSeedHook',
-    'FiniteLossHook',
-    'NucleiPseudoLabelHook',
-    'ResumableEarlyStoppingHook',
-    'StepEMAHook',
-    'YOLOv8ScheduleHook',
-]

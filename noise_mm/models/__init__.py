@@ -10,13 +10,3 @@ from noise_mm.models.yolov8_ins_head import YOLOv8InsHead, YOLOv8InsHeadModule
 
 # MMDetection's point generator calls torch.meshgrid in the old way, which still gives the same.
 warnings.filterwarnings('ignore', message='torch.meshgrid: in an upcoming release', category=UserWarning)
-
-__all__ = [
-    'IgnoredRegionsPreprocessor',
-    'YOLOv8DetHead',
-    'YOLOv8DetHeadModule',
-    'YOLOv8Detector',
-    'YOLOv8InsHead',
-    'YOLOv8InsHeadModule',
-    'YOLOv8TaskAlignedAssigner',
-]

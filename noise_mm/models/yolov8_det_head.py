@@ -106,6 +106,7 @@ class YOLOv8DetHead(YOLOv8Head):
 
     def __init__(self, *args: object, spare_ignored: bool = False, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        del self.loss_obj  # YOLOv5's, None here; MMEngine's analysis of a network stumbles over it
         self.spare_ignored = spare_ignored
         if spare_ignored:
             self.loss_cls = SparingLoss(self.loss_cls)

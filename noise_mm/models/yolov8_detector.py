@@ -1,12 +1,14 @@
 """YOLOv8 as a detector of MMDetection that knows its size."""
 
 import copy
+import inspect
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
+from mmyolo.models.dense_heads import YOLOv8Head
 from mmyolo.models.detectors import YOLODetector
 from mmyolo.registry import MODELS
 
@@ -84,6 +86,7 @@ class YOLOv8Detector(YOLODetector):
                 strides = {'featmap_strides': list(STRIDES_PX)}
                 _complete(bbox_head.head_module, type=module, in_channels=channels, widen_factor=width, **strides)
                 _complete(bbox_head.head_module, num_classes=num_classes, norm_cfg=norm)
+                _complete_parts(bbox_head)
         train_cfg = _part(train_cfg or {'assigner': {'type': 'YOLOv8TaskAlignedAssigner'}})
         if 'assigner' in train_cfg:
             _complete(train_cfg.assigner, num_classes=num_classes)
@@ -129,3 +132,11 @@ def _complete(part: ConfigDict, **values: Any) -> None:
     for key, value in values.items():
         if key not in part:
             part[key] = copy.deepcopy(value)
+
+
+def _complete_parts(bbox_head: ConfigDict) -> None:
+    """Complete losses, priors and box coder that a config gives without type, such as dict(loss_weight=5.0)."""
+    defaults = {name: each.default for name, each in inspect.signature(YOLOv8Head).parameters.items()}
+    for key, part in bbox_head.items():
+        if key != 'head_module' and isinstance(part, dict) and isinstance(defaults.get(key), dict):
+            _complete(part, **({} if 'type' in part else defaults[key]))

@@ -9,5 +9,3 @@ from noise_mm.training.runner import YOLOv8Runner
 warnings.filterwarnings(
     'ignore', message="'pin_memory' argument is set as true but no accelerator", category=UserWarning
 )
-
-__all__ = ['YOLOv8AmpOptimWrapper', 'YOLOv8OptimWrapper', 'YOLOv8Runner']

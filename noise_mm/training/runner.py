@@ -2,9 +2,10 @@
 
 import copy
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from noise_mm import seen_batches
 from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.configuration import fill
+from noise_mm.errors import InputError
 from noise_mm.evaluation.metric_names import require_produced
 from noise_mm.evaluation.seen_mark import marked
 from noise_mm.files import write_json
@@ -31,7 +33,6 @@ from noise_mm.stages import COCO, can_resume, initial_checkpoints
 from noise_mm.training.console import ConsoleHook, shorten_console
 from noise_mm.training.freed_memory import keep_freed_memory
 from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
-from noise_mm.training.unread_data import unread_loader
 
 INITIAL_WEIGHTS_FILE = 'initial_weights.json'
 
@@ -66,6 +67,14 @@ class YOLOv8Runner(Runner):
         cfg = copy.deepcopy(cfg)
         fill(cfg)
         return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg: Mapping[str, Any]) -> None:
+        """Set up the environment as the parent does, but fork processes on Linux only, unless the config says so.
+
+        Windows cannot fork, and libraries of macOS may crash in forked processes.
+        """
+        start_method = 'fork' if sys.platform == 'linux' else 'spawn'
+        super().setup_env({**env_cfg, 'mp_cfg': {'mp_start_method': start_method, **env_cfg.get('mp_cfg', {})}})
 
     @property
     def total_batch_size(self) -> int:
@@ -105,7 +114,13 @@ class YOLOv8Runner(Runner):
                 optimizer.update(chosen)
             if optim_wrapper.get('constructor') == 'YOLOv5OptimizerConstructor':
                 optimizer.batch_size_per_gpu = self.train_dataloader.batch_size
-                optim_wrapper.paramwise_cfg = {'base_total_batch_size': self.nominal_batch_size}  # all that it takes
+                own = optim_wrapper.get('paramwise_cfg') or {}
+                optim_wrapper.paramwise_cfg = {'base_total_batch_size': self.nominal_batch_size, **own}
+                if len(optim_wrapper.paramwise_cfg) > 1:
+                    raise InputError(
+                        f'optim_wrapper.paramwise_cfg has {", ".join(own)}, which YOLOv5OptimizerConstructor does not '
+                        "know. Set constructor='DefaultOptimWrapperConstructor' beside it."
+                    )
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('constructor') == 'YOLOv5OptimizerConstructor':
             # It leaves normalisation and biases to the optimizer's default, which AdamW has at 0.01.
@@ -189,14 +204,14 @@ class YOLOv8Runner(Runner):
         super().call_hook(fn_name, **kwargs)
 
     def test(self) -> dict:
-        """Test as the parent does, and read nothing but the test data; see `unread_data`.
+        """Test as the parent does, and read nothing but the test data; see `train_loop`.
 
         Raises:
             InputError: If a test batch is trained on, unless the config's setting `allow_seen` is True. Its
                 results are marked then.
         """
         self._test_evaluator = marked(self._test_evaluator, self._seen_in_test())
-        self._is_training, self._is_testing, self._loops_without_data = False, True, {}
+        self._is_training, self._is_testing = False, True
         try:
             return super().test()
         finally:
@@ -209,30 +224,16 @@ class YOLOv8Runner(Runner):
         return seen_in_test(tested, seen_by_config(self.cfg), str(self.cfg.filename), allowed)
 
     @property
-    def train_loop(self) -> BaseLoop | None:
-        """The training loop; during a test one whose data are not read."""
-        return self._loop_without_data('train') if self._is_testing else super().train_loop
+    def train_loop(self) -> BaseLoop | SimpleNamespace | None:
+        """The training loop; of a run that only tests, its length alone.
 
-    @property
-    def val_loop(self) -> BaseLoop | None:
-        """The validation loop; during a test one whose data are not read."""
-        return self._loop_without_data('val') if self._is_testing else super().val_loop
-
-    def _loop_without_data(self, kind: str) -> BaseLoop | None:
-        """Build the 'train' or 'val' loop of a run that only tests; one that is there already is returned."""
-        loop, loader = getattr(self, f'_{kind}_loop'), getattr(self, f'_{kind}_dataloader')
-        if not isinstance(loop, dict) or not isinstance(loader, dict):
-            return loop
-        if kind not in self._loops_without_data:
-            build = {'train': self.build_train_loop, 'val': self.build_val_loop}[kind]
-            shown = self.visualizer.dataset_meta  # that of the test data, which a new loop would replace
-            setattr(self, f'_{kind}_dataloader', unread_loader(loader))
-            try:
-                self._loops_without_data[kind] = build(loop)
-            finally:
-                setattr(self, f'_{kind}_dataloader', loader)
-                self.visualizer.dataset_meta = shown
-        return self._loops_without_data[kind]
+        MMEngine builds the loop, and with it reads all training data, as soon as a hook asks for it, as early stopping
+        does in `before_run`, which is called before a test too. A test must run where there are no training data.
+        """
+        if self._is_testing and isinstance(self._train_loop, dict):
+            length = {'max_epochs': sys.maxsize, 'max_iters': sys.maxsize, 'iter': 0, 'epoch': 0}
+            return SimpleNamespace(stop_training=False, **{**length, **self._train_loop})
+        return super().train_loop
 
     def load_or_resume(self) -> None:
         """Starts a training from the weights of `init_checkpoints` or `load_from`, as far as they fit, or resumes it.

@@ -74,3 +74,13 @@ def test_masks_that_are_no_outlines_are_refused(dataset):
     data = dataset("dict(type='DrawTargetMasks', overlap=False), dict(type='RandomQuarterTurn', prob=1.0)")
     with pytest.raises(InputError, match='gt_masks is Tensor'):
         data[0]
+
+
+def test_packing_without_the_flips_that_its_default_meta_keys_name(dataset):
+    data = dataset("dict(type='mmdet.FilterAnnotations')")
+    from noise_mm.datasets import PackPatch
+
+    data.pipeline.transforms = [
+        each for each in data.pipeline.transforms[:-1] if type(each).__name__ != 'RandomFlip'
+    ] + [PackPatch()]
+    assert 'flip' not in data[0]['data_samples'].metainfo

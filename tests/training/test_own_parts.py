@@ -62,6 +62,19 @@ def test_own_schedule_is_followed(runner):
     assert (first, second) == (0.5, 0.25)
 
 
+def test_loss_gains_without_types(runner):
+    head = runner('model = dict(bbox_head=dict(loss_bbox=dict(loss_weight=5.0), mask_loss_weight=3.0))').model.bbox_head
+    assert (head.loss_bbox.loss_weight, head.loss_bbox.iou_mode, head.mask_loss_weight) == (5.0, 'ciou', 3.0)
+    assert head.loss_cls.loss_weight == 0.5
+
+
+def test_finished_run_goes_on_for_more_epochs(runner):
+    runner('').train()
+    longer = runner('max_epochs = 2', resume=True)
+    longer.train()
+    assert longer.epoch == 2
+
+
 def test_accumulation_by_another_name_is_refused(runner):
     with pytest.raises(InputError, match='nominal_batch_size'):
         runner('optim_wrapper = dict(accumulative_counts=4)').train()
@@ -96,13 +109,51 @@ def test_coco_metric_alone(runner):
     assert built.message_hub.get_scalar('val/coco/segm_mAP_50')
 
 
-def test_plain_runner_is_refused_in_one_line(tiny_config, tmp_path):
+@pytest.mark.parametrize('saved', [False, True])
+def test_plain_runner_gives_the_same_run(runner, tmp_path, saved):
     from mmengine.runner import Runner
 
-    config = Config.fromfile(tiny_config)
-    config.work_dir = str(tmp_path)
+    config = runner('').cfg
+    if not saved:
+        config = Config.fromfile(tmp_path / 'child.py')
+        config.work_dir = str(tmp_path / 'run')
+    built = Runner.from_cfg(config)
+    built.train()
+    assert built.epoch == 1
+    assert built.train_dataloader.batch_size == 2
+    assert (tmp_path / 'run' / 'best.pth').is_file()
+
+
+def test_runner_of_mmengine_by_name_is_refused_in_one_line(runner):
     with pytest.raises(InputError, match='RUNNERS.build'):
-        Runner.from_cfg(config)
+        runner("runner_type = 'Runner'")
+
+
+def test_rates_of_parts_by_a_constructor_that_knows_none_are_refused(runner):
+    parts = "paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})"
+    with pytest.raises(InputError, match='custom_keys.*DefaultOptimWrapperConstructor'):
+        runner(f'optim_wrapper = dict({parts})').train()
+    built = runner(f"optim_wrapper = dict(constructor='DefaultOptimWrapperConstructor', {parts})")
+    built.train()
+    rates = {group['initial_lr'] for group in built.optim_wrapper.optimizer.param_groups}
+    assert max(rates) == pytest.approx(10 * min(rates))
+
+
+@pytest.mark.slow  # loader processes import torch again
+def test_loader_processes_are_spawned_where_forking_is_not_safe(runner, monkeypatch):
+    import multiprocessing
+    import sys
+
+    before = multiprocessing.get_start_method()
+    monkeypatch.setattr(sys, 'platform', 'darwin')
+    try:
+        built = runner('train_dataloader = dict(num_workers=1)')
+        assert multiprocessing.get_start_method() == 'spawn'
+        monkeypatch.undo()
+        built.train()
+        assert built.epoch == 1
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def test_hooks_of_an_authors_own_come_on_top(runner):
