@@ -61,11 +61,18 @@ def test_inference_and_pictures_from_the_file_itself(child, checkpoint, patch, t
     assert torch.allclose(from_array.pred_instances.bboxes, sample.pred_instances.bboxes)
 
 
-def test_size_that_a_foreign_tool_has_not_built_is_refused(child):
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ("model_size = 's'", "size 's'.*model = dict"),
+        ("classes = ('osteoclast', 'nucleus')", 'num_classes 2.*model = d'),
+    ],
+)
+def test_network_that_a_foreign_tool_has_not_built_is_refused(child, text, words):
     from mmdet.apis import init_detector
 
-    with pytest.raises(InputError, match="model_size is 's'.*model = dict"):
-        init_detector(str(child("model_size = 's'")), None, device='cpu')
+    with pytest.raises(InputError, match=words):
+        init_detector(str(child(text)), None, device='cpu')
 
 
 def test_inferencer(child, checkpoint, patch, tmp_path):

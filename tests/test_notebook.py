@@ -1,7 +1,6 @@
 """The notebook of docs/ runs from its first cell to its last."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -43,4 +42,3 @@ def test_from_well_to_table(repo_dir, weights, tmp_path, monkeypatch, capsys):
     for cell in (draw, find, *cells[3:]):
         exec(cell, space)
     assert f'{len(space["cells"])} osteoclasts' in capsys.readouterr().out
-    assert sys.executable

@@ -5,7 +5,7 @@ these batches, and no file is copied or written. The folder layout is that of `n
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +42,13 @@ class Source:
     annotation_file: Path
     image_dir: Path
     batch: str
+
+
+def nested_datasets(dataset: Any) -> Iterator[Any]:
+    """Yield a dataset and those that it wraps, as `RepeatDataset` and `ConcatDataset` do, at any depth."""
+    yield dataset
+    for each in [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', ()):
+        yield from nested_datasets(each)
 
 
 class PatchDataset(BaseDetDataset):
@@ -113,8 +120,9 @@ class PatchDataset(BaseDetDataset):
         self._epoch = torch.full((2,), -1, dtype=torch.int64).share_memory_()
         kwargs['pipeline'] = with_patch_loader(kwargs.get('pipeline', []))
         super().__init__(data_root=data_root, **kwargs)
-        if not self._unfilled:
-            self._metainfo['palette'] = palette_of(self._metainfo['classes'], self._metainfo.get('palette') or ())
+        own = self._metainfo.get('palette') or ()
+        if not self._unfilled and not isinstance(own, str):  # a name, such as 'random', means a palette of MMDetection
+            self._metainfo['palette'] = palette_of(self._metainfo['classes'], own)
 
     def full_init(self) -> None:
         """Reads the annotation, and the patches where they are to be kept in memory."""

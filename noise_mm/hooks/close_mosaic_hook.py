@@ -1,12 +1,10 @@
 """Mosaic is off for the last epochs."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from mmdet.engine.hooks import PipelineSwitchHook
 from mmengine.runner import Runner
 from mmyolo.registry import HOOKS
 
+from noise_mm.datasets.patch_datasets import nested_datasets
 from noise_mm.datasets.transforms import with_patch_loader
 
 
@@ -36,13 +34,5 @@ class CloseMosaicHook(PipelineSwitchHook):
         super().before_train_epoch(runner)
         outermost = runner.train_dataloader.dataset
         if self._has_switched and not switched:
-            for dataset in _inside(outermost):
+            for dataset in nested_datasets(outermost):
                 dataset.pipeline = outermost.pipeline
-
-
-def _inside(dataset: Any) -> Iterator[Any]:
-    """Yield the datasets that a dataset wraps, at any depth."""
-    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', ())
-    for each in inner:
-        yield each
-        yield from _inside(each)

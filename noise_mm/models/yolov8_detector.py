@@ -95,7 +95,7 @@ class YOLOv8Detector(YOLODetector):
         use_syncbn = use_syncbn and torch.cuda.is_available()
         with DefaultScope.overwrite_default_scope('mmyolo'):
             super().__init__(backbone, neck, bbox_head, train_cfg=train_cfg, use_syncbn=use_syncbn, **kwargs)
-        self.size = size
+        self.size, self.num_classes = size, num_classes
 
     @property
     def cfg(self) -> Config | ConfigDict | None:
@@ -106,12 +106,13 @@ class YOLOv8Detector(YOLODetector):
     def cfg(self, config: Config | ConfigDict | None) -> None:
         if config is not None:
             fill(config)
-            wanted = (config.get('model') or {}).get('size', self.size)
-            if wanted != self.size:
-                raise InputError(
-                    f'model_size is {wanted!r}, but a tool that does not know this setting has built size '
-                    f'{self.size!r}. Set model = dict(size={wanted!r}) in the config.'
-                )
+            model = config.get('model') or {}
+            for key, built in (('size', self.size), ('num_classes', self.num_classes)):
+                if model.get(key, built) != built:
+                    raise InputError(
+                        f'the settings of the config ask for {key} {model[key]!r}, but a tool that does not know them '
+                        f'has built {built!r}. Set model = dict({key}={model[key]!r}) in the config.'
+                    )
             self.bbox_head.drawable_masks = True  # whoever sets the whole config may draw
         self._cfg = config
 

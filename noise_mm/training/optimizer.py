@@ -43,7 +43,7 @@ def iterations_per_step(batch_size: int, nominal: int) -> int:
     return max(round(nominal / batch_size), 1)
 
 
-class _SummedGradients:
+class SummedGradients:
     """Steps after `accumulation` iterations and sums their gradients.
 
     MMEngine's wrappers average them instead, which would divide the gradients that YOLOv8's learning rates and its
@@ -87,17 +87,17 @@ class _SummedGradients:
 
 
 @OPTIM_WRAPPERS.register_module()
-class YOLOv8OptimWrapper(_SummedGradients, OptimWrapper):
+class YOLOv8OptimWrapper(SummedGradients, OptimWrapper):
     """MMEngine's optimizer wrapper with summed gradients."""
 
 
 @OPTIM_WRAPPERS.register_module()
-class YOLOv8AmpOptimWrapper(_SummedGradients, AmpOptimWrapper):
+class YOLOv8AmpOptimWrapper(SummedGradients, AmpOptimWrapper):
     """The same under autocast (`--amp`); float16 with a dynamic loss scale unless `dtype='bfloat16'`."""
 
 
 @OPTIM_WRAPPERS.register_module()
-class YOLOv8CPUAmpOptimWrapper(_SummedGradients, OptimWrapper):
+class YOLOv8CPUAmpOptimWrapper(SummedGradients, OptimWrapper):
     """The same on a CPU: autocast to bfloat16, which has float32's range and needs no loss scale."""
 
     @contextmanager

@@ -86,8 +86,14 @@ def set_mixed_precision(config: Config) -> None:
     """Choose the optimizer wrapper of mixed precision for the device.
 
     Raises:
-        InputError: If there is no GPU and the processor would be slower than without.
+        InputError: If the config has an optimizer wrapper of its own, or there is no GPU and the processor would be
+            slower than without.
     """
+    kind = (config.get('optim_wrapper') or {}).get('type')
+    if kind not in ('YOLOv8OptimWrapper', 'YOLOv8AmpOptimWrapper', 'YOLOv8CPUAmpOptimWrapper'):
+        raise InputError(
+            f"--amp: the config has an optimizer wrapper of its own, {kind!r}. Set 'AmpOptimWrapper' there instead."
+        )
     if torch.cuda.is_available():
         config.optim_wrapper.type = 'YOLOv8AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -23,6 +23,7 @@ from noise_mm import seen_batches
 from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
 from noise_mm.configuration import fill
+from noise_mm.datasets.patch_datasets import nested_datasets
 from noise_mm.errors import InputError
 from noise_mm.evaluation.metric_names import require_produced
 from noise_mm.evaluation.seen_mark import marked
@@ -32,7 +33,7 @@ from noise_mm.seen_batches import Seen, batches_of, seen_by_config, seen_in_test
 from noise_mm.stages import COCO, can_resume, initial_checkpoints
 from noise_mm.training.console import ConsoleHook, shorten_console
 from noise_mm.training.freed_memory import keep_freed_memory
-from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, choose_optimizer, iterations_per_step
+from noise_mm.training.optimizer import NOMINAL_BATCH_SIZE, SummedGradients, choose_optimizer, iterations_per_step
 
 INITIAL_WEIGHTS_FILE = 'initial_weights.json'
 
@@ -122,6 +123,12 @@ class YOLOv8Runner(Runner):
                         "know. Set constructor='DefaultOptimWrapperConstructor' beside it."
                     )
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        if self.iterations_per_step > 1 and not isinstance(wrapper, SummedGradients):
+            counts = getattr(wrapper, '_accumulative_counts', 1)
+            self.logger.warning(
+                f'{type(wrapper).__name__} steps after {counts * self.total_batch_size} images, not after '
+                f'nominal_batch_size={self.nominal_batch_size} as YOLOv8OptimWrapper does'
+            )
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('constructor') == 'YOLOv5OptimizerConstructor':
             # It leaves normalisation and biases to the optimizer's default, which AdamW has at 0.01.
             for group in wrapper.optimizer.param_groups[1:]:
@@ -290,10 +297,16 @@ class YOLOv8Runner(Runner):
         self.training = self._training_facts(reports)
         self.seen_batches = self._seen_batches([through(each['seen_batches'], each['file']) for each in reports])
 
+    def _label_detectors(self) -> list[dict]:
+        """Return what the files of nuclei labels say about the detectors that made them."""
+        datasets = nested_datasets(self.train_dataloader.dataset)
+        return [each for dataset in datasets for each in getattr(dataset, 'label_detectors', ())]
+
     def _seen_batches(self, before: Sequence[Seen | None]) -> Seen:
         """Return the batches that this training sees, and those that what it starts from has seen."""
-        detectors = getattr(self.train_dataloader.dataset, 'label_detectors', ())
-        seen_by_labels = sorted({batch for each in detectors for batch in each.get('train_batches') or ()})
+        seen_by_labels = sorted(
+            {batch for each in self._label_detectors() for batch in each.get('train_batches') or ()}
+        )
         found = dict.fromkeys(seen_by_labels, 'trained on by the detector of its nuclei labels')
         for each in before:
             found |= each or {}
@@ -301,9 +314,9 @@ class YOLOv8Runner(Runner):
 
     def _training_facts(self, starts: Sequence[Mapping]) -> provenance.Training:
         """Return what the checkpoints say about this training, but its length so far; see `provenance`."""
-        detectors = getattr(self.train_dataloader.dataset, 'label_detectors', ())
+        labels = [each.get('training') for each in self._label_detectors()]
         return {
-            **provenance.training_facts(self.cfg, starts, [each.get('training') for each in detectors]),
+            **provenance.training_facts(self.cfg, starts, labels),
             'config': Path(self.cfg.filename).name if self.cfg.filename else None,
             'run_id': None,  # for who keeps a record of the run
             'n_patches': len(self.train_dataloader.dataset),

@@ -56,6 +56,19 @@ def test_own_optimizer_wrapper_trains(runner, text):
     assert 'backbone.stem.conv.weight' in changed
 
 
+def test_mixed_precision_does_not_replace_an_own_wrapper(tiny_config):
+    from noise_mm.training.run import set_mixed_precision
+
+    with pytest.raises(InputError, match='AmpOptimWrapper'):
+        set_mixed_precision(load_config(tiny_config, {'optim_wrapper.type': 'OptimWrapper'}))
+
+
+def test_steps_of_another_size_are_named(runner, tmp_path):
+    runner(f'optim_wrapper = {OWN.format("OptimWrapper")}\nnominal_batch_size = 64').train()
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'OptimWrapper steps after 2 images, not after nominal_batch_size=64' in log
+
+
 def test_own_schedule_is_followed(runner):
     text = "param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.5, by_epoch=False)]\n"
     first, second = rates(runner(text, **{'optim_wrapper.optimizer': dict(type='SGD', lr=0.5)}))
