@@ -75,6 +75,9 @@ def initial_checkpoints(config: Config, given: Sequence[str | Path] | None = Non
     if given:
         return [_required(path, 'given', 'Check the path.') for path in given]
     if config.get('load_from'):
+        from noise_mm.compat.checkpoint_loading import local_copy
+
+        config.load_from = str(local_copy(config.load_from))
         return [_required(config.load_from, 'load_from', 'Correct load_from.')]
     found = []
     for entry in config.get('init_from') or ():

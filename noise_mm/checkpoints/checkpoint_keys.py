@@ -6,7 +6,8 @@ Ultralytics numbers the layers of the network through (`model.0` ... `model.22`)
 and on whether there is a mask branch; both are read off the names themselves.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from noise_mm.checkpoints.pickle_scan import shown
@@ -14,6 +15,7 @@ from noise_mm.checkpoints.pickle_scan import shown
 Tensor = TypeVar('Tensor')
 
 _HEAD = 'bbox_head.head_module'
+_THEIR_PROTO, _OUR_PROTO = 'model.22.proto', f'{_HEAD}.proto'
 
 # Ultralytics' C2f layer -> ours, in the order of the network.
 C2F_LAYERS = {
@@ -40,11 +42,6 @@ _CONV_BLOCKS = {
     'model.19': 'neck.downsample_layers.1',
 }
 
-# Branches of the head: for each of three levels two conv blocks and a plain convolution.
-_BOX_BRANCHES = {'model.22.cv2': f'{_HEAD}.reg_preds', 'model.22.cv3': f'{_HEAD}.cls_preds'}
-_COEFFICIENT_BRANCH = {'model.22.cv4': f'{_HEAD}.coef_preds'}
-_PROTO = {'model.22.proto': f'{_HEAD}.proto'}
-
 # The weights 0 ... 15 that turn a distribution into its mean: constant, and no tensor of ours.
 DFL_WEIGHT = 'model.22.dfl.conv.weight'
 
@@ -61,35 +58,23 @@ def name_table(bottlenecks: Iterable[int], masks: bool) -> dict[str, str]:
         bottlenecks: Number of bottlenecks in each of the eight C2f blocks, in the order of `C2F_LAYERS`.
         masks: Whether the network has the mask branch (coefficients and prototypes).
     """
-    return dict(_pairs(bottlenecks, masks))
-
-
-def _pairs(bottlenecks: Iterable[int], masks: bool) -> Iterator[tuple[str, str]]:
-    for theirs, ours in _CONV_BLOCKS.items():
-        yield from _conv_block(theirs, ours)
+    blocks, plain = dict(_CONV_BLOCKS), {}
     for (theirs, ours), count in zip(C2F_LAYERS.items(), bottlenecks, strict=True):
-        yield from _conv_block(f'{theirs}.cv1', f'{ours}.main_conv')
-        yield from _conv_block(f'{theirs}.cv2', f'{ours}.final_conv')
-        for index in range(count):
-            for conv in (1, 2):
-                yield from _conv_block(f'{theirs}.m.{index}.cv{conv}', f'{ours}.blocks.{index}.conv{conv}')
-    for theirs, ours in (_BOX_BRANCHES | (_COEFFICIENT_BRANCH if masks else {})).items():
-        for level in range(3):
-            yield from _conv_block(f'{theirs}.{level}.0', f'{ours}.{level}.0')
-            yield from _conv_block(f'{theirs}.{level}.1', f'{ours}.{level}.1')
-            yield from _weight_and_bias(f'{theirs}.{level}.2', f'{ours}.{level}.2')
-    for theirs, ours in (_PROTO if masks else {}).items():
-        yield from _weight_and_bias(f'{theirs}.upsample', f'{ours}.upsample')
-        for conv in (1, 2, 3):
-            yield from _conv_block(f'{theirs}.cv{conv}', f'{ours}.conv{conv}')
-
-
-def _conv_block(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
-    return ((f'{theirs}.{name}', f'{ours}.{name}') for name in _CONV_BLOCK)
-
-
-def _weight_and_bias(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
-    return ((f'{theirs}.{name}', f'{ours}.{name}') for name in ('weight', 'bias'))
+        blocks |= {f'{theirs}.cv1': f'{ours}.main_conv', f'{theirs}.cv2': f'{ours}.final_conv'}
+        for i, conv in itertools.product(range(count), (1, 2)):
+            blocks[f'{theirs}.m.{i}.cv{conv}'] = f'{ours}.blocks.{i}.conv{conv}'
+    # Branches of the head: for each of three levels two conv blocks and a plain convolution.
+    branches = {'cv2': 'reg_preds', 'cv3': 'cls_preds'} | ({'cv4': 'coef_preds'} if masks else {})
+    for (theirs, ours), level in itertools.product(branches.items(), range(3)):
+        blocks |= {f'model.22.{theirs}.{level}.{i}': f'{_HEAD}.{ours}.{level}.{i}' for i in (0, 1)}
+        plain[f'model.22.{theirs}.{level}.2'] = f'{_HEAD}.{ours}.{level}.2'
+    if masks:
+        blocks |= {f'{_THEIR_PROTO}.cv{conv}': f'{_OUR_PROTO}.conv{conv}' for conv in (1, 2, 3)}
+        plain[f'{_THEIR_PROTO}.upsample'] = f'{_OUR_PROTO}.upsample'
+    kinds = ((blocks, _CONV_BLOCK), (plain, ('weight', 'bias')))
+    return {
+        f'{theirs}.{name}': f'{ours}.{name}' for of, names in kinds for theirs, ours in of.items() for name in names
+    }
 
 
 def ultralytics_to_ours(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -99,7 +84,7 @@ def ultralytics_to_ours(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: If a tensor is unknown or missing; it lists them.
     """
     prefixes = [f'{layer}.m' for layer in C2F_LAYERS]
-    table = name_table(_counts(state_dict, prefixes), masks=_has(state_dict, _PROTO.keys()))
+    table = name_table(_counts(state_dict, prefixes), masks=_has(state_dict, _THEIR_PROTO))
     return _renamed({name: value for name, value in state_dict.items() if name != DFL_WEIGHT}, table)
 
 
@@ -110,7 +95,7 @@ def ours_to_ultralytics(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: If a tensor is unknown or missing; it lists them.
     """
     prefixes = [f'{layer}.blocks' for layer in C2F_LAYERS.values()]
-    table = name_table(_counts(state_dict, prefixes), masks=_has(state_dict, _PROTO.values()))
+    table = name_table(_counts(state_dict, prefixes), masks=_has(state_dict, _OUR_PROTO))
     return _renamed(state_dict, {ours: theirs for theirs, ours in table.items()})
 
 
@@ -124,9 +109,8 @@ def _counts(names: Iterable[str], prefixes: list[str]) -> list[int]:
     return [len(followers[prefix]) for prefix in prefixes]
 
 
-def _has(names: Iterable[str], prefixes: Iterable[str]) -> bool:
-    starts = tuple(f'{prefix}.' for prefix in prefixes)
-    return any(name.startswith(starts) for name in names)
+def _has(names: Iterable[str], layer: str) -> bool:
+    return any(name.startswith(f'{layer}.') for name in names)
 
 
 def _renamed(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:

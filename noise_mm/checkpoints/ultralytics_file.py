@@ -15,12 +15,10 @@ from noise_mm.checkpoints.checkpoint_keys import DFL_WEIGHT
 from noise_mm.checkpoints.pickle_scan import shown
 from noise_mm.checkpoints.safe_loading import load_file
 from noise_mm.checkpoints.stand_ins import Record
+from noise_mm.checkpoints.ultralytics_model import LAYERS
 from noise_mm.errors import InputError
 
-# What the layers of a YOLOv8 are, in order; the head follows.
-_BACKBONE = ('Conv', 'Conv', 'C2f', 'Conv', 'C2f', 'Conv', 'C2f', 'Conv', 'C2f', 'SPPF')
-_NECK = (*('Upsample', 'Concat', 'C2f') * 2, *('Conv', 'Concat', 'C2f') * 2)
-_LAYERS = (*_BACKBONE, *_NECK)
+_LAYERS = tuple(kind.removeprefix('nn.') for _, _, kind, _ in LAYERS)
 _HEADS = {'Detect': 'detect', 'Segment': 'segment'}
 
 # Batch norm's constant in every YOLOv8; it is in no state dict, so another value would be lost unseen.

@@ -55,6 +55,7 @@ _NECK = [
     [[-1, 9], 1, 'Concat', [1]],
     [-1, 3, 'C2f', [1024]],
 ]
+LAYERS = (*_BACKBONE, *_NECK)
 _HEAD_INPUTS = [15, 18, 21]
 # Layers whose output is used again later.
 _SAVED = [4, 6, 9, 12, 15, 18, 21]
@@ -144,10 +145,9 @@ class _Tree:
         self.box_bins = shapes['model.22.cv2.0.2.weight'][0] // 4
 
     def model(self, size: YOLOv8Size, class_names: list[str], settings: dict[str, Any]) -> nn.Module:
-        layers = [*_BACKBONE, *_NECK]
-        built = [self._layer(f'model.{number}', *layer) for number, layer in enumerate(layers)]
+        built = [self._layer(f'model.{number}', *layer) for number, layer in enumerate(LAYERS)]
         built.append(self._head(size))
-        sources = [*(source for source, *_ in layers), _HEAD_INPUTS]
+        sources = [*(source for source, *_ in LAYERS), _HEAD_INPUTS]
         for number, (module, source) in enumerate(zip(built, sources, strict=True)):
             module.np = sum(parameter.numel() for parameter in module.parameters())
             module.i, module.f = number, source

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import torch
 
 from noise_mm.checkpoints.safe_loading import load_file
+from noise_mm.errors import InputError
 
 
 def make_mmengine_load_safely(checkpoint: ModuleType) -> None:
@@ -31,10 +32,23 @@ def _load_local(filename: str, map_location: Any = None) -> Any:
 def _load_url(
     url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True, **_options: Any
 ) -> Any:
-    """Download a file into the cache of torch.hub, unless it is there, and load it."""
+    return load_file(local_copy(url, model_dir, progress), map_location)
+
+
+def local_copy(name: str | Path, model_dir: str | None = None, progress: bool = True) -> Path:
+    """Return the file of a checkpoint; one behind a URL is downloaded into the cache of torch.hub, unless it is there.
+
+    Raises:
+        InputError: If it cannot be downloaded.
+    """
+    if not str(name).startswith(('http://', 'https://', 'file://')):
+        return Path(name)
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
-    path = folder / Path(urlparse(url).path).name
+    path = folder / Path(urlparse(str(name)).path).name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=progress)
-    return load_file(path, map_location)
+        try:
+            torch.hub.download_url_to_file(str(name), str(path), progress=progress)
+        except OSError as error:
+            raise InputError(f'{name}: cannot be downloaded ({error}). Check address and network.') from error
+    return path

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from noise_mm import seen_batches
 from noise_mm.checkpoints import provenance
 from noise_mm.checkpoints.loading import check_resumable, initial_text, load_initial
+from noise_mm.compat.checkpoint_loading import local_copy
 from noise_mm.configuration import fill
 from noise_mm.datasets.patch_datasets import nested_datasets
 from noise_mm.errors import InputError
@@ -67,6 +68,8 @@ class YOLOv8Runner(Runner):
         """
         cfg = copy.deepcopy(cfg)
         fill(cfg)
+        if cfg.get('load_from'):
+            cfg['load_from'] = str(local_copy(cfg['load_from']))
         return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: Mapping[str, Any]) -> None:

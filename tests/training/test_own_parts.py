@@ -1,5 +1,7 @@
 """Runs whose parts an author has replaced by those of MMEngine, as MMDetection's users do."""
 
+import json
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -79,6 +81,19 @@ def test_loss_gains_without_types(runner):
     head = runner('model = dict(bbox_head=dict(loss_bbox=dict(loss_weight=5.0), mask_loss_weight=3.0))').model.bbox_head
     assert (head.loss_bbox.loss_weight, head.loss_bbox.iou_mode, head.mask_loss_weight) == (5.0, 'ciou', 3.0)
     assert head.loss_cls.loss_weight == 0.5
+
+
+def test_start_from_a_checkpoint_behind_a_url(runner, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    first = runner('')
+    first.train()
+    first.save_checkpoint(str(tmp_path), 'start.pth')
+    runner('', load_from=(tmp_path / 'start.pth').as_uri()).train()
+    report = json.loads((tmp_path / 'run' / 'initial_weights.json').read_text())
+    assert report['checkpoints'][0]['origin'] == 'load_from'
+    assert not report['random']
+    with pytest.raises(InputError, match=r'missing\.pth: cannot be downloaded'):
+        runner('', load_from=(tmp_path / 'missing.pth').as_uri())
 
 
 def test_finished_run_goes_on_for_more_epochs(runner):
