@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from noise_mm.coco.segmentation import ring_of
+from noise_mm.coco.segmentation import is_flat, ring_of
 from noise_mm.geometry.run_lengths import run_lengths
 
 LONGEST_PX = 5_000_000  # around a polygon; pycocotools takes 100 bytes for each of these pixels
@@ -17,7 +17,7 @@ def compressed_counts(masks: Any, height: int, width: int) -> list[str | bytes]:
 
     Args:
         masks: An array (n, height, width) of bools or zeros and ones; or a sequence of masks, each a COCO RLE,
-            compressed or not, or a list of polygons x1, y1, x2, y2, ..., the union of which counts.
+            compressed or not, or a list of polygons x1, y1, x2, y2, ..., the union of which counts, or one polygon.
         height: Of the image.
         width: Of the image.
 
@@ -34,7 +34,7 @@ def compressed_counts(masks: Any, height: int, width: int) -> list[str | bytes]:
             return counts
     counts = [_counts_of_rle(mask, height, width) if isinstance(mask, dict) else None for mask in masks]
     if None in counts:  # all polygons of an image are drawn in one call, which is what takes the time otherwise
-        polygons = [mask for mask in masks if not isinstance(mask, dict)]
+        polygons = [[mask] if is_flat(mask) else mask for mask in masks if not isinstance(mask, dict)]
         drawn = iter(_draw_polygons(polygons, height, width))
         counts = [next(drawn) if each is None else each for each in counts]
     return counts

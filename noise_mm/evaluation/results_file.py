@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from noise_mm.coco.outlines import base_name
 from noise_mm.coco.reader import REMEDY, CocoAnnotation, CocoImage, Id, id_of
 from noise_mm.coco.rle import compressed_counts
-from noise_mm.coco.segmentation import is_flat
 from noise_mm.errors import InputError
 from noise_mm.evaluation.matching import ImageOverlaps
 from noise_mm.evaluation.overlaps import DamagedMaskError, ImageInstances, Instances, compare_images
@@ -258,8 +257,6 @@ def _masks(entries: Sequence[Mapping], image: CocoImage) -> list[str | bytes]:
         raise ValueError('it has no segmentation (boxes alone are scored with metric=bbox)')
     if image.width * image.height > LARGEST_PX2:
         raise ValueError(f'pycocotools draws no masks on images of {image.width} x {image.height} px')
-    if list in set(map(type, segmentations)):
-        segmentations = [[each] if is_flat(each) else each for each in segmentations]
     return compressed_counts(segmentations, image.height, image.width)
 
 

@@ -31,6 +31,7 @@ def test_all_forms_of_a_mask_are_equal():
         [{**rle, 'size': (20, 30), 'counts': rle['counts'].decode()}],
         [uncompressed],
         [[SQUARE]],
+        [SQUARE],
         [[np.array(SQUARE)]],
         mask[None],
         mask[None].astype(np.float32),
@@ -51,9 +52,7 @@ def test_masks_of_another_size_than_the_image_are_refused(form):
         compressed_counts(form(drawn(0, 0)), 30, 20)
 
 
-@pytest.mark.parametrize(
-    'mask', ['text', [], 5, [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], [1, 2, 3, 4, 5, 6], {'counts': 'a'}, ['abcdef']]
-)
+@pytest.mark.parametrize('mask', ['text', [], 5, [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6, 7]], {'counts': 'a'}, ['abcdef']])
 def test_what_is_no_mask_is_refused(mask):
     for masks in ([mask], [mask, as_rle(drawn(0, 0))]):
         with pytest.raises(ValueError, match='mask|polygon'):
