@@ -87,7 +87,7 @@ def join_processes(launcher: str, device: str) -> Any:
 
 def settings_of(config: Any, args: argparse.Namespace) -> Any:
     """The settings of the config's hook, changed by options."""
-    from noise_mm.pseudo_labels.labelling import LabelSettings
+    from noise_mm.pseudo_labels.weak_nuclei import LabelSettings
 
     hook = (config.get('default_hooks') or {}).get('pseudo_labels') or {}
     values = {key: hook[key] for key in (*SETTINGS, 'min_distance_px') if key in hook}
@@ -120,18 +120,9 @@ def main() -> None:
     if missing or not found:
         what = f'no batch {missing[0]}' if missing else 'no batches are selected'
         raise InputError(f'{data_root}: {what}. Extract it with data_prep/extract_patches.py, or change --batches.')
-    loader = config.get('val_dataloader') or {}
-    labeller = NucleusLabeller(
-        config,
-        args.checkpoint,
-        device,
-        settings.box_px,
-        settings.min_distance_px,
-        args.batch_size or loader.get('batch_size', 1),
-        loader.get('num_workers', 0),
-    )
+    labeller = NucleusLabeller(config, args.checkpoint, device, settings, args.batch_size)
     pseudo_dir = config.get('pseudo_dir', 'pseudo')
-    written = label_batches(labeller, settings, config, found, data_root, pseudo_dir, args.force)
+    written = label_batches(labeller, found, data_root, pseudo_dir, args.force)
     if is_main_process():
         print(f'{Path(data_root) / pseudo_dir}: {len(written)} files written, {len(found) - len(written)} up to date')
 

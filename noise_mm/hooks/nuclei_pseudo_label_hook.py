@@ -14,7 +14,8 @@ from noise_mm.errors import InputError
 from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX
 from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.labelling import BOX_PX, LabelSettings, label_batches
+from noise_mm.pseudo_labels.labelling import label_batches
+from noise_mm.pseudo_labels.weak_nuclei import BOX_PX, LabelSettings
 from noise_mm.stages import BEST_NAME
 from noise_mm.training.runner import image_passes
 
@@ -77,20 +78,12 @@ class NucleiPseudoLabelHook(Hook):
                 'Set best_metric, or set default_hooks.pseudo_labels=None.'
             )
         if found:
-            loader = runner.cfg.val_dataloader
-            labeller = NucleusLabeller(
-                runner.cfg,
-                best,
-                next(runner.model.parameters()).device,
-                self.settings.box_px,
-                self.settings.min_distance_px,
-                self.batch_size or loader.batch_size,
-                loader.num_workers,
-            )
+            device = next(runner.model.parameters()).device
+            labeller = NucleusLabeller(runner.cfg, best, device, self.settings, self.batch_size)
             if labeller.facts['training']:  # to the end, not only to the best epoch
                 passes = image_passes(runner, runner.epoch)
                 labeller.facts['training'] |= {'epochs': runner.epoch, 'image_passes': passes}
-            label_batches(labeller, self.settings, runner.cfg, found, self.data_root, self.pseudo_dir)
+            label_batches(labeller, found, self.data_root, self.pseudo_dir)
         self._warn(missing)
 
     def _warn(self, missing: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from noise_mm.checkpoints.weights_digest import weights_digest
 from noise_mm.coco.pseudo_file import NUCLEUS
 from noise_mm.datasets.transforms import with_patch_loader
 from noise_mm.errors import InputError
-from noise_mm.pseudo_labels.weak_nuclei import WeakNuclei, weak_nuclei
+from noise_mm.pseudo_labels.weak_nuclei import LabelSettings, WeakNuclei, weak_nuclei
 from noise_mm.seen_batches import seen_by_checkpoint, trained_batches
 
 
@@ -30,10 +30,8 @@ class NucleusLabeller:
         config: Of the detector, from `load_config`: `model`, and the pipeline of its validation data.
         checkpoint: Its weights.
         device: Where it runs.
-        box_px: See `weak_nuclei`.
-        min_distance_px: See `weak_nuclei`.
-        batch_size: Patches that the network sees at a time, on each rank.
-        num_workers: Processes that read patches, for each rank.
+        settings: How detections become labels.
+        batch_size: Patches that the network sees at a time, on each rank; None for that of the validation.
 
     Attributes:
         facts: Of the detector, for the pseudo-label files: `checkpoint`, `config`, `train_batches` (all that it has
@@ -50,15 +48,13 @@ class NucleusLabeller:
         config: Config,
         checkpoint: str | Path,
         device: torch.device,
-        box_px: float | str,
-        min_distance_px: float,
-        batch_size: int,
-        num_workers: int,
+        settings: LabelSettings,
+        batch_size: int | None = None,
     ) -> None:
         if 'model' not in config or not config.get('val_dataloader'):
             raise InputError(f"{config.filename}: no detector with validation data. Give stage 1's config.")
-        self.box_px, self.min_distance_px = box_px, min_distance_px
-        self.batch_size, self.num_workers, self.device = batch_size, num_workers, device
+        self.config, self.settings, self.device = config, settings, device
+        self.batch_size = batch_size or config.val_dataloader.get('batch_size', 1)
         model = copy.deepcopy(config.model)
         test_cfg = model.get('test_cfg') or {}
         if 'multi_label' in test_cfg:
@@ -74,8 +70,8 @@ class NucleusLabeller:
         self.made_from = {
             'weights_sha256': weights_digest(self.model.state_dict()),
             'network_size_px': config.get('network_size_px'),
-            'box_px': box_px,
-            'min_distance_px': min_distance_px,
+            'box_px': settings.box_px,
+            'min_distance_px': settings.min_distance_px,
             'detector_test_cfg': _plain(test_cfg),
         }
         self.model.to(device).eval()
@@ -98,7 +94,8 @@ class NucleusLabeller:
         batches = [range(i, min(i + self.batch_size, len(records))) for i in range(0, len(records), self.batch_size)]
         mine = batches[get_rank() :: get_world_size()]
         patches = _Patches(records, self.pipeline)
-        loader = DataLoader(patches, batch_sampler=mine, num_workers=self.num_workers, collate_fn=pseudo_collate)
+        num_workers = self.config.val_dataloader.get('num_workers', 0)
+        loader = DataLoader(patches, batch_sampler=mine, num_workers=num_workers, collate_fn=pseudo_collate)
         found: dict[int, WeakNuclei] = {}
         for indices, batch in zip(mine, loader, strict=True):
             with torch.no_grad():
@@ -115,7 +112,7 @@ class NucleusLabeller:
         detected = detected[detected.labels == self.label]
         height, width = sample.ori_shape[:2]
         boxes, scores = detected.bboxes.cpu().numpy(), detected.scores.cpu().numpy()
-        return weak_nuclei(boxes, scores, (width, height), self.box_px, self.min_distance_px)
+        return weak_nuclei(boxes, scores, (width, height), self.settings.box_px, self.settings.min_distance_px)
 
 
 class _Patches(Dataset):

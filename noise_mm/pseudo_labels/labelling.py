@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,71 +22,18 @@ from noise_mm.coco.pseudo_file import (
     pseudo_content,
     pseudo_path,
 )
-from noise_mm.errors import InputError
 from noise_mm.files import require_folder, sha256_of, write_json
-from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX
-from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX
 from noise_mm.progress import Progress
 from noise_mm.pseudo_labels.batches import BatchPatches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.weak_nuclei import IOU_THR, PREDICTED, Threshold, WeakNuclei, best_threshold
+from noise_mm.pseudo_labels.weak_nuclei import MAXIMUM_F1, Threshold, WeakNuclei, best_threshold
 
 GIVEN = 'given'
-MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
 USUAL_SCORE_THR = 0.25  # where the validation patches tell nothing
-BOX_PX = float(NUCLEUS_BOX_PX)
-
-
-@dataclass(frozen=True)
-class LabelSettings:
-    """How detections become labels.
-
-    Attributes:
-        score_thr: Least confidence of a nucleus, above 0 and up to 1; None for the one of maximum F1 on the validation
-            data of the detector's config.
-        uncertain_from: Nuclei from this confidence to `score_thr` become ignored regions; None: there are none.
-        box_px: Side of all boxes in pixels of the annotated patch; 'predicted': as the detector says.
-        min_distance_px: Smallest distance between the centres of two nuclei; see `distinct_nuclei`.
-
-    Raises:
-        InputError: If a value is out of range.
-    """
-
-    score_thr: float | None = None
-    uncertain_from: float | None = None
-    box_px: float | str = BOX_PX
-    min_distance_px: float = MIN_DISTANCE_PX
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for name in ('score_thr', 'uncertain_from'):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value <= 1):
-                raise InputError(f'pseudo-labels: {name} is {value!r}. Give a number above 0 and up to 1.')
-        if self.box_px != PREDICTED and not (_is_number(self.box_px) and 0 < self.box_px < float('inf')):
-            raise InputError(f'pseudo-labels: box_px is {self.box_px!r}. Give pixels, such as 36, or {PREDICTED!r}.')
-        if not (_is_number(self.min_distance_px) and 0 <= self.min_distance_px < float('inf')):
-            raise InputError(f'pseudo-labels: min_distance_px is {self.min_distance_px!r}. Give pixels, such as 6.2.')
-        if None not in (self.score_thr, self.uncertain_from) and self.uncertain_from >= self.score_thr:
-            raise InputError(
-                f'pseudo-labels: uncertain_from={self.uncertain_from} is not below score_thr={self.score_thr}. '
-                'Uncertain nuclei are those between the two.'
-            )
-
-    def made_from(self) -> dict[str, Any]:
-        """Return those entries of a file's `made_from` that this decides and the detector doesn't know."""
-        score_thr = MAXIMUM_F1 if self.score_thr is None else self.score_thr
-        return {'score_thr': score_thr, 'uncertain_from': self.uncertain_from}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def label_batches(
     labeller: NucleusLabeller,
-    settings: LabelSettings,
-    config: Config,
     batches: Sequence[BatchPatches],
     data_root: str | Path,
     pseudo_dir: str,
@@ -98,9 +45,7 @@ def label_batches(
     when it is whole, so that labelling that was cut goes on with the next one.
 
     Args:
-        labeller: The detector.
-        settings: How detections become labels; the labeller's are the same.
-        config: The detector's, with its validation data.
+        labeller: The detector, with its settings and validation data.
         batches: From `read_batches`.
         data_root: Folder of the batch folders.
         pseudo_dir: Folder of the files, below `data_root`.
@@ -112,7 +57,8 @@ def label_batches(
     Raises:
         InputError: If data can't be read or files not be written, or no threshold can be chosen.
     """
-    validation = _validation_data(config) if settings.score_thr is None else None
+    settings = labeller.settings
+    validation = _validation_data(labeller.config) if settings.score_thr is None else None
     paths = {patches.batch: pseudo_path(data_root, pseudo_dir, patches.batch) for patches in batches}
     due: list[dict[str, dict]] = [{}]  # `made_from` of the files to write; a list, because that is what is broadcast
     if is_main_process():

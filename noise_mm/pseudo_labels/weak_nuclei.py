@@ -2,19 +2,70 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from noise_mm.errors import InputError
 from noise_mm.evaluation.matching import in_order, join, match
 from noise_mm.evaluation.overlaps import ImageInstances, Instances, compare_images
 from noise_mm.evaluation.precision_recall import score_classes
 from noise_mm.geometry.distinct_nuclei import MIN_DISTANCE_PX, distinct_nuclei
+from noise_mm.patches.nuclei_boxes import NUCLEUS_BOX_PX
 
 PREDICTED = 'predicted'  # instead of a size: boxes as the detector gave them
 SCORE_DECIMALS = 4
 BOX_DECIMALS = 2
 AT_BORDER_PX = 1.0  # a detection that ends within a pixel of the patch's border is cut off there
 IOU_THR = 0.5  # a label within half a nucleus of the truth is right
+MAXIMUM_F1 = f'maximum F1 at IoU {IOU_THR:g} on the validation patches of stage 1'
+BOX_PX = float(NUCLEUS_BOX_PX)
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """How detections become labels.
+
+    Attributes:
+        score_thr: Least confidence of a nucleus, above 0 and up to 1; None for the one of maximum F1 on the validation
+            data of the detector's config.
+        uncertain_from: Nuclei from this confidence to `score_thr` become ignored regions; None: there are none.
+        box_px: Side of all boxes in pixels of the annotated patch; 'predicted': as the detector says.
+        min_distance_px: Smallest distance between the centres of two nuclei; see `distinct_nuclei`.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+
+    score_thr: float | None = None
+    uncertain_from: float | None = None
+    box_px: float | str = BOX_PX
+    min_distance_px: float = MIN_DISTANCE_PX
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ('score_thr', 'uncertain_from'):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value <= 1):
+                raise InputError(f'pseudo-labels: {name} is {value!r}. Give a number above 0 and up to 1.')
+        if self.box_px != PREDICTED and not (_is_number(self.box_px) and 0 < self.box_px < float('inf')):
+            raise InputError(f'pseudo-labels: box_px is {self.box_px!r}. Give pixels, such as 36, or {PREDICTED!r}.')
+        if not (_is_number(self.min_distance_px) and 0 <= self.min_distance_px < float('inf')):
+            raise InputError(f'pseudo-labels: min_distance_px is {self.min_distance_px!r}. Give pixels, such as 6.2.')
+        if None not in (self.score_thr, self.uncertain_from) and self.uncertain_from >= self.score_thr:
+            raise InputError(
+                f'pseudo-labels: uncertain_from={self.uncertain_from} is not below score_thr={self.score_thr}. '
+                'Uncertain nuclei are those between the two.'
+            )
+
+    def made_from(self) -> dict[str, Any]:
+        """Return those entries of a file's `made_from` that this decides and the detector doesn't know."""
+        score_thr = MAXIMUM_F1 if self.score_thr is None else self.score_thr
+        return {'score_thr': score_thr, 'uncertain_from': self.uncertain_from}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import noise_mm.register  # noqa: F401
 from noise_mm.coco.batch_folder import image_entry, write_batch
 from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.labelling import LabelSettings, label_batches
+from noise_mm.pseudo_labels.labelling import label_batches
+from noise_mm.pseudo_labels.weak_nuclei import LabelSettings
 
 from mmdet.models import BaseDetector  # isort: skip  (after noise_mm, which makes MMDetection importable)
 from mmengine.structures import InstanceData  # isort: skip
@@ -167,9 +168,7 @@ def label(culture: SimpleNamespace, config: Config, write_checkpoint: Callable) 
     ) -> list[str]:
         chosen = LabelSettings(**{'box_px': BOX_PX} | settings)
         found, _ = read_batches(culture.root, batches)
-        labeller = NucleusLabeller(
-            config, checkpoint or write_checkpoint(), torch.device('cpu'), chosen.box_px, chosen.min_distance_px, 2, 0
-        )
-        return label_batches(labeller, chosen, config, found, culture.root, 'pseudo', force)
+        labeller = NucleusLabeller(config, checkpoint or write_checkpoint(), torch.device('cpu'), chosen, 2)
+        return label_batches(labeller, found, culture.root, 'pseudo', force)
 
     return start

@@ -16,7 +16,7 @@ from noise_mm.errors import InputError
 from noise_mm.pseudo_labels import labelling
 from noise_mm.pseudo_labels.batches import read_batches
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
-from noise_mm.pseudo_labels.labelling import LabelSettings
+from noise_mm.pseudo_labels.weak_nuclei import LabelSettings
 
 BOX_PX = 12.0
 
@@ -263,7 +263,7 @@ def test_a_damaged_patch_is_named(culture, label):
 
 def test_another_network_is_refused(config, write_checkpoint):
     def build(**meta):
-        return NucleusLabeller(config, write_checkpoint(**meta), torch.device('cpu'), BOX_PX, 0.5, 1, 0)
+        return NucleusLabeller(config, write_checkpoint(**meta), torch.device('cpu'), LabelSettings(box_px=BOX_PX), 1)
 
     with pytest.raises(InputError, match="classes are 'osteoclast', and 'nucleus' is not among them"):
         build(dataset_meta={'classes': ('osteoclast',)})
@@ -278,7 +278,7 @@ def test_another_network_is_refused(config, write_checkpoint):
 def test_labels_tell_all_that_their_detector_has_seen(config, write_checkpoint):
     """Also what it was started from, so that stage 2 refuses them when one of these batches is tested."""
     meta = {'seen_batches': {'M1': 'trained on', 'H1': 'trained on by old.pth'}}
-    labeller = NucleusLabeller(config, write_checkpoint(**meta), torch.device('cpu'), BOX_PX, 0.5, 1, 0)
+    labeller = NucleusLabeller(config, write_checkpoint(**meta), torch.device('cpu'), LabelSettings(box_px=BOX_PX), 1)
     assert labeller.facts['train_batches'] == ['H1', 'M1', 'M2']
 
 
@@ -292,15 +292,16 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 torch.distributed.init_process_group('gloo')
 from mmengine.config import Config
-from noise_mm.pseudo_labels.labelling import LabelSettings, label_batches
+from noise_mm.pseudo_labels.labelling import label_batches
+from noise_mm.pseudo_labels.weak_nuclei import LabelSettings
 from noise_mm.pseudo_labels.labeller import NucleusLabeller
 from noise_mm.pseudo_labels.batches import read_batches
 config = Config.fromfile({config!r})
-labeller = NucleusLabeller(config, {checkpoint!r}, torch.device('cpu'), 12.0, 0.5, 2, 0)
+labeller = NucleusLabeller(config, {checkpoint!r}, torch.device('cpu'), LabelSettings(box_px=12.0), 2)
 found, _ = read_batches({root!r}, ['M1', 'M2'])
-written = label_batches(labeller, LabelSettings(box_px=12.0), config, found, {root!r}, 'pseudo2')
+written = label_batches(labeller, found, {root!r}, 'pseudo2')
 assert written == ['M1', 'M2'], written
-assert label_batches(labeller, LabelSettings(box_px=12.0), config, found, {root!r}, 'pseudo2') == []
+assert label_batches(labeller, found, {root!r}, 'pseudo2') == []
 """
 
 
