@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from noise_mm.errors import run_command
+from noise_mm.evaluation.matches_file import read_matches
 
 
 @pytest.fixture
@@ -94,6 +95,9 @@ def test_saved_results_give_the_numbers_of_the_checkpoint(run_test, tiny_config,
     assert printed_again.splitlines()[0] in printed
     for curves in (out.with_name('net_curves'), tmp_path / 'work/The_same/metrics_curves'):
         assert len(list(curves.glob('*.png'))) == 4
+        for kind in ('segm', 'bbox'):
+            scores = read_matches(curves / f'{kind}_matches.npz').mean_scores()
+            assert [score.ap for score in scores] == [row['ap'] for row in ours[kind]['mean']]
 
 
 def test_testing_needs_the_test_batches_only(run_test, repo_dir, tiny_data, checkpoint, tmp_path):
