@@ -269,13 +269,21 @@ def report(slide: 'Slide', settings: 'TileSettings', runs: dict[str, list[Run]])
 
     tiles = len(window_grid(slide.width_px, slide.height_px, settings.tile_px, settings.stride_px))
     mpx = slide.width_px * slide.height_px / 1e6
-    seconds = {name: [run.took.wall_s for run in each] for name, each in runs.items()}
     rows = []
-    for name, each in seconds.items():
-        median, cells = statistics.median(each), runs[name][-1].result
-        share = median_ratio(seconds[BARE], each)
-        rows.append([name, 1e3 * median / tiles, mpx / median, share, '' if cells is None else cells])
-    header = ['', 'ms per tile', 'MPx/s of the well', 'share of the bare forward pass', 'cells']
+    for name, each in runs.items():
+        wall_s, cpu_s = (statistics.median(getattr(run.took, clock) for run in each) for clock in ('wall_s', 'cpu_s'))
+        share = median_ratio(*([run.took.cpu_s for run in run_list] for run_list in (runs[BARE], each)))
+        cells = each[-1].result
+        per_tile = [1e3 * wall_s / tiles, 1e3 * cpu_s / tiles]
+        rows.append([name, *per_tile, mpx / wall_s, share, '' if cells is None else cells])
+    header = [
+        '',
+        'ms per tile',
+        'ms of CPU per tile',
+        'MPx/s of the well',
+        "share of the bare pass's CPU time",
+        'cells',
+    ]
     size = f'{slide.width_px} x {slide.height_px} px, {tiles} tiles of {settings.tile_px} px, medians'
     return f'{size}\n{table(header, rows)}'
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -154,3 +155,31 @@ def test_a_cache_that_cannot_be_written_leaves_pytorch(predict, weights, wells, 
     predict('--weights', weights / 'nano.pth', wells)
     assert 'ONNX Runtime is not used' in capsys.readouterr().out
     assert cells(tmp_path / 'out')
+
+
+def rows_of(folder):
+    with open(folder / 'wells.csv', encoding='utf-8-sig') as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_scn_file_is_predicted_at_its_scan_and_not_at_its_macro_image(predict, weights, shared_dir, tmp_path):
+    predict('--weights', weights / 'nano.pth', shared_dir / 'cases/scn_macro/wells/A1.scn')
+    (row,) = rows_of(tmp_path / 'out')
+    assert (row['well'], float(row['um_per_px']), row['um_per_px_from']) == ('A1', 0.5, 'file')
+    assert int(row['image_area_px2']) == 320 * 240
+
+
+def test_masks_beside_wells_are_named_and_not_predicted(predict, weights, wells, tmp_path, capsys):
+    folder = tmp_path / 'wells'
+    folder.mkdir()
+    picture = tifffile.imread(wells / 'A1.tif')
+    tifffile.imwrite(folder / 'A1.tif', picture)
+    masks = ('A1_labels.tif', 'A1_cp_masks.tif', 'A1_cp_masks.png')
+    for name in masks:
+        cv2.imwrite(str(folder / name), (picture[..., 1] < 100).astype(np.uint16) * 300)
+    predict('--weights', weights / 'nano.pth', folder)
+    assert [row['well'] for row in rows_of(tmp_path / 'out')] == ['A1']
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in masks)
+    not_used = json.loads((tmp_path / 'out' / 'run.json').read_text())['arguments']['not_used']
+    assert sorted(Path(file).name for file in not_used) == sorted(masks)
