@@ -78,7 +78,7 @@ SAME_PICTURE = Kind('same picture twice', 'Remove one of the two: folds and spli
 SPLIT_OVERLAP = Kind('training and validation overlap', 'Remove what is on both sides, or draw the split by well.')
 PATCH_SPLIT = Kind(
     "overlap with split_unit='patch'",
-    "Not so with the deissue, split_unit='well'. Expected of the looser reading.",
+    "Not so with the default, split_unit='well'. Expected of the looser reading.",
     True,
 )
 PART_SPLIT = Kind('images without the split that others have', CORRECT)
