@@ -55,13 +55,14 @@ def _covered_cells(rings: Rings, grid_hw: tuple[int, int], stride_px: int) -> tu
     first = np.clip(np.ceil(starts), 0, columns).astype(np.int64)
     counts = np.clip(np.ceil(ends), 0, columns).astype(np.int64) - first
     cells = np.repeat(row * columns + first, counts) + count_up(counts)
-    instances = np.repeat(rings.ring_instances[ring], counts)
+    instances = np.repeat(rings.instances[ring], counts)
 
     missed = np.setdiff1d(np.flatnonzero(rings.instance_sizes), instances)
     if len(missed):
-        small = rings.selected(missed)
-        vertices = np.bincount(small.ring_instances, weights=small.ring_sizes).astype(np.int64)
-        centres = np.add.reduceat(small.points, np.cumsum(vertices) - vertices) / vertices[:, None]
+        begins, _, ring = rings.selected(missed).edges()
+        owner = rings.selected(missed).instances[ring]
+        sums = [np.bincount(owner, weights=along) for along in begins.T]
+        centres = np.stack(sums, axis=1) / np.bincount(owner)[:, None]
         column, line = np.clip(centres // stride_px, 0, [columns - 1, rows - 1]).astype(np.int64).T
         instances, cells = np.concatenate([instances, missed]), np.concatenate([cells, line * columns + column])
     return instances, cells
@@ -69,7 +70,8 @@ def _covered_cells(rings: Rings, grid_hw: tuple[int, int], stride_px: int) -> tu
 
 def _spans(rings: Rings, rows: int, stride_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Where the centre line of each row is inside each ring: ring, row, start and end in cells (centres at whole x)."""
-    here, there = rings.points / stride_px - 0.5, rings.next_points() / stride_px - 0.5
+    begins, ends, of_ring = rings.edges()
+    here, there = begins / stride_px - 0.5, ends / stride_px - 0.5
     # Every edge from its upper end, so that an edge passed in both directions (a slit) gives the same crossing twice.
     upward = (here[:, 1] > there[:, 1])[:, None]
     top, bottom = np.where(upward, there, here), np.where(upward, here, there)
@@ -81,7 +83,7 @@ def _spans(rings: Rings, rows: int, stride_px: int) -> tuple[np.ndarray, np.ndar
     row = first[edge] + count_up(counts)
     slope = (bottom[edge, 0] - top[edge, 0]) / (bottom[edge, 1] - top[edge, 1])
     x = top[edge, 0] + (row - top[edge, 1]) * slope
-    ring = np.repeat(np.arange(len(rings.ring_sizes)), rings.ring_sizes)[edge]
+    ring = of_ring[edge]
 
     order = np.lexsort((x, ring * rows + row))
     enter, leave = order[0::2], order[1::2]
