@@ -3,7 +3,7 @@
 The network's size, its classes and whether it has masks are read off the tensors; nothing that a file says is executed.
 """
 
-import ast
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,17 +117,6 @@ def _described(source: Path, checkpoint: Path) -> Weights:
 
 
 def _scale_settings(text: Any) -> dict[str, int]:
-    """Return `SCALE_SETTINGS` from the config text in a checkpoint, read as literals and never executed."""
-    try:
-        lines = ast.parse(text).body if isinstance(text, str) else []
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    found = {}
-    for line in lines:
-        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant) and type(line.value.value) is int:
-            found |= {
-                target.id: line.value.value
-                for target in line.targets
-                if isinstance(target, ast.Name) and target.id in SCALE_SETTINGS
-            }
-    return found
+    """Return `SCALE_SETTINGS` from the config text in a checkpoint, which is never executed."""
+    line = rf'^({"|".join(SCALE_SETTINGS)}) = (\d{{1,6}})$'
+    return {name: int(value) for name, value in re.findall(line, text if isinstance(text, str) else '', re.MULTILINE)}

@@ -38,18 +38,9 @@ def roi_align_forward(
     Each cell of the output is the mean of bilinear samples on a regular grid within it. Samples up to one pixel beyond
     the feature map take the value at its border, those farther out count as 0.
 
-    Args:
-        input: Feature maps, (images, channels, height, width).
-        rois: (n, 5): index of the image, then x1, y1, x2, y2 in pixels of the network's input.
-        output: (n, channels, aligned_height, aligned_width).
-        argmax_y: For maxima only; not used.
-        argmax_x: Likewise.
-        aligned_height: Rows of the output.
-        aligned_width: Its columns.
-        spatial_scale: Pixels of the feature map per pixel of the network's input.
-        sampling_ratio: Samples a cell along each axis; 0: one a pixel of the feature map.
-        pool_mode: 1 for means.
-        aligned: Whether pixel centres lie at halves (MMCV 2) or at whole numbers.
+    Arguments are MMCV's: feature maps (images, channels, height, width), `rois` (n, 5) of image number, x1, y1, x2, y2
+    in pixels of the network's input, `output` (n, channels, aligned_height, aligned_width). `sampling_ratio` 0 takes
+    one sample a pixel of the feature map; `pool_mode` 1 means means; `aligned`: pixel centres lie at halves (MMCV 2).
 
     Raises:
         NotImplementedError: For maxima (`pool_mode` 0).

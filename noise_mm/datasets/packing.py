@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.dataset import COLLATE_FUNCTIONS
 from mmyolo.datasets import yolov5_collate
 from mmyolo.datasets.transforms import PackDetInputs
@@ -45,3 +46,26 @@ def collate_patches(data_batch: Sequence[dict]) -> dict:
             sample.gt_panoptic_seg = sample.index_map
             sample.gt_instances.pop('masks', None)  # outlines, for visualizers only
     return yolov5_collate(data_batch)
+
+
+@COLLATE_FUNCTIONS.register_module()
+def collate_with_ignored(data_batch: Sequence[dict]) -> dict:
+    """MMYOLO's `yolov5_collate`, whose `data_samples` also have `ignored`.
+
+    Use it with `IgnoredRegionsPreprocessor` where a head is to know of ignored regions (`YOLOv8DetHead.spare_ignored`).
+
+    Args:
+        data_batch: Samples as MMYOLO's `PackDetInputs` makes them.
+
+    Returns:
+        What `yolov5_collate` gives, and under `data_samples` `ignored` (m, 6): rows of image index, class, x1, y1, x2,
+        y2 in network-input pixels, as those of `bboxes_labels`.
+    """
+    batch = yolov5_collate(data_batch)
+    rows = [batch['data_samples']['bboxes_labels'].new_zeros((0, 6))]
+    for index, sample in enumerate(data_batch):
+        regions = sample['data_samples'].ignored_instances
+        boxes, labels = regions.bboxes.tensor, regions.labels[:, None]
+        rows.append(torch.cat([torch.full_like(labels, index), labels, boxes], dim=1))
+    batch['data_samples']['ignored'] = torch.cat(rows)
+    return batch

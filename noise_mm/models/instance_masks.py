@@ -40,14 +40,6 @@ class MaskFrame:
     width_px: int
     window: tuple[float, float, float, float]
 
-    def row_axis(self, rows: int) -> '_Axis':
-        """How image rows are made from the prototype rows."""
-        return _axis(self.height_px, rows, self.window[0], self.window[2])
-
-    def column_axis(self, columns: int) -> '_Axis':
-        """How image columns are made from the prototype columns."""
-        return _axis(self.width_px, columns, self.window[1], self.window[3])
-
 
 @dataclass(frozen=True)
 class MaskRegion:
@@ -178,7 +170,9 @@ def draw_masks(
         For each instance its region; empty (0 x 0) where the box holds no pixel.
     """
     rows, columns = protos.shape[-2:]
-    vertical, horizontal = frame.row_axis(rows), frame.column_axis(columns)
+    top, left, height, width = frame.window
+    vertical = _axis(frame.height_px, rows, top, height)
+    horizontal = _axis(frame.width_px, columns, left, width)
     if proto_boxes is None:
         areas = _whole_pixels(boxes, frame.height_px, frame.width_px)
     else:
@@ -193,19 +187,6 @@ def draw_masks(
             down, down_cells = vertical.weights_of(top, bottom)
             across, across_cells = horizontal.weights_of(left, right)
             yield MaskRegion(top, left, down @ instance[down_cells, across_cells] @ across.T > 0)
-
-
-def prototype_masks(coefs: Tensor, protos: Tensor, proto_boxes: Tensor) -> UndrawnMasks:
-    """The masks of one image on the prototype grid itself, as YOLOv8's own validation compares them.
-
-    Args:
-        coefs: (n, num_protos).
-        protos: (num_protos, rows, columns).
-        proto_boxes: (n, 4) in cells of the prototype grid.
-    """
-    rows, columns = protos.shape[-2:]
-    frame = MaskFrame(rows, columns, (0, 0, rows, columns))
-    return UndrawnMasks(coefs, protos, proto_boxes, frame)
 
 
 def image_window(

@@ -161,7 +161,7 @@ class YOLOv8DetHead(YOLOv8Head):
                 "spare_ignored: a batch doesn't bring its ignored regions. Train a detector with collate_fn.type="
                 "'collate_with_ignored' and data_preprocessor.type='IgnoredRegionsPreprocessor', or set it to False."
             )
-        regions = _as_rows(batch_gt_instances_ignore, cls_scores[0])
+        regions = as_rows(batch_gt_instances_ignore, cls_scores[0])
         # Asked for by the class loss, when the parent has made the anchors and their assignment.
         self.loss_cls.spared = partial(self._spared, regions) if len(regions) else None
         try:
@@ -270,7 +270,7 @@ class YOLOv8DetHead(YOLOv8Head):
         return results
 
 
-def _as_rows(instances: Tensor | Sequence[InstanceData | None], like: Tensor) -> Tensor:
+def as_rows(instances: Tensor | Sequence[InstanceData | None], like: Tensor) -> Tensor:
     """Rows (m, 6) of image index, class, x1, y1, x2, y2 from either form of a batch's objects."""
     if isinstance(instances, Tensor):
         return instances

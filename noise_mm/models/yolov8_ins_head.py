@@ -15,10 +15,10 @@ from mmyolo.registry import MODELS
 from torch import Tensor, nn
 
 from noise_mm.errors import InputError
-from noise_mm.models.instance_masks import MaskFrame, UndrawnMasks, image_window, prototype_masks
+from noise_mm.models.instance_masks import MaskFrame, UndrawnMasks, image_window
 from noise_mm.models.mask_loss import mask_loss
 from noise_mm.models.run_length_masks import RunLengthMasks
-from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, flatten_levels, padding_of
+from noise_mm.models.yolov8_det_head import YOLOv8DetHead, YOLOv8DetHeadModule, as_rows, flatten_levels, padding_of
 
 MASK_RESOLUTIONS = ('native', 'input', 'prototype')
 MASK_FORMATS = ('rle', 'bitmap', 'undrawn')
@@ -264,7 +264,7 @@ class YOLOv8InsHead(YOLOv8DetHead):
         resolution = cfg.get('mask_resolution', 'native')
         to_grid = input_boxes.new_tensor([grid[1] / input_shape[1], grid[0] / input_shape[0]]).repeat(2)
         if resolution == 'prototype':
-            return prototype_masks(coefs, protos, input_boxes * to_grid)
+            return UndrawnMasks(coefs, protos, input_boxes * to_grid, MaskFrame(*grid, window=(0, 0, *grid)))
         if resolution == 'input' or not rescale:
             frame = MaskFrame(*input_shape, window=(0, 0, *grid))
             crop = input_boxes * to_grid if resolution == 'input' else None
@@ -305,16 +305,13 @@ def _resize_masks(masks: Tensor, size: torch.Size) -> Tensor:
 
 def _stack_samples(samples: list[DetDataSample], protos: Tensor) -> tuple[Tensor, Tensor]:
     """MMDetection's samples as rows (n, 6) and a stack of masks (n, proto_h, proto_w)."""
-    rows, masks = [protos.new_zeros((0, 6))], [protos.new_zeros((0, *protos.shape[-2:]))]
-    for i, sample in enumerate(samples):
+    masks = [protos.new_zeros((0, *protos.shape[-2:]))]
+    for sample in samples:
         targets = sample.gt_instances
-        boxes = getattr(targets.bboxes, 'tensor', targets.bboxes)
-        labels = targets.labels[:, None].to(boxes)
-        rows.append(torch.cat([torch.full_like(labels, i), labels, boxes], dim=1))
-        if len(boxes):
+        if len(targets):
             stack = targets.masks.to_tensor(torch.float32, protos.device)
             # Samples of one batch may be smaller than the batch: pad to the input before resizing.
             height, width = sample.metainfo['batch_input_shape']
             stack = F.pad(stack, (0, width - stack.shape[-1], 0, height - stack.shape[-2]))
             masks.append(_resize_masks(stack, protos.shape[-2:]))
-    return torch.cat(rows), torch.cat(masks)
+    return as_rows([sample.gt_instances for sample in samples], protos), torch.cat(masks)

@@ -13,7 +13,6 @@ from noise_mm.models.instance_masks import (
     crop_weights,
     draw_masks,
     image_window,
-    prototype_masks,
 )
 
 
@@ -70,7 +69,9 @@ def test_prototype_masks_are_cropped_logits():
     coefs, protos = torch.randn(10, 4, generator=generator), torch.randn(4, 8, 8, generator=generator)
     boxes = torch.tensor([[1.5, 0, 6, 7]]).repeat(10, 1)
     expected = (torch.einsum('nk,khw->nhw', coefs, protos) > 0) & crop_weights(boxes, 8, 8)
-    ours = np.stack([region.to_bitmap(8, 8) for region in prototype_masks(coefs, protos, boxes)])
+    ours = np.stack(
+        [region.to_bitmap(8, 8) for region in UndrawnMasks(coefs, protos, boxes, MaskFrame(8, 8, window=(0, 0, 8, 8)))]
+    )
     np.testing.assert_array_equal(ours, expected)
 
 
