@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from mmdet.structures.bbox import HorizontalBoxes
@@ -48,6 +49,23 @@ class RingMasks(PolygonMasks):
         x, y = flip_direction != 'vertical', flip_direction != 'horizontal'
         matrix = np.array([[1 - 2 * x, 0, x * self.width], [0, 1 - 2 * y, y * self.height]])
         return RingMasks(self.rings.moved(matrix), self.height, self.width)
+
+    def rotate(
+        self,
+        out_shape: tuple[int, int],
+        angle: float,
+        center: tuple[float, float] | None = None,
+        scale: float = 1.0,
+        border_value: int = 0,
+        interpolation: str = 'bilinear',
+    ) -> 'RingMasks':
+        """Turned clockwise by `angle` degrees and clipped to `out_shape` (height, width), as the image is turned.
+
+        Without `center` (x, y, in indices of pixels) about the image's centre, where the parent turns about its corner.
+        """
+        x, y = ((self.width - 1) / 2, (self.height - 1) / 2) if center is None else center
+        matrix = cv2.getRotationMatrix2D((x + 0.5, y + 0.5), -angle, scale)
+        return RingMasks(self.rings.moved(matrix).clipped(out_shape[1], out_shape[0]), *out_shape)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,22 @@ def test_flips_are_those_of_mmdetection(direction: str) -> None:
             np.testing.assert_array_equal(ring, other_ring)
 
 
+@pytest.mark.parametrize('step', ['Rotate', 'TranslateX', 'ShearX', 'ShearY'])
+def test_outlines_go_with_the_image_in_steps_of_mmdetection(step: str) -> None:
+    import cv2
+    from mmdet.registry import TRANSFORMS
+    from mmdet.structures.bbox import HorizontalBoxes
+
+    ring = np.array([[20, 40], [60, 40], [60, 100], [20, 100.0]])
+    image = cv2.fillPoly(np.full((128, 160, 3), 255, np.uint8), [ring.astype(np.int32)], (0, 0, 0))
+    boxes = HorizontalBoxes(np.array([[20, 40, 60, 100]]))
+    results = dict(img=image, img_shape=(128, 160), gt_bboxes=boxes, gt_bboxes_labels=np.array([0]))
+    results |= dict(gt_ignore_flags=np.array([False]), gt_masks=RingMasks([[ring.reshape(-1)]], 128, 160))
+    turned = TRANSFORMS.get(step)(prob=1.0, img_border_value=255)(results)
+    dark, mask = turned['img'][..., 0] < 128, turned['gt_masks'].to_ndarray()[0] > 0
+    assert (dark & mask).sum() > 0.93 * (dark | mask).sum()
+
+
 @pytest.mark.parametrize(
     ('index', 'expected'),
     [(1, [1]), (slice(0, 1), [0]), ([1, 0], [1, 0]), (np.array([True, False]), [0]), (np.array([], dtype=int), [])],
