@@ -198,10 +198,22 @@ def _nd2_images(nd2: Any, path: Path) -> Iterator[list[Scan]]:
         known = volume is not None and all(volume.axesCalibrated[:2])
         stated = _stated('ND2 metadata', *volume.axesCalibration[:2]) if known else []
 
+        kept: dict[int, npt.NDArray] = {}  # compressed frames, which can only be unpacked whole
+        checked: set[int] = set()
+
+        def frame_at(position: int) -> npt.NDArray:
+            frame = kept[position] if position in kept else file.read_frame(position)
+            if facts.compressionType == 'lossless':
+                kept[position] = frame
+            if position not in checked and not frame[:: len(frame) // 32 + 1, :: len(frame[0]) // 32 + 1].any():
+                raise ValueError('its pixels are missing')  # for which the library gives zeros
+            checked.add(position)
+            return frame
+
         def scan(position: int) -> Scan:
             def read(x: int, y: int, width: int, height: int) -> Rgb:
-                frame = file.read_frame(position)[y : y + height, x : x + width]
-                return _rgb(frame[..., ::-1] if frame.ndim == 3 else frame, facts.bitsPerComponentSignificant)
+                window = frame_at(position)[y : y + height, x : x + width]
+                return _rgb(window[..., ::-1] if window.ndim == 3 else window, facts.bitsPerComponentSignificant)
 
             return Scan(f'position {position + 1}', (sizes['X'], sizes['Y']), read, stated, problem)
 

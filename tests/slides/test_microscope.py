@@ -125,6 +125,19 @@ def test_blue_first_in_a_lif(tmp_path, pixels):
         np.testing.assert_array_equal(slide.read(0, 0, 50, 40), pixels[:40, :50])
 
 
+def test_compressed_nd2(tmp_path, pixels):
+    with open_slide(written(tmp_path / 'a.nd2', pixels, compressed=True)) as slide:
+        for x in (0, 100):
+            np.testing.assert_array_equal(slide.read(x, 20, 300, 200), pixels[20:220, x : x + 300])
+
+
+def test_nd2_without_pixels_is_no_black_well(tmp_path, pixels):
+    path = written(tmp_path / 'a.nd2', pixels)
+    path.write_bytes(path.read_bytes().replace(b'ImageDataSeq|0!', b'ImageDataSeq|7!'))
+    with open_slide(path) as slide, pytest.raises(InputError, match=r'a\.nd2: cannot be decoded \(its pixels are miss'):
+        slide.read(0, 0, 50, 40)
+
+
 def test_uncalibrated_nd2_states_no_size(tmp_path, pixels):
     with open_slide(written(tmp_path / 'a.nd2', pixels, calibrated=False)) as slide:
         assert slide.mpp is None
