@@ -38,7 +38,7 @@ See docs/sample_cultures.md.
 
 
 def main() -> None:
-    """Reads the options, draws the wells that are not there yet, and prints what was drawn."""
+    """Read the options, draw the wells that are not there yet, and print what was drawn."""
     options = _options()
     tasks = _tasks(options)
     require_folder(options.out)
@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
 
 
 def _cores() -> int:
-    """Cores that this process may use, which a container can limit."""
+    """Return the number of cores that this process may use, which a container can limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Checks entries, then images, then what is there twice; prints everything, and ends with an error if need be."""
+    """Check entries, images and what is there twice; print everything, and end with an error if need be."""
     arguments = parse_arguments()
     parts, found = find_parts(arguments.root)
     checked = check_parts(parts, arguments)
@@ -94,7 +94,7 @@ def check_parts(parts: Sequence[Part], arguments: argparse.Namespace) -> list[Ch
 
 
 def pseudo_issues(checked: Sequence[CheckedPart]) -> list[Issue]:
-    """Where pseudo-labels are not of the patches of their batch."""
+    """Return issues of pseudo-labels that are not of the patches of their batch."""
     of_batch = {
         one.part.name: {patch.file_name: patch for patch in one.patches}
         for one in checked
@@ -109,7 +109,7 @@ def pseudo_issues(checked: Sequence[CheckedPart]) -> list[Issue]:
 
 
 def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, list[Picture]], list[Issue]]:
-    """Decodes all patches, each once: pseudo-labels have none of their own."""
+    """Decode all patches, each once: pseudo-labels have none of their own."""
     with_images = [one for one in checked if one.part.role is not Role.PSEUDO]
     patches = [patch for one in with_images for patch in one.patches]
     pictures: dict[Role, list[Picture]] = {Role.CELLS: [], Role.NUCLEI: []}
@@ -127,7 +127,7 @@ def decode(checked: Sequence[CheckedPart], workers: int) -> tuple[dict[Role, lis
 def repetition_issues(
     checked: Sequence[CheckedPart], pictures: dict[Role, list[Picture]], arguments: argparse.Namespace
 ) -> list[Issue]:
-    """Wells in two batches, pictures that are there twice, and what lies on both sides of a split."""
+    """Return issues: wells in two batches, pictures that are there twice, and what lies on both sides of a split."""
     cells = [patch for one in checked if one.part.role is Role.CELLS for patch in one.patches]
     found = [] if arguments.shared_well_names else same_wells(cells)
     found += same_pictures([*pictures[Role.CELLS], *pictures[Role.NUCLEI]])
@@ -138,7 +138,7 @@ def repetition_issues(
 
 
 def print_report(found: Sequence[Issue], checked: Sequence[CheckedPart], limit: int) -> None:
-    """Prints the issues and the tables."""
+    """Print the issues and the tables."""
     for line in listing(found, limit):
         print(line)
     for lines in (cells_table(checked), nuclei_table(checked), pseudo_table(checked)):
@@ -148,7 +148,7 @@ def print_report(found: Sequence[Issue], checked: Sequence[CheckedPart], limit: 
 
 
 def write_pictures(checked: Sequence[CheckedPart], folder: Path) -> None:
-    """Writes the histograms and the contact sheet."""
+    """Write the histograms and the contact sheet."""
     from noise_mm.inspection.report_pictures import write_contact_sheet, write_histograms
 
     write_histograms(folder / 'histograms.png', cells_of_batches(checked), nuclei_of_batches(checked))

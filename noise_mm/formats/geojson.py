@@ -26,7 +26,6 @@ from noise_mm.formats.qupath_objects import NUCLEUS, cells_among, class_name, ma
 from noise_mm.geometry.outline import Outline, parts_of, ring_vertices
 
 REMEDY = 'Export it from QuPath as GeoJSON in pixels of the full-resolution image.'
-OBJECT_TYPES = ('annotation', 'detection', 'cell')
 IGNORED_CLASS = 'Ignore*'  # QuPath's own class for regions that are left out
 SCORE_MEASUREMENT = 'Detection probability'  # the name that QuPath's StarDist extension uses
 PIXEL_UNITS = ('', 'px', 'pixel', 'pixels')
@@ -92,7 +91,7 @@ def write_geojson(
     colours: Mapping[str, tuple[int, int, int]] | None = None,
     nuclei_px: NDArray[np.float64] | None = None,
 ) -> None:
-    """Writes a FeatureCollection for QuPath, gzipped if the name ends with `.gz`; whole or not at all.
+    """Write a FeatureCollection for QuPath, gzipped if the name ends with `.gz`; whole or not at all.
 
     Equal arguments give equal bytes. Features are written one by one, each in a line of its own.
 
@@ -107,10 +106,8 @@ def write_geojson(
             They are detections: QuPath counts them in the annotation that they lie in.
 
     Raises:
-        ValueError: If the object type is unknown, or `measurements` has another length than `outlines`.
+        ValueError: If `measurements` has another length than `outlines`.
     """
-    if object_type not in OBJECT_TYPES:
-        raise ValueError(f'object_type must be one of {", ".join(OBJECT_TYPES)}, got {object_type!r}')
     measurements = repeat({}, len(outlines)) if measurements is None else measurements
     colours = colours or {}
     points = np.empty((0, 2)) if nuclei_px is None else nuclei_px
@@ -127,7 +124,7 @@ def write_geojson(
 
 
 def features_of(value: Any) -> list[dict] | None:
-    """The features in the value of a GeoJSON file; None if it is no GeoJSON that has features."""
+    """Return the features in the value of a GeoJSON file; None if it is no GeoJSON that has features."""
     if isinstance(value, dict) and value.get('type') == 'FeatureCollection':
         value = value.get('features')
     elif isinstance(value, dict) and value.get('type') == 'Feature':
@@ -152,7 +149,7 @@ def _geometry_or_reason(value: Any) -> Polygon | MultiPolygon | str:
 
 
 def _polygon(rings: Any) -> Polygon:
-    """The polygon of GeoJSON's list of rings, the outer one first; third coordinates are left out."""
+    """Return the polygon of GeoJSON's list of rings, the outer one first; third coordinates are left out."""
     if not isinstance(rings, list) or not rings:
         raise ValueError('has a polygon without rings')
     try:
@@ -193,7 +190,7 @@ def _refuse_other_units(
 
 
 def _stated_area_um2(properties: Mapping) -> float | None:
-    """The area in um^2 among an object's measurements, if there is one."""
+    """Return the area in um^2 among an object's measurements, if there is one."""
     for name, value in _measurements(properties).items():
         if name.lower().split(': ')[-1] in ('area µm^2', 'area μm^2', 'area um^2'):  # both signs for micro
             return value
@@ -201,7 +198,7 @@ def _stated_area_um2(properties: Mapping) -> float | None:
 
 
 def _measurements(properties: Mapping) -> dict[str, float]:
-    """Measurements as name -> value; QuPath before 0.4 wrote a list of pairs, later versions an object."""
+    """Return measurements as name -> value; QuPath before 0.4 wrote a list of pairs, later versions an object."""
     value = properties.get('measurements')
     if isinstance(value, list):
         value = {item.get('name'): item.get('value') for item in value if isinstance(item, dict)}
@@ -215,7 +212,7 @@ def _measurements(properties: Mapping) -> dict[str, float]:
 
 
 def _plain(class_name: str) -> str:
-    """A class name without QuPath's mark for classes to ignore; empty for its class `Ignore*`."""
+    """Return a class name without QuPath's mark for classes to ignore; empty for its class `Ignore*`."""
     return '' if class_name == IGNORED_CLASS else class_name.removesuffix('*')
 
 
@@ -226,7 +223,7 @@ def _features(
     colours: Mapping[str, tuple[int, int, int]],
     points: NDArray[np.float64],
 ) -> Iterator[dict[str, Any]]:
-    """The features of a file one by one, first the outlines and then the nuclei."""
+    """Yield the features of a file one by one, first the outlines and then the nuclei."""
     for number, (outline, values) in enumerate(zip(outlines, measurements, strict=True), start=1):
         classification = _classification(IGNORED_CLASS if outline.ignored else outline.label, colours)
         yield _feature(number, outline, values, object_type, classification)
@@ -240,7 +237,7 @@ def _features(
 
 
 def _classification(name: str, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
-    """A class as QuPath reads it."""
+    """Return a class as QuPath reads it."""
     return {'name': name, 'color': list(colours[name])} if name in colours else {'name': name}
 
 
@@ -252,7 +249,7 @@ def _uuid(seed: str) -> str:
 def _feature(
     number: int, outline: Outline, measurements: Mapping[str, float], object_type: str, classification: dict[str, Any]
 ) -> dict[str, Any]:
-    """One GeoJSON feature."""
+    """Return one GeoJSON feature."""
     polygons = [
         [shapely.get_coordinates(ring).tolist() for ring in (polygon.exterior, *polygon.interiors)]
         for polygon in parts_of(outline.geometry)

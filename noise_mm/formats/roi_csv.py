@@ -61,7 +61,7 @@ def read_roi_csv(
 
 
 def _box_fits(box: list[float], points: np.ndarray) -> bool:
-    """Whether a box (x, y, width, height) is that of the vertices (n, 2)."""
+    """Return whether a box (x, y, width, height) is that of the vertices (n, 2)."""
     x, y, width, height = box
     given = np.array([x, y, x + width, y + height])
     true = np.concatenate([points.min(axis=0), points.max(axis=0)])

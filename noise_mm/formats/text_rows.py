@@ -10,7 +10,7 @@ from noise_mm.files import read_bytes
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
         InputError: If the file is missing, unreadable or not UTF-8.
@@ -22,7 +22,7 @@ def read_text(path: str | Path) -> str:
 
 
 def csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a comma-separated file that are not blank, each with the number of the line it ends on.
+    """Yield the rows of a comma-separated file that are not blank, each with the number of the line it ends on.
 
     Raises:
         InputError: If the file can't be read, or a quoted field is not closed.

@@ -119,7 +119,7 @@ class Slide(ABC):
         return []
 
     def read(self, x: int, y: int, width: int, height: int) -> Rgb:
-        """One window, shape (height, width, 3). Neighbouring reads share decoded chunks, up to `CACHE_BYTES` of them.
+        """Return one window, shape (height, width, 3). Neighbouring reads share decoded chunks, up to `CACHE_BYTES`.
 
         Raises:
             InputError: If the file is damaged there.
@@ -133,7 +133,7 @@ class Slide(ABC):
         return pixels
 
     def windows(self, windows: Sequence[Window]) -> Iterator[Rgb]:
-        """The pixels of many windows, in the order given; each chunk of the file is decoded once.
+        """Yield the pixels of many windows, in the order given; each chunk of the file is decoded once.
 
         How it works: which windows need which chunks is known beforehand, so a decoded chunk is kept until the last
         window that needs it. Windows that come row by row therefore hold about one row of windows in memory, and
@@ -162,7 +162,7 @@ class Slide(ABC):
             yield pixels
 
     def thumbnail(self, max_side_px: int) -> Rgb:
-        """The whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
+        """Return the whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
 
         It is made from the smallest level of a pyramid that is large enough, piece by piece.
         """
@@ -177,7 +177,7 @@ class Slide(ABC):
         return next(small.windows([Window(0, 0, 0, 0, small.width_px, small.height_px)]))
 
     def _recent_chunk(self, row: int, column: int) -> Rgb:
-        """A chunk from the cache of `read`, or decoded into it; the chunks used longest ago give way."""
+        """Return a chunk from the cache of `read`, or decoded into it; the chunks used longest ago give way."""
         chunk = self._recent.pop((row, column), None)
         if chunk is None:
             chunk = self.decode_chunk(row, column)
@@ -187,7 +187,7 @@ class Slide(ABC):
         return chunk
 
     def _chunks_under(self, window: Window) -> list[Chunk]:
-        """The chunks that a window touches, row by row."""
+        """Return the chunks that a window touches, row by row."""
         if window.width < 1 or window.height < 1:
             raise ValueError(f'a window must not be empty, got {window}.')
         left, right = max(window.x, 0), min(window.x + window.width, self.width_px)
@@ -199,14 +199,14 @@ class Slide(ABC):
         return [(row, column) for row in rows for column in columns]
 
     def _canvas(self, window: Window) -> Rgb:
-        """Pixels for a window, background wherever no chunk will be pasted."""
+        """Return pixels for a window, background wherever no chunk will be pasted."""
         inside = window.x >= 0 and window.y >= 0
         inside &= window.x + window.width <= self.width_px and window.y + window.height <= self.height_px
         shape = (window.height, window.width, 3)
         return np.empty(shape, np.uint8) if inside else np.full(shape, BACKGROUND, np.uint8)
 
     def _paste(self, pixels: Rgb, window: Window, chunk: Chunk, content: Rgb) -> None:
-        """Copies into a window's pixels what a chunk holds of it."""
+        """Copy into a window's pixels what a chunk holds of it."""
         row, column = chunk
         x, y = column * self.chunk_width_px, row * self.chunk_height_px
         left, right = max(window.x, x), min(window.x + window.width, x + content.shape[1])

@@ -7,7 +7,7 @@ from noise_mm.slides.chunked import Rgb
 
 
 def eight_bit(samples: npt.NDArray[np.generic], bits: int) -> npt.NDArray[np.uint8]:
-    """Samples of `bits` bits each (1 to 16) as 8 bits: stretched where there are fewer, the upper 8 where more.
+    """Return samples of `bits` bits each (1 to 16) as 8 bits: stretched where there are fewer, the upper 8 where more.
 
     >>> eight_bit(np.array([0, 1, 3], np.uint8), bits=2)
     array([  0,  85, 255], dtype=uint8)

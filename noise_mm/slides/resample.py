@@ -33,7 +33,7 @@ def reduced(picture: Rgb, side_px: int) -> Rgb:
 
 
 def scaled_length_px(length_px: int, scale: float) -> int:
-    """Pixels that `length_px` pixels become; a last, partly covered pixel counts."""
+    """Return how many pixels `length_px` pixels become; a last, partly covered pixel counts."""
     return max(1, math.ceil(length_px * scale * (1 - ROUNDING)))
 
 
@@ -46,7 +46,7 @@ def source_span(first: int, end: int, scale: float, length_px: int) -> tuple[int
 
 
 def axis_weights(first: int, end: int, scale: float, length_px: int) -> tuple[sparse.csr_array, tuple[int, int]]:
-    """How much each source pixel counts in each output pixel along one axis.
+    """Return how much each source pixel counts in each output pixel along one axis.
 
     Output pixel X covers the source from X / scale to (X + 1) / scale. When shrinking, a source pixel counts by the
     length it shares with that (area averaging, cv2.INTER_AREA carried to fractions, hence free of aliasing). When
@@ -110,7 +110,7 @@ class ResampledSlide(Slide):
             yield self._resampled(window, pixels)
 
     def _window(self, row: int, column: int) -> Window:
-        """Where a piece lies in this slide."""
+        """Return where a piece lies in this slide."""
         x, y = column * self.chunk_width_px, row * self.chunk_height_px
         width, height = min(self.chunk_width_px, self.width_px - x), min(self.chunk_height_px, self.height_px - y)
         return Window(row, column, x, y, width, height)
@@ -122,7 +122,7 @@ class ResampledSlide(Slide):
         return Window(window.row, window.column, x, y, right - x, bottom - y)
 
     def _resampled(self, window: Window, pixels: Rgb) -> Rgb:
-        """The pixels of `window` from those of the slide below that it depends on."""
+        """Return the pixels of `window` from those of the slide below that it depends on."""
         down, _ = axis_weights(window.y, window.y + window.height, self._scale, self._slide.height_px)
         across, _ = axis_weights(window.x, window.x + window.width, self._scale, self._slide.width_px)
         high, wide = pixels.shape[:2]

@@ -95,7 +95,7 @@ class UntiledSlide(Slide):
         self._pixels = None
 
     def decode_chunk(self, row: int, column: int) -> Rgb:
-        """The whole image."""
+        """Return the whole image."""
         if self._pixels is None:
             self._pixels = _decode_untiled(self.path)
             if self._pixels.shape[:2] != (self.height_px, self.width_px):
@@ -167,7 +167,7 @@ def _stated_sizes(info: Mapping[str, Any], exif: Mapping[int, Any]) -> list[Stat
 
 
 def _decode_untiled(path: Path) -> Rgb:
-    """All pixels of a PNG or JPEG; half a file is an error, never half an image."""
+    """Return all pixels of a PNG or JPEG; half a file is an error, never half an image."""
     data = path.read_bytes()
     is_png = data.startswith(PNG_SIGNATURE)
     try:

@@ -97,13 +97,13 @@ class TiffSlide(Slide):
         self._tiff.close()
 
     def smaller_levels(self) -> list[Slide]:
-        """The smaller levels of the pyramid, largest first."""
+        """Return the smaller levels of the pyramid, largest first."""
         with naming(self.path, 'damaged pyramid in the TIFF'):
             rest = [self._image.levels[index:] for index in range(1, len(self._image.levels))]
             return [TiffSlide(self.path, self._tiff, self._image._replace(levels=levels), True) for levels in rest]
 
     def decode_chunk(self, row: int, column: int) -> Rgb:
-        """One tile, or one group of strips."""
+        """Return one tile, or one group of strips."""
         width_px = min(self.chunk_width_px, self.width_px - column * self.chunk_width_px)
         height_px = min(self.chunk_height_px, self.height_px - row * self.chunk_height_px)
         if self._is_flat:
@@ -117,7 +117,7 @@ class TiffSlide(Slide):
         return (strips[0] if len(strips) == 1 else np.concatenate(strips))[:height_px]
 
     def _segment_rgb(self, index: int) -> Rgb:
-        """One tile or strip, all its colour planes; white where the file leaves it out."""
+        """Return one tile or strip, all its colour planes; white where the file leaves it out."""
         planes = self._frame.samplesperpixel if self._frame.planarconfig == 2 else 1
         per_plane = len(self._page.dataoffsets) // planes
         indices = [plane * per_plane + index for plane in range(planes)]
@@ -128,7 +128,7 @@ class TiffSlide(Slide):
         return _to_rgb(samples[0] if planes == 1 else np.concatenate(samples, axis=2), self._frame)
 
     def _segment(self, index: int) -> npt.NDArray[np.generic]:
-        """One decoded tile or strip as stored, shape (height, width, samples)."""
+        """Return one decoded tile or strip as stored, shape (height, width, samples)."""
         data = self._read_bytes(self._page.dataoffsets[index], self._page.databytecounts[index])
         tables = {}
         if self._frame.compression in JPEG_COMPRESSIONS:
@@ -140,7 +140,7 @@ class TiffSlide(Slide):
         return decoded[0, : shape[1]]  # JPEG strips are padded to whole blocks
 
     def _flat_rows(self, first: int, rows: int) -> npt.NDArray[np.generic]:
-        """Rows of an uncompressed image that lies in one piece, shape (rows, width, samples)."""
+        """Return rows of an uncompressed image that lies in one piece, shape (rows, width, samples)."""
         dtype = np.dtype(self._tiff.byteorder + self._frame.dtype.char)
         planes = self._frame.samplesperpixel if self._frame.planarconfig == 2 else 1
         row_bytes = self.width_px * dtype.itemsize * (self._frame.samplesperpixel // planes)
@@ -224,7 +224,7 @@ def _check_layout(path: Path, level: tifffile.TiffPageSeries, frame: tifffile.Ti
 
 
 def _is_flat(frame: tifffile.TiffPage) -> bool:
-    """Whether rows can be read at computed places: uncompressed, whole bytes, in one piece, no tiles."""
+    """Return whether rows can be read at computed places: uncompressed, whole bytes, in one piece, no tiles."""
     return bool(
         frame.is_contiguous and frame.compression == 1 and frame.predictor == 1 and frame.fillorder == 1
         and not frame.is_tiled and not frame.is_subsampled and frame.bitspersample in (8, 16) and frame.photometric != 3
@@ -232,7 +232,7 @@ def _is_flat(frame: tifffile.TiffPage) -> bool:
 
 
 def _rows_per_chunk(frame: tifffile.TiffPage) -> int:
-    """Rows that are decoded together: those of a tile, or of a group of strips."""
+    """Return how many rows are decoded together: those of a tile, or of a group of strips."""
     if frame.is_tiled:
         return frame.tilelength
     if _is_flat(frame):
@@ -265,7 +265,7 @@ def _check_extent(path: Path, page: tifffile.TiffPage, frame: tifffile.TiffPage,
 
 
 def _to_rgb(samples: npt.NDArray[np.generic], frame: tifffile.TiffPage) -> Rgb:
-    """Samples as stored, shape (height, width, samples), as 8-bit RGB on white."""
+    """Return samples as stored, shape (height, width, samples), as 8-bit RGB on white."""
     if frame.photometric == 3:
         colors = np.asarray(frame.colormap)  # (3, 2 ** bits), 16 bits each; some writers use 8
         colors = colors >> 8 if colors.max() > 255 else colors
