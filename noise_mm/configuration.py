@@ -159,9 +159,10 @@ def _read(path: Path) -> Config:
     try:
         return Config.fromfile(str(path))
     # A config is a program, and may fail in any of these ways.
-    except (SyntaxError, NameError, LookupError, AttributeError, OSError, TypeError, ValueError, ImportError) as error:
-        raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
-    except (ArithmeticError, RuntimeError, AssertionError) as error:
+    except (
+        *(SyntaxError, NameError, LookupError, AttributeError, OSError, TypeError, ValueError, ImportError),
+        *(ArithmeticError, RuntimeError, AssertionError),
+    ) as error:
         raise InputError(f'{path}: not a readable config ({type(error).__name__}: {error}). Correct it.') from error
 
 

@@ -278,19 +278,11 @@ def _whole_pixels(boxes: Tensor, height: int, width: int) -> list[tuple[int, int
 def _reached_pixels(proto_boxes: Tensor, frame: MaskFrame, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
     """left, top, right, bottom of the pixels that interpolation fills from the cells inside each box."""
     top, left, height, width = frame.window
-    x_scale, y_scale = frame.width_px / width, frame.height_px / height
-    areas = []
-    for x1, y1, x2, y2 in _whole_pixels(proto_boxes, rows, columns):
-        # A cell reaches to the centres of its neighbours: half a cell beyond its own border.
-        spread = (
-            (x1 - 0.5 - left) * x_scale,
-            (y1 - 0.5 - top) * y_scale,
-            (x2 + 0.5 - left) * x_scale,
-            (y2 + 0.5 - top) * y_scale,
-        )
-        box = torch.tensor([[math.floor(value) for value in spread[:2]] + [math.ceil(value) for value in spread[2:]]])
-        areas += _whole_pixels(box.float(), frame.height_px, frame.width_px)
-    return areas
+    cells = torch.tensor(_whole_pixels(proto_boxes, rows, columns), dtype=torch.float64).reshape(-1, 4)
+    scale = cells.new_tensor([frame.width_px / width, frame.height_px / height]).repeat(2)
+    # A cell reaches to the centres of its neighbours: half a cell beyond its own border.
+    spread = (cells + cells.new_tensor([-0.5 - left, -0.5 - top, 0.5 - left, 0.5 - top])) * scale
+    return _whole_pixels(torch.cat([spread[:, :2].floor(), spread[:, 2:].ceil()], 1), frame.height_px, frame.width_px)
 
 
 def _column_major_runs(pixels: np.ndarray, top: int, left: int, height_px: int, width_px: int) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -186,6 +187,22 @@ class YOLOv8Runner(Runner):
         super().register_default_hooks(
             {name: hook for name, hook in hooks.items() if hook is not None or name in known}
         )
+
+    def register_hooks(
+        self, default_hooks: Mapping[str, Any] | None = None, custom_hooks: Sequence[Any] | None = None
+    ) -> None:
+        """Register the hooks as the parent does.
+
+        Raises:
+            InputError: If two of them average the weights: each would swap them for its own before every validation.
+        """
+        super().register_hooks(default_hooks, custom_hooks)
+        averaging = [type(hook).__name__ for hook in self.hooks if isinstance(hook, EMAHook)]
+        if len(averaging) > 1:
+            raise InputError(
+                f'{" and ".join(averaging)} both average the weights. Remove ours with default_hooks = dict(ema=None), '
+                'or change it there instead of adding another.'
+            )
 
     def train(self) -> nn.Module:
         """Train as the parent does; without a GPU, freed memory is kept for the next iteration.

@@ -191,6 +191,15 @@ def test_hooks_of_an_authors_own_come_on_top(runner):
     assert 'ResumableEarlyStoppingHook' not in kinds
 
 
+def test_two_averages_of_the_weights_are_refused(runner):
+    own = "custom_hooks = [dict(type='EMAHook', momentum=0.001)]"
+    with pytest.raises(InputError, match=r'EMAHook both average.*ema=None'):
+        runner(own)
+    hooks = [type(hook).__name__ for hook in runner(f'{own}\ndefault_hooks = dict(ema=None)').hooks]
+    assert 'EMAHook' in hooks
+    assert 'StepEMAHook' not in hooks
+
+
 def test_saved_config_of_a_run_means_the_same(runner, tmp_path):
     built = runner('model = dict(backbone=dict(frozen_stages=1))\nval_dataloader = dict(batch_size=1)')
     saved = load_config(next((tmp_path / 'run').glob('*.py')))
