@@ -1,11 +1,12 @@
 """Mosaic is off for the last epochs."""
 
 from mmdet.engine.hooks import PipelineSwitchHook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmyolo.registry import HOOKS
 
 from noise_mm.datasets.patch_datasets import nested_datasets
 from noise_mm.datasets.transforms import with_patch_loader
+from noise_mm.errors import InputError
 
 
 @HOOKS.register_module()
@@ -25,7 +26,16 @@ class CloseMosaicHook(PipelineSwitchHook):
         self.num_last_epochs = num_last_epochs
 
     def before_train(self, runner: Runner) -> None:
-        """Takes the number of epochs from the runner."""
+        """Takes the number of epochs from the runner.
+
+        Raises:
+            InputError: If it counts iterations.
+        """
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise InputError(
+                'IterBasedTrainLoop has no epochs, with the last of which mosaic ends. Set default_hooks = '
+                'dict(close_mosaic=None).'
+            )
         self.switch_epoch = runner.max_epochs - self.num_last_epochs
 
     def before_train_epoch(self, runner: Runner) -> None:

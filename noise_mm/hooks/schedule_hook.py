@@ -2,9 +2,11 @@
 
 import numpy as np
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmyolo.engine.hooks import yolov5_param_scheduler_hook as mmyolo_schedules
 from mmyolo.registry import HOOKS
+
+from noise_mm.errors import InputError
 
 # MMYOLO's optimizer constructor makes three groups of parameters: weights, normalisation, biases.
 BIAS_GROUP = 2
@@ -50,7 +52,16 @@ class YOLOv8ScheduleHook(ParamSchedulerHook):
         self.warmup_min_iters = warmup_min_iters
 
     def before_train(self, runner: Runner) -> None:
-        """Remembers the rates the optimizer was made with; a resumed optimizer brings them along."""
+        """Remembers the rates the optimizer was made with; a resumed optimizer brings them along.
+
+        Raises:
+            InputError: If the run has no epochs to fall over.
+        """
+        if isinstance(runner.train_loop, IterBasedTrainLoop) and not getattr(runner, 'param_schedulers', None):
+            raise InputError(
+                "IterBasedTrainLoop has no epochs, over which YOLOv8's rates fall. Set param_scheduler = "
+                "[dict(type='LinearLR', by_epoch=False, ...)]."
+            )
         for group in runner.optim_wrapper.optimizer.param_groups:
             group.setdefault('initial_lr', group['lr'])
             if 'momentum' in group:

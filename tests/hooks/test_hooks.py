@@ -16,6 +16,7 @@ def fake_runner(max_epochs=100, batch=16, momentum=0.9):
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
     optimizer = torch.optim.SGD([{'params': [p]} for p in parameters], lr=0.01, momentum=momentum)
     return SimpleNamespace(
+        train_loop=None,
         iter=0,
         epoch=0,
         max_epochs=max_epochs,

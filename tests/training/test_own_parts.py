@@ -191,6 +191,22 @@ def test_hooks_of_an_authors_own_come_on_top(runner):
     assert 'ResumableEarlyStoppingHook' not in kinds
 
 
+def test_training_by_iterations(runner):
+    loop = """train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=4, val_interval=2)
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
+log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2){more})
+"""
+    rates = "\nparam_scheduler = [dict(type='LinearLR', by_epoch=False, end=4)]"
+    with pytest.raises(InputError, match='param_scheduler'):
+        runner(loop.format(more='')).train()
+    with pytest.raises(InputError, match='close_mosaic=None'):
+        runner(loop.format(more='') + rates).train()
+    built = runner(loop.format(more=', close_mosaic=None') + rates)
+    built.train()
+    assert built.iter == 4
+
+
 def test_two_averages_of_the_weights_are_refused(runner):
     own = "custom_hooks = [dict(type='EMAHook', momentum=0.001)]"
     with pytest.raises(InputError, match=r'EMAHook both average.*ema=None'):
