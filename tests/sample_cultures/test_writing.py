@@ -90,7 +90,7 @@ def test_picture_is_what_the_microscope_sees_in_a_plain_tiff_with_its_resolution
         assert page.predictor == 1  # ImageJ misreads predicted RGB
         assert not page.is_tiled  # ImageJ opens no tiles
     with open_slide(here.path('wells', '.tif')) as slide:
-        assert slide.um_per_px == pytest.approx(0.7784, rel=1e-5)
+        assert slide.mpp == pytest.approx(0.7784, rel=1e-5)
 
 
 def test_large_wells_are_tiled_and_hold_the_same_pixels(tmp_path, monkeypatch):
