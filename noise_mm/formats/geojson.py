@@ -115,7 +115,7 @@ def write_geojson(
         file = open_files.enter_context(open(temporary, 'wb'))
         if str(path).lower().endswith('.gz'):
             # A gzip header without a name and a date: the same outlines give the same bytes.
-            file = open_files.enter_context(gzip.GzipFile('', 'wb', fileobj=file, mtime=0))
+            file = open_files.enter_context(gzip.GzipFile('', 'wb', 6, file, mtime=0))
         file.write(b'{"type": "FeatureCollection", "features": [')
         for number, feature in enumerate(_features(outlines, measurements, object_type, colours, points)):
             text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
