@@ -311,6 +311,13 @@ class YOLOv8Runner(Runner):
         random_classes = [name for name in classes if name not in known]
         rows = f', and the rows of {", ".join(random_classes)}' if random_classes else ''
         self.logger.info(f'{len(random)} of {len(model.state_dict())} tensors start at random{rows}')
+        for name, module in model.named_modules():
+            start = getattr(module, 'init_cfg', None)
+            if isinstance(start, dict) and start.get('type') == 'Pretrained':
+                self.logger.warning(
+                    f'init_cfg of {name or "the model"} loads {start.get("checkpoint")}; those tensors count as random '
+                    'above, and which batches they have seen is not recorded. init_from and load_from record it.'
+                )
         if is_main_process():
             report = {'checkpoints': reports, 'random': random, 'random_class_rows': random_classes}
             write_json(Path(self.work_dir) / INITIAL_WEIGHTS_FILE, report, indent=1)

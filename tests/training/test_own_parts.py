@@ -96,6 +96,16 @@ def test_start_from_a_checkpoint_behind_a_url(runner, tmp_path, monkeypatch):
         runner('', load_from=(tmp_path / 'missing.pth').as_uri())
 
 
+def test_pretrained_parts_are_named(runner, tmp_path):
+    first = runner('')
+    first.train()
+    first.save_checkpoint(str(tmp_path), 'start.pth')
+    start = f"dict(type='Pretrained', checkpoint='{tmp_path / 'start.pth'}', prefix='backbone.')"
+    runner(f'model = dict(backbone=dict(init_cfg={start}))').train()
+    logs = ''.join(path.read_text() for path in (tmp_path / 'run').glob('*/*.log'))
+    assert 'init_cfg of backbone loads' in logs
+
+
 def test_finished_run_goes_on_for_more_epochs(runner):
     runner('').train()
     longer = runner('max_epochs = 2', resume=True)
