@@ -30,6 +30,7 @@ from noise_mm.patches.planning import (
 )
 from noise_mm.progress import Progress
 from noise_mm.scale import REFERENCE_UM_PER_PX
+from noise_mm.slides.well_images import first_of
 
 JOURNAL = '.extracted'
 
@@ -253,15 +254,9 @@ def _notes(wells: Sequence[PlannedWell]) -> list[str]:
     notes = []
     if assumed:
         notes.append(
-            f'{_some(assumed)}: the file states no pixel size; {REFERENCE_UM_PER_PX} um is assumed, and no '
+            f'{first_of(assumed)}: the file states no pixel size; {REFERENCE_UM_PER_PX} um is assumed, and no '
             'area in um^2 is written. Give it with --mpp, or accept it with --assume-mpp.'
         )
     if sparse:
-        notes.append(f'{_some(sparse)}: the file leaves out tiles or strips; they are white in the patches.')
+        notes.append(f'{first_of(sparse)}: the file leaves out tiles or strips; they are white in the patches.')
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more

@@ -12,6 +12,7 @@ from noise_mm.formats.label_image import LABEL_AFFIXES, LABEL_PREFIXES, is_label
 from noise_mm.formats.read import SUFFIXES as ANNOTATION_SUFFIXES
 from noise_mm.formats.read import read_annotation_json
 from noise_mm.slides.slide import SLIDE_SUFFIXES
+from noise_mm.slides.well_images import first_of
 
 WELL_AFFIXES = (('img_', ''), ('', '.ome'))
 """What names of well images carry before and after the well's own name."""
@@ -98,10 +99,10 @@ def find_wells(wells_dir: Path, annotations_dir: Path, allow_unannotated: bool =
         files, labels = [file for file in files if file not in taken], []
     annotations, notes = annotations_of(files, images)
     if labels:
-        notes.insert(0, f'{names_of(labels)} in {wells_dir}: passed over, named like label images and not like wells')
+        notes.insert(0, f'{first_of(labels)} in {wells_dir}: passed over, named like label images and not like wells')
     others = [file for file in in_wells_dir if file.suffix.lower() not in SLIDE_SUFFIXES and file not in files]
     if others:
-        notes.append(f'{names_of(others)} in {wells_dir}: not read, no images of a known format')
+        notes.append(f'{first_of(others)} in {wells_dir}: not read, no images of a known format')
     wells: list[WellFiles] = []
     faults: dict[str, InputError] = {}
     for name, candidates in sorted(images.items()):
@@ -150,9 +151,9 @@ def annotations_of(files: Sequence[Path], wells: Iterable[str]) -> tuple[dict[st
             found.setdefault(name, []).extend(Annotated(file, image) for image in by_well[name])
         missing = [image for name in by_well.keys() - known for image in by_well[name]]
         if missing:
-            notes.append(f'{file}: {len(missing)} images in it are of no well here ({_some(sorted(missing))})')
+            notes.append(f'{file}: {len(missing)} images in it are of no well here ({first_of(sorted(missing))})')
     if others:
-        notes.append(f'{names_of(others)} in {others[0].parent}: not used, named after no well here')
+        notes.append(f'{first_of(others)} in {others[0].parent}: not used, named after no well here')
     return found, notes
 
 
@@ -176,7 +177,7 @@ def without_pictures(files: list[Path], notes: list[str]) -> list[Path]:
     pictures = [file for file in files if file.suffix.lower() == '.png' and not is_label_image_name(file)]
     if not pictures or len(pictures) == len(files):
         return files
-    notes.append(f'{names_of(pictures)} in {files[0].parent}: not used, taken for a picture beside the annotations')
+    notes.append(f'{first_of(pictures)} in {files[0].parent}: not used, taken for a picture beside the annotations')
     return [file for file in files if file not in pictures]
 
 
@@ -216,15 +217,6 @@ def well_of(file_name: str) -> str:
     name = base_name(file_name)
     stem = _stem(name, SLIDE_SUFFIXES)
     return _without_affixes(name if stem is None else stem, WELL_AFFIXES)
-
-
-def names_of(files: Sequence[Path]) -> str:
-    """Return the first names of some files, and how many more there are."""
-    return _some([file.name for file in files])
-
-
-def _some(names: Sequence[str]) -> str:
-    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
 
 
 def _stem(name: str, suffixes: Sequence[str]) -> str | None:

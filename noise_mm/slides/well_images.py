@@ -67,9 +67,14 @@ def unread_files(paths: Sequence[Path]) -> list[Path]:
 
 def unread_note(paths: Sequence[Path]) -> str:
     """Return a line that names the first of `unread_files`; empty if there is none."""
-    names = [file.name for file in unread_files(paths)]
-    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-    return f'note: not read, label images or no images of a known format: {", ".join(names[:5])}{more}' if names else ''
+    files = unread_files(paths)
+    return f'note: not read, label images or no images of a known format: {first_of(files)}' if files else ''
+
+
+def first_of(names: Sequence[str | Path]) -> str:
+    """Return the first five names of a list, without folders, and how many more there are."""
+    names = [Path(name).name for name in names]
+    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
 
 
 def _files_in(folder: Path) -> list[Path]:
