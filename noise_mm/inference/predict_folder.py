@@ -16,11 +16,12 @@ from noise_mm.inference.predict_well import NucleusFinder, TileSettings, predict
 from noise_mm.inference.ranks import Ranks, partition
 from noise_mm.inference.results_folder import ResultsFolder
 from noise_mm.inference.tile_pipeline import NetworkError
+from noise_mm.patches.planning import pixel_size
 from noise_mm.report.folder import SummaryOptions
 from noise_mm.report.options import WellOptions
 from noise_mm.report.output_files import check_output_folder
 from noise_mm.report.well import write_well
-from noise_mm.scale import REFERENCE_UM_PER_PX, PixelSize, scale_to_reference
+from noise_mm.scale import PixelSize, scale_to_reference
 from noise_mm.slides.chunked import Slide
 from noise_mm.slides.slide import open_slide
 from noise_mm.slides.well_images import by_well
@@ -141,19 +142,14 @@ def _predict_image(well: str, detector: Any, folder: ResultsFolder, options: Pre
 
 
 def _pixel_size(well: str, slide: Slide, options: PredictOptions) -> PixelSize:
-    """Return the pixel size of an image: as given, else as the file states, else the reference.
+    """Return the pixel size of an image, and print a note if it is only assumed.
 
     Raises:
         InputError: If a pyramid doesn't state it, the file contradicts itself, or the image is too small to be a well.
     """
-    if options.mpp is not None:
-        pixel = PixelSize(options.mpp, 'option')
-    elif slide.mpp is not None:
-        pixel = PixelSize(slide.mpp, 'file')
-    elif slide.smaller_levels():
+    pixel = pixel_size(slide, options.mpp, options.assume_mpp)
+    if pixel.source in ('assumed', 'accepted') and slide.smaller_levels():
         raise InputError(f'{slide.path}: a slide of several resolutions that states no pixel size. Give it with --mpp.')
-    else:
-        pixel = PixelSize(REFERENCE_UM_PER_PX, 'accepted' if options.assume_mpp else 'assumed')
     if min(slide.width_px, slide.height_px) * scale_to_reference(pixel.um) < SMALLEST_WELL_PX:
         raise InputError(
             f'{slide.path}: {slide.width_px} x {slide.height_px} px is too small for a well. Export it again.'

@@ -19,7 +19,7 @@ from noise_mm.patches.annotations import read_cells
 from noise_mm.patches.cutting import Block, at_reference, group_windows, working_bytes
 from noise_mm.patches.layout import Patch, PatchSettings, plan_patches
 from noise_mm.patches.pairing import WellFiles
-from noise_mm.scale import REFERENCE_UM_PER_PX, check_um_per_px, scale_to_reference
+from noise_mm.scale import REFERENCE_UM_PER_PX, PixelSize, check_um_per_px, scale_to_reference
 from noise_mm.slides.chunked import Slide
 from noise_mm.slides.slide import open_slide
 
@@ -177,26 +177,22 @@ def default_workers(wells: Sequence[PlannedWell]) -> int:
     return max(workers, 1)
 
 
-def pixel_size(slide: Slide, of_option: float | None, assume: bool = False) -> tuple[float, str]:
-    """Return the pixel size of a well, and where it is from.
+def pixel_size(slide: Slide, of_option: float | None, assume: bool = False) -> PixelSize:
+    """Return the pixel size of a well: as given, else as the file states, else the reference.
 
     Args:
         slide: The well.
         of_option: What the user gave.
         assume: Whether the user accepts the reference where neither says it.
 
-    Returns:
-        The size, and `option`, `file`, `assumed` (the reference, because neither says it) or `accepted` (the same, with
-        --assume-mpp).
-
     Raises:
         InputError: If the file contradicts itself.
     """
     if of_option is not None:
-        return of_option, 'option'
+        return PixelSize(of_option, 'option')
     if slide.mpp is not None:
-        return slide.mpp, 'file'
-    return REFERENCE_UM_PER_PX, 'accepted' if assume else 'assumed'
+        return PixelSize(slide.mpp, 'file')
+    return PixelSize(REFERENCE_UM_PER_PX, 'accepted' if assume else 'assumed')
 
 
 def _read_cells(files: WellFiles, slide: Slide, um_per_px: float, request: Request) -> tuple[list[Outline], list[str]]:
