@@ -148,7 +148,7 @@ def run(n_cases: int, seed: int, keep: Path | None = None, first: int = 0) -> tu
                         ((_, parser, data),) = cases(parsers, number, 1, seed)
                         (keep / f'{seed}_{number}_{parser.file_name}').write_bytes(data)
             first += count
-            if (first - start) % (5 * BATCH) == 0:
+            if (first - start) // (5 * BATCH) > (first - count - start) // (5 * BATCH):  # a crash ends a batch early
                 rate = (first - start) / (time.monotonic() - began)
                 print(f'{first - start} cases, {rate:.0f} a second: {dict(counts)}', flush=True)
     return counts, failures
