@@ -79,28 +79,6 @@ def load_run_config(args: argparse.Namespace) -> Any:
     return config
 
 
-def start_processes(launcher: str) -> None:
-    """Joins the processes that torchrun or SLURM started.
-
-    MMEngine does this itself where there are GPUs; without them it asks for one all the same, so this joins them first.
-
-    Raises:
-        InputError: If nothing started several processes.
-    """
-    import os
-
-    import torch
-
-    if launcher == 'pytorch' and 'LOCAL_RANK' not in os.environ:
-        raise InputError(
-            '--launcher pytorch: not started by torchrun. Use it, or tools/dist_train.sh and tools/dist_test.sh.'
-        )
-    if launcher == 'slurm' and 'SLURM_PROCID' not in os.environ:
-        raise InputError('--launcher slurm: not started by srun. Use tools/slurm_train.sh.')
-    if launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
-
-
 def pick_device(name: str) -> Any:
     """The torch device of that name; `auto` is the first GPU, or the CPU where there is none.
 

@@ -3,7 +3,7 @@ import argparse
 import pytest
 import torch
 
-from noise_mm.command_line import add_config_options, load_run_config, parse_cfg_options, pick_device, start_processes
+from noise_mm.command_line import add_config_options, load_run_config, parse_cfg_options, pick_device
 from noise_mm.errors import InputError
 
 
@@ -41,11 +41,3 @@ def test_missing_device_is_refused(name):
 def test_gpu_is_refused_where_there_is_none():
     with pytest.raises(InputError, match='0 usable GPUs'):
         pick_device('cuda:0')
-
-
-@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
-def test_launcher_without_its_processes_is_refused(launcher, monkeypatch):
-    for name in ('LOCAL_RANK', 'SLURM_PROCID'):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match=f'--launcher {launcher}'):
-        start_processes(launcher)

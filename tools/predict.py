@@ -14,7 +14,7 @@ from noise_mm.command_line import add_launcher_option, parse_cfg_options, pick_d
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
-    from noise_mm.inference.ranks import Ranks
+    from noise_mm.distributed import Ranks
 
 ZOOMS = (0.1, 10.0)
 DEFAULT_FORMATS = ('coco', 'csv', 'overlay')
@@ -224,8 +224,10 @@ def _device(name: str, ranks: 'Ranks') -> Any:
     """Return the device of this process; several processes take the GPUs of their machine in turn."""
     import torch
 
-    if ranks.count > 1 and name in ('auto', 'cuda') and torch.cuda.is_available():
-        name = f'cuda:{ranks.local_rank % torch.cuda.device_count()}'
+    from noise_mm.distributed import own_gpu
+
+    if ranks.count > 1 and name in ('auto', 'cuda') and (gpu := own_gpu(ranks)) is not None:
+        name = f'cuda:{gpu}'
     device = pick_device(name)
     if device.type == 'cuda':
         torch.cuda.set_device(device)  # else each process would also hold memory of the first GPU
@@ -358,10 +360,10 @@ def _predict(
     summary: Any,
 ) -> None:
     """Predict with networks, each a config and a checkpoint, that are ready."""
+    from noise_mm.distributed import ranks_of
     from noise_mm.inference.detector import TileDetector
     from noise_mm.inference.nucleus_detector import NucleusDetector
     from noise_mm.inference.predict_folder import PredictOptions, predict_folder
-    from noise_mm.inference.ranks import ranks_of
     from noise_mm.report.options import WellOptions
     from noise_mm.slides.well_images import unread_files
 

@@ -10,7 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import add_launcher_option, parse_cfg_options, pick_device, start_processes
+from noise_mm.command_line import add_launcher_option, parse_cfg_options, pick_device
+from noise_mm.distributed import Processes, joined
 from noise_mm.errors import InputError, run_command
 
 SETTINGS = ('score_thr', 'uncertain_from', 'box_px')
@@ -61,30 +62,6 @@ def _box_px(text: str) -> float | str:
         return text
 
 
-def join_processes(launcher: str, device: str) -> Any:
-    """Joins the processes that share the work, if there are several, and gives the torch device of this one.
-
-    Raises:
-        InputError: If nothing started them, or one GPU is named for all.
-    """
-    if launcher == 'none':
-        return pick_device(device)
-    if device != 'auto':
-        raise InputError(f'--device {device}: with --launcher each process takes a GPU of its own. Leave it out.')
-    start_processes(launcher)
-    import torch
-    from mmengine.dist import init_dist
-    from mmengine.utils.dl_utils import set_multi_processing
-
-    set_multi_processing(distributed=True)  # as MMEngine's runner does: init_dist would have readers start anew
-    if torch.cuda.is_available():
-        init_dist(launcher)
-        return torch.device('cuda', torch.cuda.current_device())
-    if launcher == 'slurm':
-        raise InputError('--launcher slurm: needs GPUs, and there are none. Leave it out.')
-    return torch.device('cpu')
-
-
 def settings_of(config: Any, args: argparse.Namespace) -> Any:
     """The settings of the config's hook, changed by options."""
     from noise_mm.pseudo_labels.weak_nuclei import LabelSettings
@@ -100,9 +77,15 @@ def main() -> None:
     args = parse_arguments()
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f'--batch-size {args.batch_size}: not at least 1.')
-    device = join_processes(args.launcher, args.device)
-    from mmengine.dist import is_main_process
+    if args.launcher != 'none' and args.device != 'auto':
+        raise InputError(f'--device {args.device}: with --launcher each process takes a GPU of its own. Leave it out.')
+    with joined(args.launcher) as processes:
+        label(args, processes)
 
+
+def label(args: argparse.Namespace, processes: Processes) -> None:
+    """Label with the processes that have met."""
+    device = pick_device(args.device) if args.launcher == 'none' else processes.device
     import noise_mm.register  # noqa: F401
     from noise_mm.configuration import load_config
     from noise_mm.pseudo_labels.batches import read_batches
@@ -113,6 +96,7 @@ def main() -> None:
     overrides = parse_cfg_options(args.cfg_options) | ({'data_root': args.data_root} if args.data_root else {})
     config = load_config(args.config, overrides, args.fold)
     settings = settings_of(config, args)
+    processes.connect(config)
     data_root = config.get('data_root')
     names = args.batches or config.get('train_batches') or []
     refuse_repeated('--batches', args.batches)
@@ -123,8 +107,7 @@ def main() -> None:
     labeller = NucleusLabeller(config, args.checkpoint, device, settings, args.batch_size)
     pseudo_dir = config.get('pseudo_dir', 'pseudo')
     written = label_batches(labeller, found, data_root, pseudo_dir, args.force)
-    if is_main_process():
-        print(f'{Path(data_root) / pseudo_dir}: {len(written)} files written, {len(found) - len(written)} up to date')
+    print(f'{Path(data_root) / pseudo_dir}: {len(written)} files written, {len(found) - len(written)} up to date')
 
 
 if __name__ == '__main__':

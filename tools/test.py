@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config, start_processes
+from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config
+from noise_mm.distributed import joined
 from noise_mm.errors import InputError, run_command
 
 if TYPE_CHECKING:
@@ -31,7 +32,16 @@ def main() -> None:
     args = parse_options()
     if (args.checkpoint is None) == (args.results is None):
         raise InputError('what to score: give either a checkpoint or --results, not both and not neither.')
-    config = load_run_config(args)
+    if args.results is not None and args.launcher != 'none':
+        raise InputError('--launcher: is of no use with --results, which are files already. Leave it out.')
+    with joined(args.launcher) as processes:
+        config = load_run_config(args)
+        processes.connect(config)
+        score(args, config)
+
+
+def score(args: argparse.Namespace, config: 'Config') -> None:
+    """Score a checkpoint or the results of another tool."""
     if 'test_batches' in config and not config.test_batches:
         raise InputError(
             f'{args.config}: is cross-validated. Say which batch was held out, with --fold '
@@ -45,7 +55,6 @@ def main() -> None:
 
 def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
     """Run the network on the test data, in one process or in several."""
-    start_processes(args.launcher)
     from mmengine.dist import is_main_process
 
     from noise_mm.evaluation.configured_test import add_outputs
@@ -65,9 +74,8 @@ def score_checkpoint(args: argparse.Namespace, config: 'Config') -> None:
 
 def score_results_files(args: argparse.Namespace, config: 'Config') -> None:
     """Score COCO results on the same patches, without a network."""
-    for value, option in ((args.save_results, '--save-results'), (args.launcher != 'none', '--launcher')):
-        if value:
-            raise InputError(f'{option}: is of no use with --results, which are files already. Leave it out.')
+    if args.save_results:
+        raise InputError('--save-results: is of no use with --results, which are files already. Leave it out.')
     if args.name is None:
         raise InputError('--results: say whose they are, as the tables will show it, e.g. --name Cellpose.')
     from noise_mm.evaluation.configured_test import score_results

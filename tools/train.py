@@ -6,7 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config, start_processes
+from noise_mm.command_line import add_allow_seen_option, add_config_options, load_run_config
+from noise_mm.distributed import joined
 from noise_mm.errors import InputError, run_command
 
 EXAMPLE = """
@@ -52,16 +53,17 @@ def main() -> None:
     if args.init and args.resume:
         raise InputError('--init: a resumed run has its weights already. Leave out --init or --resume.')
 
-    config = load_run_config(args)
-    from noise_mm.stages import can_resume, initial_checkpoints
+    with joined(args.launcher) as processes:
+        config = load_run_config(args)
+        processes.connect(config)
+        from noise_mm.stages import can_resume, initial_checkpoints
 
-    if not args.resume or (args.resume == 'auto' and not can_resume(config.work_dir)):
-        config.init_checkpoints = initial_checkpoints(config, args.init)
-        config.init_from = args.init or config.get('init_from')
-    start_processes(args.launcher)
-    from noise_mm.training.run import train
+        if not args.resume or (args.resume == 'auto' and not can_resume(config.work_dir)):
+            config.init_checkpoints = initial_checkpoints(config, args.init)
+            config.init_from = args.init or config.get('init_from')
+        from noise_mm.training.run import train
 
-    train(config, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr, allow_seen=args.allow_seen)
+        train(config, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr, allow_seen=args.allow_seen)
 
 
 if __name__ == '__main__':

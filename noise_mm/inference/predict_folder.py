@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import noise_mm
+from noise_mm.distributed import Ranks
 from noise_mm.errors import InputError
 from noise_mm.inference.merge.merge import SeamReport
+from noise_mm.inference.partition import partition
 from noise_mm.inference.predict_well import NucleusFinder, TileSettings, predict_well
-from noise_mm.inference.ranks import Ranks, partition
 from noise_mm.inference.results_folder import ResultsFolder
 from noise_mm.inference.tile_pipeline import NetworkError
 from noise_mm.patches.planning import pixel_size

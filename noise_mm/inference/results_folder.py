@@ -15,9 +15,9 @@ from typing import Any
 from filelock import FileLock
 
 import noise_mm
+from noise_mm.distributed import Ranks
 from noise_mm.errors import InputError
 from noise_mm.files import FileInUseError, read_json, remove_leftovers, write_json
-from noise_mm.inference.ranks import Ranks
 from noise_mm.inference.records import differences, image_metadata, read_records, record_path, write_record
 from noise_mm.report.folder import SummaryOptions, write_folder
 from noise_mm.report.output_files import FOLDER_FILES, well_files

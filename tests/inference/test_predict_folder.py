@@ -18,12 +18,13 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from noise_mm.distributed import Ranks
 from noise_mm.errors import InputError
 from noise_mm.inference import predict_folder as module
 from noise_mm.inference.detection import Detection
+from noise_mm.inference.partition import partition
 from noise_mm.inference.predict_folder import PredictOptions, predict_folder
 from noise_mm.inference.predict_well import TileSettings
-from noise_mm.inference.ranks import Ranks, partition
 from noise_mm.inference.results_folder import LOCK
 from noise_mm.inference.tile_pipeline import NetworkError
 from noise_mm.report.folder import SummaryOptions

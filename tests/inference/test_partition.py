@@ -2,8 +2,8 @@
 
 import pytest
 
-from noise_mm.errors import InputError
-from noise_mm.inference.ranks import Ranks, partition, ranks_of
+from noise_mm.distributed import Ranks
+from noise_mm.inference.partition import partition
 
 
 @pytest.fixture
@@ -30,16 +30,3 @@ def test_processes_read_about_equally_many_bytes(images):
 def test_a_missing_image_belongs_to_one_process_too(images):
     images[3].unlink()
     assert sum(images[3] in partition(images, Ranks(rank, 3)) for rank in range(3)) == 1
-
-
-def test_ranks_as_launchers_state_them():
-    assert ranks_of('none', {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}) == Ranks()
-    assert ranks_of('pytorch', {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}) == Ranks(3, 4, 1)
-    assert ranks_of('slurm', {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4', 'SLURM_LOCALID': '1'}) == Ranks(3, 4, 1)
-    assert ranks_of('slurm', {'SLURM_PROCID': '0'}) == Ranks(0, 1, 0)
-
-
-@pytest.mark.parametrize(('launcher', 'words'), [('pytorch', 'torchrun'), ('slurm', 'srun')])
-def test_a_process_that_no_launcher_started(launcher, words):
-    with pytest.raises(InputError, match=f'--launcher {launcher}.*{words}'):
-        ranks_of(launcher, {})
