@@ -39,10 +39,20 @@ def run_command(main: Callable[[], None]) -> None:
         _exit('terminated', 143)
     except KeyboardInterrupt:
         _exit('interrupted', 130)
-    except RuntimeError as error:
-        if type(error).__name__ != 'OutOfMemoryError':  # torch's; torch is not imported for this
+    except (MemoryError, RuntimeError) as error:
+        if (owner := _short_of_memory(error)) is None:
             raise
-        _exit('error: the GPU has not enough memory. Lower --batch-size, in training batch_size (--cfg-options).', 2)
+        _exit(f'error: {owner} has not enough memory. Lower --batch-size, in training batch_size (--cfg-options).', 2)
+
+
+def _short_of_memory(error: MemoryError | RuntimeError) -> str | None:
+    """Return whose memory an exception says is used up, if it does. torch is not imported for this."""
+    text = str(error)
+    if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in text:
+        return 'this machine'
+    if type(error).__name__ == 'OutOfMemoryError' or 'CUDA error: out of memory' in text or '_ALLOC_FAILED' in text:
+        return 'the GPU'
+    return None
 
 
 def _exit(message: str, status: int) -> None:

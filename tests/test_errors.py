@@ -59,14 +59,29 @@ def test_a_signal_gives_a_word_and_no_traceback(name, tmp_path, repo_dir):
     assert (process.returncode, err) == {'SIGTERM': (143, 'terminated\n'), 'SIGINT': (130, 'interrupted\n')}[name]
 
 
-def test_want_of_gpu_memory_gives_one_line(capsys):
-    class OutOfMemoryError(RuntimeError):
-        pass
+class OutOfMemoryError(RuntimeError):
+    """Has the name of torch's."""
 
+
+@pytest.mark.parametrize(
+    ('error', 'owner'),
+    [
+        (OutOfMemoryError('CUDA out of memory. Tried to allocate ...'), 'the GPU'),
+        (RuntimeError('CUDA error: out of memory'), 'the GPU'),
+        (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'), 'the GPU'),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 'this machine'),
+        (MemoryError('Unable to allocate 7 TiB'), 'this machine'),
+    ],
+)
+def test_want_of_memory_gives_one_line(error, owner, capsys):
     with pytest.raises(SystemExit) as caught:
-        run_command(fail(OutOfMemoryError('CUDA out of memory. Tried to allocate ...')))
+        run_command(fail(error))
     assert caught.value.code == 2
-    assert '--batch-size' in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'error: {owner} has not enough memory') and '--batch-size' in line
+
+
+def test_other_errors_of_torch_keep_their_traceback():
     with pytest.raises(RuntimeError):
         run_command(fail(RuntimeError('a defect')))
 
