@@ -1,6 +1,7 @@
 """MMEngine's runner, with what can only be chosen when the data are known."""
 
 import copy
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -362,6 +363,9 @@ class YOLOv8Runner(Runner):
         """Save as the parent does, with what is known of the training and the batches that it has seen.
 
         A file of this name is at all times whole, so that a killed run can be resumed.
+
+        Raises:
+            InputError: If the disk is full.
         """
         unfinished = f'unfinished_{filename}'
         meta = kwargs.get('meta') or {}
@@ -373,7 +377,13 @@ class YOLOv8Runner(Runner):
             seen_batches.META_KEY: dict(self.seen_batches),
         }
         kwargs['save_param_scheduler'] = kwargs.get('save_param_scheduler', True) and bool(self.param_schedulers)
-        super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+        try:
+            super().save_checkpoint(out_dir, unfinished, *args, **kwargs)
+        except OSError as error:
+            (Path(out_dir) / unfinished).unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(f'{out_dir}: the disk is full. Make room and run again with --resume.') from error
+            raise
         if is_main_process():
             os.replace(Path(out_dir) / unfinished, Path(out_dir) / filename)
 
