@@ -21,6 +21,7 @@ from noise_mm.report.options import WellOptions
 from noise_mm.report.overlay import OVERLAY_SIDE_PX, draw_overlay
 from noise_mm.scale import PixelSize, scale_to_reference
 from noise_mm.slides.chunked import Rgb, Slide
+from noise_mm.slides.resample import slide_thumbnail
 
 DARKEST_GROUND = 64
 """An image without a pixel so bright, of 256 levels, is none of bright field: most often 12 bits in a file of 16."""
@@ -80,7 +81,7 @@ def measured_content(
         ValueError: If `options` ask for nuclei and none were looked for.
     """
     size_px = (slide.width_px, slide.height_px)
-    thumbnail = slide.thumbnail(OVERLAY_SIDE_PX)
+    thumbnail = slide_thumbnail(slide, OVERLAY_SIDE_PX)
     outlines, nuclei, cell_of, counts = found.outlines, found.nuclei, None, None
     if nuclei is not None:
         cell_of = assign_nuclei(outlines, nuclei.xy_px)

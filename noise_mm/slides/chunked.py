@@ -161,21 +161,6 @@ class Slide(ABC):
                     del live[chunk]
             yield pixels
 
-    def thumbnail(self, max_side_px: int) -> Rgb:
-        """Return the whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
-
-        It is made from the smallest level of a pyramid that is large enough, piece by piece.
-        """
-        from noise_mm.slides.resample import ResampledSlide  # it is itself a Slide
-
-        levels = [
-            level for level in [self, *self.smaller_levels()] if max(level.width_px, level.height_px) >= max_side_px
-        ]
-        level = levels[-1] if levels else self
-        scale = min(1.0, max_side_px / max(level.width_px, level.height_px))
-        small = ResampledSlide(level, scale)
-        return next(small.windows([Window(0, 0, 0, 0, small.width_px, small.height_px)]))
-
     def _recent_chunk(self, row: int, column: int) -> Rgb:
         """Return a chunk from the cache of `read`, or decoded into it; the chunks used longest ago give way."""
         chunk = self._recent.pop((row, column), None)

@@ -131,3 +131,16 @@ class ResampledSlide(Slide):
         result = across @ columns  # (window.width, window.height * 3)
         result = result.reshape(window.width, window.height, 3).transpose(1, 0, 2)
         return np.ascontiguousarray(np.clip(np.rint(result), 0, 255).astype(np.uint8))
+
+
+def slide_thumbnail(slide: Slide, max_side_px: int) -> Rgb:
+    """Return the whole image, area-averaged so that its longer side is at most `max_side_px`; never enlarged.
+
+    It is made from the smallest level of a pyramid that is large enough, piece by piece.
+    """
+    enough = [
+        level for level in [slide, *slide.smaller_levels()] if max(level.width_px, level.height_px) >= max_side_px
+    ]
+    level = enough[-1] if enough else slide
+    small = ResampledSlide(level, min(1.0, max_side_px / max(level.width_px, level.height_px)))
+    return next(small.windows([Window(0, 0, 0, 0, small.width_px, small.height_px)]))

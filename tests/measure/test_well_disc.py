@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from noise_mm.measure.well_disc import Disc, find_disc
+from noise_mm.slides.resample import slide_thumbnail
 from noise_mm.slides.slide import open_slide
 from sample_cultures.writing import WellTask, write_well
 
@@ -73,13 +74,13 @@ def test_a_square_well_has_no_disc():
 def test_a_sample_culture_has_no_disc(batch, tmp_path):
     write_well(WellTask(tmp_path, batch, 'w1', seed=1, size_px=1024, crowding=1.0, with_nuclei=False))
     with open_slide(tmp_path / batch / 'wells' / 'w1.tif') as slide:
-        assert find_disc(slide.thumbnail(1000)) is None
+        assert find_disc(slide_thumbnail(slide, 1000)) is None
 
 
 @pytest.mark.real
 def test_the_real_image_has_no_disc(shared_dir):
     with open_slide(shared_dir / 'data' / 'real_trap' / 'oc_finder_example.tif') as slide:
-        assert find_disc(slide.thumbnail(1000)) is None
+        assert find_disc(slide_thumbnail(slide, 1000)) is None
 
 
 def test_area_is_what_lies_in_the_image():

@@ -7,6 +7,7 @@ from shapely.geometry import Point, Polygon
 
 from noise_mm.errors import InputError
 from noise_mm.proposals.trap_regions import ProposalSettings, choose_threshold, propose, stain_strength, to_well
+from noise_mm.slides.resample import slide_thumbnail
 from noise_mm.slides.slide import open_slide
 
 STAIN = (120, 70, 140)
@@ -87,7 +88,7 @@ def test_the_clear_cells_of_a_real_image_are_proposed(shared_dir):
     """A smoke check and no accuracy: the outlines of this image began as a colour threshold themselves."""
     folder = shared_dir / 'data' / 'real_trap'
     with open_slide(folder / 'oc_finder_example.tif') as slide:
-        strength = stain_strength(slide.thumbnail(960))
+        strength = stain_strength(slide_thumbnail(slide, 960))
     found = to_well(propose(strength, choose_threshold([strength]), ProposalSettings(), 0.5), 2)
     clear = [
         Polygon(np.reshape(annotation['segmentation'][0], (-1, 2))).buffer(0)

@@ -8,6 +8,7 @@ import pytest
 
 from noise_mm.errors import InputError
 from noise_mm.slides import microscope
+from noise_mm.slides.resample import slide_thumbnail
 from noise_mm.slides.slide import SLIDE_SUFFIXES, open_slide
 from tests.fixtures.microscope_files import (
     OVERLAP_PX,
@@ -61,7 +62,7 @@ def test_each_format_gives_its_pixels_by_windows_and_its_pixel_size(tmp_path, pi
             assert most <= (JPEG_LOSS if suffix == 'ndpi' else 0)
         beyond = slide.read(slide.width_px - 10, slide.height_px - 10, 20, 20)
         assert (beyond[10:] == 255).all()
-        small = slide.thumbnail(64)
+        small = slide_thumbnail(slide, 64)
         assert max(small.shape) == 64
         assert np.abs(small.mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 3
 

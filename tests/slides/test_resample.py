@@ -5,7 +5,7 @@ import tifffile
 
 from noise_mm.geometry.tiles import Window, window_grid
 from noise_mm.slides.chunked import Slide
-from noise_mm.slides.resample import MOST_SOURCE_PX, ResampledSlide, axis_weights, scaled_length_px
+from noise_mm.slides.resample import MOST_SOURCE_PX, ResampledSlide, axis_weights, scaled_length_px, slide_thumbnail
 from noise_mm.slides.slide import open_slide
 
 
@@ -131,6 +131,6 @@ def test_pieces_of_a_strongly_reduced_image_stay_small():
             return super()._canvas(window)
 
     white = White('white', (102_400, 5_120), (512, 512), None)
-    thumbnail = white.thumbnail(4096)
+    thumbnail = slide_thumbnail(white, 4096)
     assert thumbnail.shape == (205, 4096, 3) and (thumbnail == 255).all()
     assert white.largest_px <= 2 * MOST_SOURCE_PX

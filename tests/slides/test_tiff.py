@@ -12,6 +12,7 @@ from PIL import Image
 from noise_mm.errors import InputError
 from noise_mm.geometry.tiles import window_grid
 from noise_mm.slides import tiff
+from noise_mm.slides.resample import slide_thumbnail
 from noise_mm.slides.slide import open_slide
 
 LAYOUTS = {'tiles': {'tile': (64, 80)}, 'strips': {'rowsperstrip': 7}, 'thick': {'rowsperstrip': 90}, 'one strip': {}}
@@ -178,8 +179,8 @@ def test_level_zero_is_read_and_smaller_levels_serve_thumbnails(tmp_path, textur
     with open_slide(tmp_path / 'a.ome.tif') as slide:
         np.testing.assert_array_equal(slide.read(0, 0, 450, 333), texture)
         assert [level.width_px for level in slide.smaller_levels()] == [225, 113]
-        assert set(slide.thumbnail(200).ravel().tolist()) == {50}
-        assert set(slide.thumbnail(100).ravel().tolist()) == {100}
+        assert set(slide_thumbnail(slide, 200).ravel().tolist()) == {50}
+        assert set(slide_thumbnail(slide, 100).ravel().tolist()) == {100}
 
 
 def test_svs_with_label_and_thumbnail(tmp_path, texture):

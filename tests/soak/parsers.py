@@ -190,8 +190,8 @@ def _parse_slide(path: Path) -> object:
     with open_slide(path) as slide:
         _ = slide.mpp
         width, height = min(slide.width_px, 300), min(slide.height_px, 300)
-        return slide.read(0, 0, width, height), slide.thumbnail(
-            16
+        return slide.read(0, 0, width, height), slide_thumbnail(
+            slide, 16
         ) if slide.width_px * slide.height_px < 10**6 else None
 
 
