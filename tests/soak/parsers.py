@@ -30,6 +30,7 @@ from noise_mm.geometry.cell_masks import CellMask
 from noise_mm.inspection.annotation_files import find_parts
 from noise_mm.inspection.dataset import check_part
 from noise_mm.report.plate_map import read_plate_map
+from noise_mm.slides.resample import slide_thumbnail
 from noise_mm.slides.slide import open_slide
 from tests.fixtures.microscope_files import write_bif, write_czi, write_lif, write_nd2, write_ndpi, write_philips
 
@@ -190,9 +191,8 @@ def _parse_slide(path: Path) -> object:
     with open_slide(path) as slide:
         _ = slide.mpp
         width, height = min(slide.width_px, 300), min(slide.height_px, 300)
-        return slide.read(0, 0, width, height), slide_thumbnail(
-            slide, 16
-        ) if slide.width_px * slide.height_px < 10**6 else None
+        small = slide_thumbnail(slide, 16) if slide.width_px * slide.height_px < 10**6 else None
+        return slide.read(0, 0, width, height), small
 
 
 def _roi(roi: ImagejRoi, spline: bool = False) -> bytes:
