@@ -44,6 +44,8 @@ def ensure_environment() -> Path:
     print('installing the requirements; the first time this takes minutes and, with CUDA, gigabytes', flush=True)
     step('installing', [*pip, '-r', str(ROOT / 'requirements.txt')])
     step('installing noise_mm', [*pip, '--no-deps', '--editable', str(ROOT)])
+    # The first import also writes caches (yapf's grammar), which processes that start together would read half-written.
+    step('importing noise_mm', [str(python), '-c', 'import noise_mm.register'])
     stamp.write_text(wanted, encoding='utf-8')
     return python
 

@@ -40,9 +40,9 @@ def steps(environment, monkeypatch):
 def test_it_is_made_once(environment, steps):
     python = environment.ensure_environment()
     assert python.is_relative_to(environment.ROOT / '.venv')
-    assert steps == ['creating', 'installing', 'installing']
+    assert steps == ['creating', 'installing', 'installing', 'importing']
     assert environment.ensure_environment() == python
-    assert len(steps) == 3
+    assert len(steps) == 4
 
 
 @pytest.mark.parametrize('changed', ['requirements.txt', 'pyproject.toml', 'packaging/local/pyproject.toml'])
@@ -66,7 +66,7 @@ def test_an_installation_that_failed_is_repeated(environment, steps, monkeypatch
         environment.ensure_environment()
     monkeypatch.setattr(environment, 'step', whole)
     environment.ensure_environment()
-    assert steps == ['creating', 'installing', 'installing', 'installing']
+    assert steps == ['creating', 'installing', 'installing', 'installing', 'importing']
 
 
 def test_another_folder_is_refused_and_left_alone(environment, steps, tmp_path, monkeypatch, capsys):
