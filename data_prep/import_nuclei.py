@@ -1,8 +1,10 @@
 """Turn nuclei marked as points (VIA, ImageJ, QuPath) into the nuclei dataset: patches and boxes."""
 
 import argparse
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,15 +185,26 @@ def validation_images(images: list[MarkedImage], fraction: float, seed: int) -> 
     return {well for _, well in drawn}
 
 
+@contextlib.contextmanager
+def unlogged_notes() -> Iterator[None]:
+    """Keep notes on files out of the log; they are printed with their images."""
+    logger = logging.getLogger('noise_mm.coco.file_issues')
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
 def main() -> None:
     """Read all files of points, then cut image after image."""
     options = parse_arguments()
-    logging.getLogger('noise_mm.coco.file_issues').setLevel(logging.ERROR)  # notes are printed with their images
     check_batch_name(options.batch)
     check_um_per_px(options.mpp)
     box_px = box_side_px(options)
     refuse_existing(options.out / 'nuclei')
-    found = find_marked_images(options.images, options.points, options.batch)
+    with unlogged_notes():
+        found = find_marked_images(options.images, options.points, options.batch)
     marked = [image for image in found if image.points or options.keep_unmarked]
     if not any(image.points for image in marked):
         raise InputError(f'{options.points[0]}: no point in the files. Mark nuclei first.')

@@ -65,7 +65,7 @@ def test_inference_and_pictures_from_the_file_itself(child, checkpoint, patch, t
     ('text', 'words'),
     [
         ("model_size = 's'", "size 's'.*model = dict"),
-        ("classes = ('osteoclast', 'nucleus')", 'num_classes 2.*model = d'),
+        ("model = dict(size='n')\nclasses = ('osteoclast', 'nucleus')", 'num_classes 2.*model = d'),
     ],
 )
 def test_network_that_a_foreign_tool_has_not_built_is_refused(child, text, words):

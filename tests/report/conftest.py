@@ -69,15 +69,10 @@ def slide(tmp_path):
 class LargeSlide:
     """Stands in for a well image that is too large to be drawn in a test."""
 
-    path = Path('large.tif')
+    path, notes, orientation = Path('large.tif'), (), 1
 
     def __init__(self, width_px, height_px):
         self.width_px, self.height_px = width_px, height_px
-
-    notes, orientation = (), 1
-
-    def thumbnail(self, max_side_px):
-        return np.full((300, 300, 3), 200, np.uint8)
 
     def read(self, x, y, width, height):
         return np.full((height, width, 3), 200, np.uint8)
@@ -90,6 +85,13 @@ class LargeSlide:
 def large_slide():
     """Makes a `LargeSlide` of a width and a height."""
     return LargeSlide
+
+
+@pytest.fixture
+def grey_thumbnail(monkeypatch):
+    """Thumbnails of all slides are small and grey."""
+    grey = np.full((300, 300, 3), 200, np.uint8)
+    monkeypatch.setattr('noise_mm.report.content.slide_thumbnail', lambda slide, side_px: grey)
 
 
 def _cell(well):

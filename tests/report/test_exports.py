@@ -213,7 +213,7 @@ def test_small_cells_over_large_ones_are_seen_in_the_label_image(slide, tmp_path
 
 
 @pytest.mark.parametrize(('size_px', 'kind'), [((65_535, 65_535), dict), ((65_536, 65_536), list)])
-def test_masks_that_pycocotools_could_not_count_are_polygons(large_slide, tmp_path, size_px, kind):
+def test_masks_that_pycocotools_could_not_count_are_polygons(large_slide, grey_thumbnail, tmp_path, size_px, kind):
     far = [Outline(box(60_000, 60_000, 60_100, 60_050), 'osteoclast_0001')]
     content = measured_content('A1', large_slide(*size_px), Found(far), PixelSize(1.0), WellOptions())
     write_files(tmp_path, content, ['coco'])

@@ -29,7 +29,7 @@ from noise_mm.scale import PixelSize
 def test_pictures_are_small_whatever_they_show(large_slide, monkeypatch, noise, is_full_size):
     slide = large_slide(3000, 2000)
     pixels = np.clip(np.random.default_rng(0).normal(180, noise, (2000, 3000, 3)), 0, 255).astype(np.uint8)
-    monkeypatch.setattr(slide, 'thumbnail', lambda side_px: pixels)
+    monkeypatch.setattr('noise_mm.report.content.slide_thumbnail', lambda slide, side_px: pixels)
     outlines = [Outline(box(0, 0, 1500, 2000), 'osteoclast_0001')]
     uri, picture_px = page_picture(measured_content('A1', slide, Found(outlines), PixelSize(1.0), WellOptions()))
     kind, _, text = uri.partition(',')
